@@ -1,0 +1,158 @@
+//! The client's side: events become a frame and its data.
+
+use bytes::Bytes;
+
+use super::error::BatchError;
+use super::header::{BATCH_HEADER_BYTES, BatchHeader, Built, Entry};
+use crate::ids::ProducerId;
+use crate::le::Le32;
+use crate::limits::{DATA_BATCH_BYTES_MAX, EVENTS_PER_BATCH_MAX, METADATA_BLOCK_BYTES_MAX, PIECE_BYTES};
+use crate::width::{align8, narrow, wide};
+
+/// Gathers events into a batch. Checksums are computed as the bytes come in, while they are in the cache.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    entries: Vec<Entry>,
+    pieces: Vec<Le32>,
+    metadata: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl BatchBuilder {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an event, whose data may be in several places. Nothing is added when this fails.
+    ///
+    /// # Errors
+    /// When the batch would exceed a bound: [`EVENTS_PER_BATCH_MAX`], [`METADATA_BLOCK_BYTES_MAX`],
+    /// [`DATA_BATCH_BYTES_MAX`].
+    pub fn push<'a>(
+        &mut self,
+        metadata: &[u8],
+        data_segments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), BatchError> {
+        let too_large = |field, value, max| Err(BatchError::TooLarge { field, value, max });
+        let events = wide(self.entries.len()).saturating_add(1);
+        if events > EVENTS_PER_BATCH_MAX.into() {
+            return too_large("event_count", events, EVENTS_PER_BATCH_MAX.into());
+        }
+        let metadata_bytes = wide(self.metadata.len()).saturating_add(wide(metadata.len()));
+        if metadata_bytes > METADATA_BLOCK_BYTES_MAX {
+            return too_large("metadata_bytes", metadata_bytes, METADATA_BLOCK_BYTES_MAX);
+        }
+        let (data_start, piece_start) = (self.data.len(), self.pieces.len());
+        let mut piece = Piece::default();
+        for segment in data_segments {
+            let data_bytes = wide(self.data.len()).saturating_add(wide(segment.len()));
+            if data_bytes > DATA_BATCH_BYTES_MAX {
+                self.data.truncate(data_start);
+                self.pieces.truncate(piece_start);
+                return too_large("data_bytes", data_bytes, DATA_BATCH_BYTES_MAX);
+            }
+            piece.take(segment, &mut self.pieces);
+            self.data.extend_from_slice(segment);
+        }
+        piece.finish(&mut self.pieces);
+        let own_bytes = wide(self.data.len()).saturating_sub(wide(data_start));
+        // Bounded by METADATA_BLOCK_BYTES_MAX just now.
+        let own_metadata = u32::try_from(metadata.len()).unwrap_or(u32::MAX);
+        self.metadata.extend_from_slice(metadata);
+        self.entries
+            .push(Entry::new(own_metadata, crc32fast::hash(metadata), own_bytes));
+        Ok(())
+    }
+
+    /// Events so far.
+    pub fn event_count(&self) -> u32 {
+        // Bounded by EVENTS_PER_BATCH_MAX.
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes so far: of the frame, and of the data.
+    pub fn bytes(&self) -> u64 {
+        self.frame_bytes().saturating_add(wide(self.data.len()))
+    }
+
+    fn frame_bytes(&self) -> u64 {
+        let entries: &[u8] = bytemuck::cast_slice(&self.entries);
+        let pieces: &[u8] = bytemuck::cast_slice(&self.pieces);
+        let parts = [
+            BATCH_HEADER_BYTES,
+            entries.len(),
+            pieces.len(),
+            self.metadata.len(),
+        ];
+        align8(parts.into_iter().map(wide).fold(0, u64::saturating_add))
+    }
+
+    /// The frame and the data, as they are sent. `producer`: its id, its epoch, and the batch's place among those it
+    /// sends in that epoch, from 0.
+    ///
+    /// # Panics
+    /// When there are no events: an empty batch is never sent, so whoever finishes one has lost count.
+    pub fn finish(self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, Bytes) {
+        assert!(!self.entries.is_empty(), "a batch without events was finished");
+        let frame_bytes = narrow(self.frame_bytes());
+        let entries: &[u8] = bytemuck::cast_slice(&self.entries);
+        let pieces: &[u8] = bytemuck::cast_slice(&self.pieces);
+        let mut table_crc = crc32fast::Hasher::new();
+        table_crc.update(entries);
+        table_crc.update(pieces);
+        let header = BatchHeader::built(&Built {
+            event_count: self.event_count(),
+            metadata_bytes: u32::try_from(self.metadata.len()).unwrap_or(u32::MAX),
+            piece_count: u32::try_from(self.pieces.len()).unwrap_or(u32::MAX),
+            table_crc: table_crc.finalize(),
+            data_bytes: wide(self.data.len()),
+            producer,
+        });
+        let mut frame = Vec::with_capacity(frame_bytes);
+        for part in [bytemuck::bytes_of(&header), entries, pieces, &self.metadata] {
+            frame.extend_from_slice(part);
+        }
+        frame.resize(frame_bytes, 0);
+        assert_eq!(
+            header.frame_bytes(),
+            wide(frame.len()),
+            "the header tells how long the frame is"
+        );
+        (frame.into(), self.data.into())
+    }
+}
+
+/// The piece of an event's data that is being gathered.
+#[derive(Default)]
+struct Piece {
+    hasher: crc32fast::Hasher,
+    bytes: usize,
+}
+
+impl Piece {
+    fn take(&mut self, segment: &[u8], pieces: &mut Vec<Le32>) {
+        let mut rest = segment;
+        while !rest.is_empty() {
+            let room = PIECE_BYTES.saturating_sub(self.bytes);
+            let (now, later) = rest.split_at_checked(room).unwrap_or((rest, &[]));
+            self.hasher.update(now);
+            self.bytes = self.bytes.saturating_add(now.len());
+            if self.bytes == PIECE_BYTES {
+                std::mem::take(self).finish(pieces);
+            }
+            rest = later;
+        }
+    }
+
+    fn finish(self, pieces: &mut Vec<Le32>) {
+        if self.bytes > 0 {
+            pieces.push(self.hasher.finalize().into());
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! One write of whole blocks, and the end of a file that such writes go to.
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, BatchHeader};
+use crate::ids::FilePos;
+use crate::width::{narrow, wide};
+
+/// One write: where it goes and what it is made of. Begins and ends at block boundaries, as direct I/O needs.
+#[derive(Clone, Debug)]
+pub struct WritePlan {
+    at: FilePos,
+    parts: Vec<Part>,
+    /// Bytes of the parts; zeros follow.
+    content_bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Bytes(Bytes),
+    /// The header is stamped anew for every write; the body goes out as it came in.
+    Frame {
+        header: BatchHeader,
+        body: Bytes,
+    },
+}
+
+impl WritePlan {
+    fn new(at: FilePos) -> Self {
+        assert_eq!(
+            at.in_block_bytes(),
+            0,
+            "a write begins at a block boundary, not at {at}"
+        );
+        Self {
+            at,
+            parts: Vec::new(),
+            content_bytes: 0,
+        }
+    }
+
+    /// Where it goes: a multiple of 4096.
+    pub fn at(&self) -> FilePos {
+        self.at
+    }
+
+    /// Where it ends: a multiple of 4096.
+    pub fn end(&self) -> FilePos {
+        self.at.plus(self.content_bytes).block_up()
+    }
+
+    /// How long it is: a multiple of 4096, not 0.
+    pub fn total_bytes(&self) -> u64 {
+        self.end().since(self.at)
+    }
+
+    /// How much of it is not padding: the partial block that is rewritten, and what is new.
+    pub fn content_bytes(&self) -> u64 {
+        self.content_bytes
+    }
+
+    /// Puts the bytes to be written into `buffer`, all of it.
+    ///
+    /// # Panics
+    /// When `buffer` is not exactly [`WritePlan::total_bytes`] long.
+    pub fn fill(&self, buffer: &mut [u8]) {
+        assert_eq!(
+            wide(buffer.len()),
+            self.total_bytes(),
+            "the buffer of a write is as long as the write"
+        );
+        let mut rest = buffer;
+        for part in &self.parts {
+            rest = match part {
+                Part::Bytes(bytes) => copy(rest, bytes),
+                Part::Frame { header, body } => copy(copy(rest, bytemuck::bytes_of(header)), body),
+            };
+        }
+        rest.fill(0);
+    }
+}
+
+/// Copies to the front and returns what is left.
+fn copy<'a>(to: &'a mut [u8], from: &[u8]) -> &'a mut [u8] {
+    let room = to.len();
+    let Some((front, rest)) = to.split_at_mut_checked(from.len()) else {
+        unreachable!("a part of {} bytes was planned where {room} are left", from.len())
+    };
+    front.copy_from_slice(from);
+    rest
+}
+
+/// The end of a file that is appended to.
+#[derive(Clone, Debug)]
+pub(crate) struct FileTail {
+    end: FilePos,
+    /// The bytes of the last block when it is partial: a write that goes on in it writes them again, unchanged.
+    partial: Vec<u8>,
+    /// Commits under way that touch this file.
+    in_flight: usize,
+}
+
+impl FileTail {
+    /// A new file with nothing but its header.
+    pub(crate) fn fresh() -> Self {
+        Self::resume(FilePos::FIRST, Vec::new())
+    }
+
+    /// A file that ends at `end`, with the bytes from the start of that block.
+    pub(crate) fn resume(end: FilePos, partial: Vec<u8>) -> Self {
+        assert!(
+            end >= FilePos::FIRST,
+            "a file cannot end at {end}, within its header"
+        );
+        assert_eq!(
+            wide(partial.len()),
+            end.in_block_bytes(),
+            "the bytes of the last block up to {end}"
+        );
+        Self {
+            end,
+            partial,
+            in_flight: 0,
+        }
+    }
+
+    pub(crate) fn end(&self) -> FilePos {
+        self.end
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Begins a write. While another is under way this one stays off its last block: two writes of one block at the
+    /// same time could leave either's bytes. Otherwise it goes on in that block.
+    pub(crate) fn begin(&mut self) -> WritePlan {
+        let before = self.in_flight;
+        self.in_flight = self.in_flight.saturating_add(1);
+        if before > 0 {
+            self.end = self.end.block_up();
+            self.partial.clear();
+        }
+        let mut plan = WritePlan::new(self.end.block_down());
+        if !self.partial.is_empty() {
+            plan.content_bytes = wide(self.partial.len());
+            plan.parts
+                .push(Part::Bytes(Bytes::copy_from_slice(&self.partial)));
+        }
+        plan
+    }
+
+    /// One of the writes that were begun is durable.
+    pub(crate) fn landed(&mut self) {
+        assert!(self.in_flight > 0, "a write landed that was never begun");
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Adds bytes to the write and returns where they go.
+    pub(crate) fn push_bytes(&mut self, plan: &mut WritePlan, bytes: &Bytes) -> FilePos {
+        let at = self.end;
+        self.absorb(bytes);
+        self.note(plan, Part::Bytes(bytes.clone()));
+        at
+    }
+
+    /// Adds a frame to the write and returns where it goes.
+    pub(crate) fn push_frame(&mut self, plan: &mut WritePlan, batch: &Batch) -> FilePos {
+        let at = self.end;
+        self.absorb(batch.header_bytes());
+        self.absorb(batch.body());
+        assert_eq!(
+            self.end.since(at),
+            batch.frame_bytes(),
+            "header and body are the whole frame"
+        );
+        self.note(
+            plan,
+            Part::Frame {
+                header: *batch.header(),
+                body: batch.body().clone(),
+            },
+        );
+        at
+    }
+
+    fn note(&self, plan: &mut WritePlan, part: Part) {
+        plan.parts.push(part);
+        plan.content_bytes = self.end.since(plan.at);
+    }
+
+    /// Moves the end past these bytes, and keeps those of the block that is partial then.
+    fn absorb(&mut self, bytes: &[u8]) {
+        let room = self.end.block_down().plus(4096).since(self.end);
+        self.end = self.end.plus(wide(bytes.len()));
+        if wide(bytes.len()) >= room {
+            // The block was filled, so the partial one begins within these bytes.
+            let kept = bytes.len().saturating_sub(narrow(self.end.in_block_bytes()));
+            self.partial.clear();
+            self.partial
+                .extend_from_slice(bytes.get(kept..).unwrap_or_default());
+        } else {
+            self.partial.extend_from_slice(bytes);
+        }
+        assert_eq!(
+            wide(self.partial.len()),
+            self.end.in_block_bytes(),
+            "the partial block up to {}",
+            self.end
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(plan: &WritePlan) -> Vec<u8> {
+        let mut buffer = vec![0xee; plan.total_bytes() as usize];
+        plan.fill(&mut buffer);
+        buffer
+    }
+
+    #[test]
+    fn an_idle_file_rewrites_its_partial_block_unchanged() {
+        let mut tail = FileTail::fresh();
+        let mut plan = tail.begin();
+        assert_eq!(
+            tail.push_bytes(&mut plan, &Bytes::from(vec![1; 5000])),
+            FilePos::new(4096)
+        );
+        assert_eq!(
+            (plan.at().get(), plan.total_bytes(), plan.content_bytes()),
+            (4096, 8192, 5000)
+        );
+        assert_eq!(filled(&plan), [vec![1; 5000], vec![0; 3192]].concat());
+        tail.landed();
+        let mut plan = tail.begin();
+        assert_eq!(
+            tail.push_bytes(&mut plan, &Bytes::from_static(&[2; 4])),
+            FilePos::new(9096)
+        );
+        assert_eq!(
+            (plan.at().get(), plan.end().get(), plan.content_bytes()),
+            (8192, 12288, 908)
+        );
+        assert_eq!(filled(&plan), [vec![1; 904], vec![2; 4], vec![0; 3188]].concat());
+    }
+
+    #[test]
+    fn a_busy_file_goes_on_in_the_next_block() {
+        let mut tail = FileTail::fresh();
+        let mut first = tail.begin();
+        tail.push_bytes(&mut first, &Bytes::from_static(&[1; 10]));
+        let mut second = tail.begin();
+        assert_eq!(
+            tail.push_bytes(&mut second, &Bytes::from_static(&[2; 10])),
+            FilePos::new(8192)
+        );
+        assert_eq!(
+            (first.end(), second.at()),
+            (FilePos::new(8192), FilePos::new(8192))
+        );
+        assert_eq!(filled(&second), [vec![2; 10], vec![0; 4086]].concat());
+        assert_eq!(tail.in_flight(), 2);
+        tail.landed();
+        let third = tail.begin();
+        assert_eq!(third.at(), FilePos::new(12288), "one is still under way");
+    }
+
+    #[test]
+    fn a_block_that_is_just_full_is_not_rewritten() {
+        let mut tail = FileTail::fresh();
+        let mut plan = tail.begin();
+        tail.push_bytes(&mut plan, &Bytes::from(vec![1; 4000]));
+        tail.push_bytes(&mut plan, &Bytes::from(vec![2; 96]));
+        assert_eq!((plan.total_bytes(), tail.end().get()), (4096, 8192));
+        tail.landed();
+        let mut plan = tail.begin();
+        tail.push_bytes(&mut plan, &Bytes::from_static(&[3]));
+        assert_eq!((plan.at().get(), plan.content_bytes()), (8192, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "the buffer of a write is as long as the write")]
+    fn a_buffer_of_another_length_is_our_mistake() {
+        let mut tail = FileTail::fresh();
+        let mut plan = tail.begin();
+        tail.push_bytes(&mut plan, &Bytes::from_static(&[3]));
+        plan.fill(&mut [0; 4095]);
+    }
+}
