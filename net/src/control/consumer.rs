@@ -1,0 +1,122 @@
+//! Consumers: subscribe, unsubscribe, seek, list.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A place in a partition's events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// After the last event that the consumer acknowledged; the first event if there is none.
+    #[default]
+    Cursor,
+    /// The first event that retention left.
+    First,
+    /// After the last visible event.
+    Last,
+    /// This event.
+    Id(u64),
+}
+
+/// Which data comes with the events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Selection {
+    /// None: it is fetched when it is wanted.
+    #[default]
+    None,
+    /// All that fits and is in memory; the rest is fetched.
+    All,
+}
+
+/// Starts feeds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeRequest {
+    /// Chosen by the client. It is the request id of the feeds, and of an error that ends them, so it must differ
+    /// from every other subscription and every request of this connection.
+    pub subscription: u64,
+    /// Which partition.
+    pub partition: Uuid,
+    /// The consumer's name.
+    pub consumer: String,
+    /// Where to begin.
+    pub from: From,
+    /// Events in one feed. A batch is never split, so that a feed may hold more; see [`crate::FeedHeader`].
+    pub batch_events_max: u32,
+    /// Bytes in one feed; a feed holds one batch at least.
+    pub batch_bytes_max: u32,
+    /// Feeds that may be sent at once.
+    pub credits: u32,
+    /// Which data comes along.
+    pub selection: Selection,
+}
+
+/// Feeds will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscribeResponse {
+    /// The first event that will be fed.
+    pub next_event_id: u64,
+    /// End of what is visible now.
+    pub visible_end: u64,
+}
+
+/// Ends feeds. The answer is `{}` or empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsubscribeRequest {
+    /// Which ones.
+    pub subscription: u64,
+}
+
+/// Moves a cursor, also backwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeekRequest {
+    /// Which partition.
+    pub partition: Uuid,
+    /// The consumer's name.
+    pub consumer: String,
+    /// Where to. Not [`From::Cursor`].
+    pub to: From,
+}
+
+/// The cursor was moved, durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeekResponse {
+    /// The next event that the consumer will get.
+    pub next_event_id: u64,
+}
+
+/// Lists the consumers of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumerListRequest {
+    /// The topic's name.
+    pub topic: String,
+}
+
+/// The consumers of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConsumerListResponse {
+    /// One entry for each consumer and partition.
+    pub consumers: Vec<ConsumerInfo>,
+}
+
+/// A consumer of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerInfo {
+    /// Its name.
+    pub consumer: String,
+    /// The partition.
+    pub partition: Uuid,
+    /// The partition's place in the topic.
+    pub index: u32,
+    /// Its cursor.
+    pub next_event_id: u64,
+    /// Visible events that it has not acknowledged.
+    pub lag: u64,
+    /// Subscriptions under this name now.
+    pub connected: u32,
+}

@@ -1,0 +1,147 @@
+//! Requests and answers whose bodies are JSON.
+//!
+//! Requests refuse unknown fields: a misspelt option must not be ignored. Answers take them, so that a newer node
+//! can tell more.
+
+mod consumer;
+mod hello;
+mod node;
+mod partition;
+mod topic;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use consumer::{
+    ConsumerInfo, ConsumerListRequest, ConsumerListResponse, From, SeekRequest, SeekResponse, Selection,
+    SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
+};
+pub use hello::{HelloRequest, HelloResponse, NodeLimits};
+pub use node::{EmptyRequest, NodeStatus, ShardStatus};
+pub use partition::{
+    PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
+};
+pub use topic::{
+    PartitionSpec, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest, TopicSummary,
+};
+
+use crate::body::BodyError;
+use crate::limits::CONTROL_BYTES_MAX;
+use crate::width::wide;
+
+/// Reads the JSON body of a request, or of an answer or error. `what` names it in messages.
+///
+/// # Errors
+/// When it is too large, not JSON, or not this structure.
+pub fn decode<T: DeserializeOwned>(what: &'static str, body: &[u8]) -> Result<T, BodyError> {
+    let value = wide(body.len());
+    if value > CONTROL_BYTES_MAX {
+        return Err(BodyError::TooLarge {
+            what,
+            field: "size in bytes",
+            value,
+            max: CONTROL_BYTES_MAX,
+        });
+    }
+    decode_any(what, body)
+}
+
+/// Reads the JSON body of an answer of any size: a node with many topics has much to tell, and the frame's limit
+/// has bounded it already.
+///
+/// # Errors
+/// When it is not JSON, or not this structure.
+pub fn decode_any<T: DeserializeOwned>(what: &'static str, body: &[u8]) -> Result<T, BodyError> {
+    serde_json::from_slice(body).map_err(|error| BodyError::Json {
+        what,
+        reason: error.to_string(),
+    })
+}
+
+/// Writes a JSON body.
+///
+/// # Errors
+/// None that can happen with the structures of this module: they have no maps with keys other than text.
+pub fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, BodyError> {
+    serde_json::to_vec(value).map_err(|error| BodyError::Json {
+        what,
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use mofka_log::{Durability, PartitionKind};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn same<T: Serialize + DeserializeOwned>(wire: Value) {
+        let value: T = serde_json::from_value(wire.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&value).unwrap(), wire);
+    }
+
+    #[test]
+    fn requests_read_and_write_as_documented() {
+        let id = Uuid::from_u128(7).to_string();
+        same::<HelloRequest>(
+            json!({"version_min":1,"version_max":1,"client":"c","features":["x"],"token":"t"}),
+        );
+        same::<TopicCreateRequest>(json!({
+            "name":"t","durability":"written","validator":{"type":"default"},"num_partitions":3,
+            "partition":{"type":"memory","config":{}}
+        }));
+        same::<TopicRequest>(json!({"name":"t"}));
+        same::<PartitionAddRequest>(json!({"topic":"t","type":"default","rank":0,"shard":1,"config":{}}));
+        same::<PartitionDescribeRequest>(json!({"partition":id}));
+        for from in [json!("cursor"), json!("first"), json!("last"), json!({"id":4})] {
+            same::<SubscribeRequest>(json!({
+                "subscription":5,"partition":id,"consumer":"c","from":from,"batch_events_max":1,
+                "batch_bytes_max":2,"credits":3,"selection":"all"
+            }));
+        }
+        same::<SeekRequest>(json!({"partition":id,"consumer":"c","to":{"id":4}}));
+        same::<ConsumerListRequest>(json!({"topic":"t"}));
+    }
+
+    #[test]
+    fn a_misspelt_option_is_refused() {
+        let body = br#"{"name":"t","durabilty":"synced"}"#;
+        let error = decode::<TopicCreateRequest>("topic_create request", body).unwrap_err();
+        assert!(error.to_string().contains("durabilty"), "{error}");
+        assert!(decode::<EmptyRequest>("status request", br#"{"x":1}"#).is_err());
+    }
+
+    #[test]
+    fn absent_options_have_defaults() {
+        let request: TopicCreateRequest = decode("topic_create request", br#"{"name":"t"}"#).unwrap();
+        assert_eq!((request.durability, request.num_partitions), (None, None));
+        let spec: PartitionSpec = decode("partition", br"{}").unwrap();
+        assert_eq!((spec.kind, spec.config), (PartitionKind::Default, json!({})));
+        let hello: HelloRequest =
+            decode("hello", br#"{"version_min":1,"version_max":2,"client":""}"#).unwrap();
+        assert_eq!((hello.features, hello.token), (vec![], None));
+    }
+
+    #[test]
+    fn answers_may_tell_more_than_we_know() {
+        let wire = json!({
+            "id": Uuid::nil(), "name":"t","durability":"synced","validator":{},"partition_selector":{},
+            "serializer":{},"created_us":1,"complete":false,"novel":[1],
+            "partitions":[{"id":Uuid::nil(),"index":0,"type":"default","rank":0,"shard":0,"addresses":["tcp://a:1"]}]
+        });
+        let info: TopicInfo = serde_json::from_value(wire).unwrap();
+        assert_eq!((info.durability, info.partitions.len()), (Durability::Synced, 1));
+        assert_eq!(info.summary().num_partitions, 1);
+    }
+
+    #[test]
+    fn a_huge_body_is_refused_before_it_is_parsed() {
+        let body = vec![b' '; usize::try_from(CONTROL_BYTES_MAX).unwrap() + 1];
+        assert!(matches!(
+            decode::<EmptyRequest>("x", &body),
+            Err(BodyError::TooLarge { .. })
+        ));
+    }
+}
