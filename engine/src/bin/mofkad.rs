@@ -1,0 +1,152 @@
+//! The Mofka daemon: one process, one shard per core.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use mofka_engine::config::{Loaded, NodeConfig, listen_of_protocol};
+use mofka_engine::uring;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
+
+/// Persistent event streaming for machines that produce data faster than anything else can keep it.
+///
+/// Without a configuration: stores in ./mofka-data, listens on a Unix socket there, writes ./mofka.json.
+/// Stops cleanly on SIGTERM and SIGINT: what was accepted is finished and synced.
+///
+/// Exit status: 0 after a clean stop, 1 when it could not start or a shard failed, 2 for wrong options.
+#[derive(Debug, Parser)]
+#[command(name = "mofkad", version)]
+struct Options {
+    /// Configuration: Mofka's own JSON, or the Bedrock JSON of the original Mofka
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Protocol as the original names it (na+sm: this node only; tcp, ofi+tcp), or an address; replaces "listen"
+    #[arg(long, value_name = "NAME")]
+    protocol: Option<String>,
+
+    /// Address to listen on: tcp://HOST:PORT, unix:///PATH or na+sm; may be given several times; replaces "listen"
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "protocol")]
+    listen: Vec<String>,
+
+    /// Directory for everything that is stored; replaces "data_dir"
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Where the group file is written; replaces "group_file"
+    #[arg(short, long, value_name = "FILE")]
+    group_file: Option<PathBuf>,
+
+    /// Number of shards (threads, each with a core of its own); replaces "shards"; default: one per core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    shards: Option<u32>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as mofka_engine=debug
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "MOFKA_LOG")]
+    log_level: String,
+
+    /// How to log, on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("mofkad: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), String> {
+    start_logging(&options)?;
+    let loaded = configuration(&options)?;
+    // Before any thread starts, so that a signal during the start is not lost.
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("could not handle signals: {error}"))?;
+    let node = uring::start(loaded.config, &loaded.notes).map_err(|error| error.to_string())?;
+    let facts = node.facts().clone();
+    let addresses: Vec<String> = facts.addresses().iter().flatten().cloned().collect();
+    tracing::info!(
+        node = %facts.node,
+        shards = facts.shards,
+        direct_io = facts.direct_io,
+        data_dir = %facts.data_dir.display(),
+        addresses = %addresses.join(" "),
+        "ready"
+    );
+    let stop = facts.clone();
+    let handle = signals.handle();
+    let waiting = std::thread::Builder::new().name("mofka-signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if stop.stop.swap(true, Ordering::SeqCst) {
+                tracing::warn!("stopping already; send SIGKILL to give up on what is not synced");
+            } else {
+                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                tracing::info!(signal = name, "stopping: finishing what was accepted");
+            }
+        }
+    });
+    let waiting = waiting.map_err(|error| format!("could not start a thread: {error}"))?;
+    while !facts.stop.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let outcome = node.join().map_err(|error| error.to_string());
+    handle.close();
+    if waiting.join().is_err() {
+        tracing::warn!("the signal thread ended badly");
+    }
+    tracing::info!("stopped");
+    outcome
+}
+
+fn configuration(options: &Options) -> Result<Loaded, String> {
+    let mut loaded = match &options.config {
+        Some(path) => NodeConfig::load(path, options.protocol.as_deref()).map_err(|error| error.to_string())?,
+        None => {
+            let mut loaded = Loaded::default();
+            if let Some(protocol) = &options.protocol {
+                loaded.config.listen = vec![listen_of_protocol(protocol)?];
+            }
+            loaded
+        }
+    };
+    let config = &mut loaded.config;
+    if !options.listen.is_empty() {
+        config.listen.clone_from(&options.listen);
+    }
+    if let Some(dir) = &options.data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    if let Some(file) = &options.group_file {
+        config.group_file.clone_from(file);
+    }
+    if let Some(shards) = options.shards {
+        config.shards = usize::try_from(shards).ok();
+    }
+    Ok(loaded)
+}
+
+fn start_logging(options: &Options) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&options.log_level)
+        .map_err(|error| format!("--log-level \"{}\" is not understood: {error}", options.log_level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    match options.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The node's catalog: topics and partitions, durable, with a view that every shard reads.
+//!
+//! One shard (the first) owns the log behind it and makes every change; a change is visible after it is durable.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use mofka_log::{Catalog, CatalogRecord, SegmentKind};
+use mofka_net::{ErrorCode, WireError};
+use uuid::Uuid;
+
+use crate::facts::NodeFacts;
+use crate::io::Io;
+use crate::promise::promise;
+use crate::record_log::{RecordLog, RecordLogSpec};
+use crate::recover::OpenError;
+
+const REWRITE_BYTES: u64 = 4 << 20;
+
+/// What every shard sees of the catalog: replaced as a whole, never changed in place.
+#[derive(Clone, Default)]
+pub struct CatalogView(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    catalog: RwLock<Arc<Catalog>>,
+    /// The catalog has been read, so that the other shards may open what it lists.
+    loaded: AtomicBool,
+}
+
+impl CatalogView {
+    /// The catalog as it is now.
+    pub fn get(&self) -> Arc<Catalog> {
+        // A poisoned lock means a panic while an Arc was swapped, which cannot leave half a catalog behind.
+        Arc::clone(&self.0.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Lets the other shards see the catalog for the first time.
+    pub(crate) fn publish(&self) {
+        self.0.loaded.store(true, Ordering::Release);
+    }
+
+    /// Waits until the catalog has been read.
+    ///
+    /// # Errors
+    /// When the node stops before that.
+    pub(crate) async fn wait<I: Io>(&self, io: &I, facts: &NodeFacts) -> Result<Arc<Catalog>, OpenError> {
+        // Acquire: pairs with the release in `publish`.
+        while !self.0.loaded.load(Ordering::Acquire) {
+            if facts.stop.load(Ordering::SeqCst) {
+                return Err(OpenError::new("the node stopped before its catalog was read".to_owned()));
+            }
+            io.sleep(Duration::from_millis(1)).await;
+        }
+        Ok(self.get())
+    }
+
+    fn set(&self, catalog: Arc<Catalog>) {
+        *self.0.catalog.write().unwrap_or_else(std::sync::PoisonError::into_inner) = catalog;
+    }
+}
+
+/// The catalog where it is changed.
+pub(crate) struct CatalogStore<I: Io> {
+    log: RecordLog<I>,
+    view: CatalogView,
+    changing: async_lock::Mutex<()>,
+}
+
+impl<I: Io> CatalogStore<I> {
+    /// Opens the catalog of `node` in `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is of another node, or is damaged.
+    pub(crate) async fn open(io: I, path: PathBuf, node: Uuid, view: CatalogView) -> Result<Rc<Self>, OpenError> {
+        let spec = RecordLogSpec { path, kind: SegmentKind::Catalog, owner: node, rewrite_bytes: REWRITE_BYTES };
+        let mut catalog = Catalog::default();
+        let log = RecordLog::open(io, spec, |bytes| {
+            let record = CatalogRecord::decode(bytes).map_err(|error| error.to_string())?;
+            catalog.apply(&record).map_err(|error| error.to_string())
+        })
+        .await?;
+        view.set(Arc::new(catalog));
+        Ok(Rc::new(Self { log, view, changing: async_lock::Mutex::new(()) }))
+    }
+
+    /// Makes one change: `plan` looks at the catalog and gives the records, which are stored as a whole, then shown.
+    /// Changes are made one after the other.
+    ///
+    /// # Errors
+    /// What `plan` objects to, or why the change could not be stored.
+    pub(crate) async fn change(
+        &self,
+        plan: impl FnOnce(&Catalog) -> Result<Vec<CatalogRecord>, WireError>,
+    ) -> Result<Arc<Catalog>, WireError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut next = Catalog::clone(&self.view.get());
+        let records = plan(&next)?;
+        if records.is_empty() {
+            return Ok(self.view.get());
+        }
+        for record in &records {
+            next.apply(record).map_err(|error| WireError::new(ErrorCode::InvalidArgument, error.to_string()))?;
+        }
+        let encoded: Vec<Vec<u8>> = records.iter().map(CatalogRecord::encode).collect();
+        self.rewrite_when_grown().await;
+        let (sender, receiver) = promise();
+        self.log.append(&encoded, Box::new(move |stored| sender(stored)));
+        receiver.await.map_err(|poison| {
+            WireError::new(ErrorCode::Poisoned, format!("the catalog could not be stored: {}", poison.reason))
+        })?;
+        let next = Arc::new(next);
+        self.view.set(Arc::clone(&next));
+        Ok(next)
+    }
+
+    /// Many changes leave a long file behind a small state.
+    async fn rewrite_when_grown(&self) {
+        if !self.log.wants_rewrite(0) {
+            return;
+        }
+        let snapshot: Vec<Vec<u8>> = self.view.get().snapshot().iter().map(CatalogRecord::encode).collect();
+        let snapshot_bytes: u64 = snapshot.iter().map(|record| record.len() as u64).sum();
+        if self.log.wants_rewrite(snapshot_bytes)
+            && let Err(error) = self.log.rewrite(snapshot).await
+        {
+            tracing::warn!(%error, "the catalog could not be rewritten; it goes on in its old file");
+        }
+    }
+
+    pub(crate) async fn stop(&self) {
+        let _one_at_a_time = self.changing.lock().await;
+        self.log.stop().await;
+    }
+}

@@ -1,0 +1,334 @@
+//! Carries out what the appender plans: writes, syncs, answers, in that order.
+//!
+//! One [`Committer`] owns the files that one appender writes (a meta file and, for partitions, a data file). While a
+//! commit is under way everything that arrives gathers into the next one (group commit); no delay is ever added.
+//! A failed write or sync poisons the committer: every waiter is told why, nothing is retried, and only reopening
+//! (which reads what is really on the device) makes it work again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use event_listener::Event;
+use futures_lite::future;
+use mofka_log::{AckAt, Appender, Batch, Commit, Ends, EventId, StoredBatch, WritePlan};
+
+use crate::io::{Io, IoFile};
+
+/// Called once, when a batch reached the durability that its producer asked for, or when it never will.
+pub(crate) type Done = Box<dyn FnOnce(Result<(), Rc<Poison>>)>;
+
+/// Why a committer refuses to work until it is reopened.
+#[derive(Debug)]
+pub(crate) struct Poison {
+    /// What was tried, and what the machine answered.
+    pub(crate) reason: String,
+}
+
+/// What the owner of a committer wants to hear.
+pub(crate) trait CommitSink {
+    /// These batches got their final stamp and are on their way to the device.
+    fn planned(&self, batches: &[StoredBatch]);
+    /// The ends moved.
+    fn moved(&self, ends: Ends);
+    /// Nothing will be accepted from now on.
+    fn poisoned(&self, poison: &Rc<Poison>);
+    /// The segment is full and nothing is in flight: the owner rolls it and calls [`Committer::install`].
+    fn roll(&self);
+}
+
+struct Waiter {
+    end: EventId,
+    done: Done,
+}
+
+/// The files of one appender.
+pub(crate) struct Files<F> {
+    pub(crate) meta: Rc<F>,
+    pub(crate) data: Option<Rc<F>>,
+}
+
+impl<F> Clone for Files<F> {
+    fn clone(&self) -> Self {
+        Self { meta: Rc::clone(&self.meta), data: self.data.clone() }
+    }
+}
+
+struct State<F> {
+    appender: Appender,
+    files: Files<F>,
+    written_waiters: VecDeque<Waiter>,
+    synced_waiters: VecDeque<Waiter>,
+}
+
+/// See the module.
+pub(crate) struct Committer<I: Io> {
+    io: I,
+    state: RefCell<State<I::File>>,
+    sink: RefCell<Option<Rc<dyn CommitSink>>>,
+    poison: RefCell<Option<Rc<Poison>>>,
+    rolling: Cell<bool>,
+    changed: Event,
+}
+
+impl<I: Io> Committer<I> {
+    pub(crate) fn new(io: I, appender: Appender, files: Files<I::File>) -> Rc<Self> {
+        Rc::new(Self {
+            io,
+            state: RefCell::new(State {
+                appender,
+                files,
+                written_waiters: VecDeque::new(),
+                synced_waiters: VecDeque::new(),
+            }),
+            sink: RefCell::new(None),
+            poison: RefCell::new(None),
+            rolling: Cell::new(false),
+            changed: Event::new(),
+        })
+    }
+
+    /// Names who is told of progress. Called once, before the first batch.
+    pub(crate) fn attach(&self, sink: Rc<dyn CommitSink>) {
+        *self.sink.borrow_mut() = Some(sink);
+    }
+
+    /// Lets go of the sink, which usually owns this committer.
+    pub(crate) fn detach(&self) {
+        *self.sink.borrow_mut() = None;
+    }
+
+    /// Why nothing is accepted any more, if so.
+    pub(crate) fn poison(&self) -> Option<Rc<Poison>> {
+        self.poison.borrow().clone()
+    }
+
+    pub(crate) fn ends(&self) -> Ends {
+        self.state.borrow().appender.ends()
+    }
+
+    /// Bytes accepted and not yet part of a commit.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.state.borrow().appender.pending_bytes()
+    }
+
+    pub(crate) fn files(&self) -> Files<I::File> {
+        self.state.borrow().files.clone()
+    }
+
+    /// Runs `f` on the appender, for facts the owner needs while nothing is in flight.
+    pub(crate) fn with_appender<R>(&self, f: impl FnOnce(&mut Appender) -> R) -> R {
+        f(&mut self.state.borrow_mut().appender)
+    }
+
+    /// Gives the batch its ids and queues it. The caller calls [`Committer::kick`] after a burst of these.
+    /// `done` may be called before this returns.
+    pub(crate) fn accept(&self, batch: Batch, at: AckAt, done: Done) -> mofka_log::Accepted {
+        assert!(self.poison.borrow().is_none(), "the owner checks for poison before it accepts");
+        let now_us = self.io.now_us();
+        let accepted = self.state.borrow_mut().appender.accept(batch, now_us);
+        self.wait_for(accepted.end_event_id, at, done);
+        accepted
+    }
+
+    /// Calls `done` when everything before `end` is as durable as `at` asks.
+    pub(crate) fn wait_for(&self, end: EventId, at: AckAt, done: Done) {
+        if let Some(poison) = self.poison() {
+            return done(Err(poison));
+        }
+        let mut state = self.state.borrow_mut();
+        let ends = state.appender.ends();
+        let (reached, queue) = match at {
+            AckAt::Accepted => (true, &mut state.written_waiters),
+            AckAt::Written => (end <= ends.written_end, &mut state.written_waiters),
+            AckAt::Synced => (end <= ends.synced_end, &mut state.synced_waiters),
+        };
+        if reached {
+            drop(state);
+            return done(Ok(()));
+        }
+        // Resent batches and barriers may wait for an earlier end than the last in the queue.
+        let place = queue.partition_point(|waiter| waiter.end <= end);
+        queue.insert(place, Waiter { end, done });
+    }
+
+    /// Starts as many commits as the appender allows now.
+    pub(crate) fn kick(self: &Rc<Self>) {
+        loop {
+            if self.rolling.get() || self.poison.borrow().is_some() {
+                return;
+            }
+            let commit = {
+                let mut state = self.state.borrow_mut();
+                if state.appender.needs_roll() {
+                    if state.appender.in_flight() == 0 {
+                        self.rolling.set(true);
+                    }
+                    None
+                } else {
+                    state.appender.plan()
+                }
+            };
+            if self.rolling.get() {
+                let sink = self.sink.borrow().clone();
+                match sink {
+                    Some(sink) => sink.roll(),
+                    None => self.rolling.set(false),
+                }
+                return;
+            }
+            let Some(commit) = commit else { return };
+            self.start(commit);
+        }
+    }
+
+    fn start(self: &Rc<Self>, commit: Commit) {
+        if let Some(sink) = self.sink.borrow().as_ref() {
+            sink.planned(&commit.batches);
+        }
+        let this = Rc::clone(self);
+        self.io.spawn(async move {
+            this.run(commit).await;
+        });
+    }
+
+    async fn run(self: &Rc<Self>, commit: Commit) {
+        let files = self.files();
+        if let Err(error) = self.write(&files, &commit).await {
+            return self.fail(format!("writing events up to {}: {error}", commit.end_event_id));
+        }
+        self.state.borrow_mut().appender.written(commit.id);
+        self.advance();
+        if let Err(error) = self.sync(&files, commit.data.is_some()).await {
+            return self.fail(format!("syncing events up to {}: {error}", commit.end_event_id));
+        }
+        if self.poison.borrow().is_some() {
+            return; // an earlier commit failed meanwhile: this one must not be acknowledged past the hole
+        }
+        self.state.borrow_mut().appender.synced(commit.id);
+        self.advance();
+        self.changed.notify(usize::MAX);
+        self.kick();
+    }
+
+    async fn write(&self, files: &Files<I::File>, commit: &Commit) -> io::Result<()> {
+        let meta = self.write_plan(&files.meta, &commit.meta);
+        match (&commit.data, &files.data) {
+            (Some(plan), Some(file)) => {
+                let (meta, data) = future::zip(meta, self.write_plan(file, plan)).await;
+                meta.and(data)
+            }
+            (None, _) => meta.await,
+            (Some(_), None) => unreachable!("a meta-only appender plans no data write"),
+        }
+    }
+
+    async fn write_plan(&self, file: &Rc<I::File>, plan: &WritePlan) -> io::Result<()> {
+        let bytes = usize::try_from(plan.total_bytes()).map_err(io::Error::other)?;
+        let mut buf = self.io.alloc(bytes);
+        plan.fill(buf.as_mut());
+        file.write_at(plan.at(), buf).await
+    }
+
+    async fn sync(&self, files: &Files<I::File>, with_data: bool) -> io::Result<()> {
+        match (&files.data, with_data) {
+            (Some(data), true) => {
+                let (meta, data) = future::zip(files.meta.sync(), data.sync()).await;
+                meta.and(data)
+            }
+            _ => files.meta.sync().await,
+        }
+    }
+
+    /// Tells everybody who waited for what is now true.
+    fn advance(&self) {
+        if self.poison.borrow().is_some() {
+            return;
+        }
+        let ends = self.ends();
+        if let Some(sink) = self.sink.borrow().clone() {
+            sink.moved(ends);
+        }
+        loop {
+            let done = {
+                let mut state = self.state.borrow_mut();
+                let State { written_waiters, synced_waiters, .. } = &mut *state;
+                if written_waiters.front().is_some_and(|waiter| waiter.end <= ends.written_end) {
+                    written_waiters.pop_front()
+                } else if synced_waiters.front().is_some_and(|waiter| waiter.end <= ends.synced_end) {
+                    synced_waiters.pop_front()
+                } else {
+                    None
+                }
+            };
+            match done {
+                Some(waiter) => (waiter.done)(Ok(())),
+                None => return,
+            }
+        }
+    }
+
+    /// Poisons: nothing is accepted or acknowledged from now on.
+    pub(crate) fn fail(&self, reason: String) {
+        if self.poison.borrow().is_some() {
+            return;
+        }
+        let poison = Rc::new(Poison { reason });
+        *self.poison.borrow_mut() = Some(Rc::clone(&poison));
+        if let Some(sink) = self.sink.borrow().clone() {
+            sink.poisoned(&poison);
+        }
+        let waiters: Vec<Waiter> = {
+            let mut state = self.state.borrow_mut();
+            let State { written_waiters, synced_waiters, .. } = &mut *state;
+            written_waiters.drain(..).chain(synced_waiters.drain(..)).collect()
+        };
+        for waiter in waiters {
+            (waiter.done)(Err(Rc::clone(&poison)));
+        }
+        self.changed.notify(usize::MAX);
+    }
+
+    /// The segment was rolled: goes on in these files.
+    pub(crate) fn install(self: &Rc<Self>, appender: impl FnOnce(&mut Appender), files: Files<I::File>) {
+        {
+            let mut state = self.state.borrow_mut();
+            assert_eq!(state.appender.in_flight(), 0, "a roll waits until nothing is in flight");
+            appender(&mut state.appender);
+            state.files = files;
+        }
+        self.rolling.set(false);
+        self.changed.notify(usize::MAX);
+        self.kick();
+    }
+
+    /// Waits until all that was accepted is durable, or the committer is poisoned.
+    pub(crate) async fn drain(self: &Rc<Self>) {
+        self.kick();
+        loop {
+            let listener = self.changed.listen();
+            let settled = {
+                let state = self.state.borrow();
+                state.appender.is_idle() && !self.rolling.get()
+            };
+            if settled || self.poison.borrow().is_some() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Writes a mark: a witness for the last batch, which has no later frame to vouch for it. Only when idle;
+    /// returns at once when something is under way, since that will be the witness.
+    pub(crate) async fn mark(self: &Rc<Self>, clean: bool) {
+        if self.rolling.get() || self.poison.borrow().is_some() {
+            return;
+        }
+        let now_us = self.io.now_us();
+        let commit = self.state.borrow_mut().appender.plan_mark(clean, now_us);
+        if let Some(commit) = commit {
+            self.run(commit).await;
+        }
+    }
+}

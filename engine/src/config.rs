@@ -1,0 +1,217 @@
+//! The node's configuration: our own JSON, small and strict.
+//!
+//! The original's Bedrock JSON is recognised by its keys and mapped by [`crate::bedrock`].
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::bedrock;
+use crate::limits::EngineLimits;
+
+/// Whether log files must bypass the page cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectIo {
+    /// Refuse to start on a file system without direct I/O.
+    #[default]
+    Require,
+    /// Use the page cache where direct I/O is missing, and say so.
+    Auto,
+}
+
+/// What a node is to do. Every key is optional.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// Where the catalog and the partitions live. Created when absent. Relative to the working directory.
+    pub data_dir: PathBuf,
+    /// Where the group file is written, from which clients learn the node's addresses.
+    pub group_file: PathBuf,
+    /// Addresses to listen on: `tcp://HOST:PORT` (port 0: any free one), `unix:///PATH`, `na+sm` (a socket in the data
+    /// directory). Shard `n` listens on `PORT + n` and `PATH.n`. The first address is the one that the group file names.
+    pub listen: Vec<String>,
+    /// Threads, each with a core of its own. Default: one per core that the process may use.
+    pub shards: Option<usize>,
+    /// Whether a shard stays on its core.
+    pub pin: bool,
+    /// Whether direct I/O is required.
+    pub direct_io: DirectIo,
+    /// Place of this node in the group.
+    pub rank: u32,
+    /// Bounds.
+    pub limits: EngineLimits,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./mofka-data"),
+            group_file: PathBuf::from("./mofka.json"),
+            listen: vec!["na+sm".to_owned()],
+            shards: None,
+            pin: true,
+            direct_io: DirectIo::Require,
+            rank: 0,
+            limits: EngineLimits::default(),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("could not read the configuration {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not what it should be.
+    #[error("configuration {path}: {reason}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+}
+
+/// A configuration and what the operator should know about how it was understood.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: NodeConfig,
+    /// Remarks for the log.
+    pub notes: Vec<String>,
+}
+
+impl NodeConfig {
+    /// Reads a configuration: our own JSON, or the original's Bedrock JSON. `protocol` is what the original's command
+    /// line names (`na+sm`, `ofi+tcp`, ...).
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something that is not understood.
+    pub fn load(path: &Path, protocol: Option<&str>) -> Result<Loaded, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let invalid = |reason: String| ConfigError::Invalid { path: path.to_path_buf(), reason };
+        let mut loaded = Self::parse(&text, protocol).map_err(invalid)?;
+        loaded.config.check().map_err(invalid)?;
+        if let Some(protocol) = protocol {
+            loaded.config.listen = vec![listen_of_protocol(protocol).map_err(invalid)?];
+        }
+        Ok(loaded)
+    }
+
+    /// As [`NodeConfig::load`], from text.
+    ///
+    /// # Errors
+    /// What is not understood, and where.
+    pub fn parse(text: &str, protocol: Option<&str>) -> Result<Loaded, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+        if bedrock::is_bedrock(&value) {
+            return bedrock::map(value);
+        }
+        let _ = protocol;
+        let config = serde_json::from_str(text).map_err(|error| with_suggestion(&error.to_string()))?;
+        Ok(Loaded { config, notes: Vec::new() })
+    }
+
+    /// What serde cannot check.
+    fn check(&self) -> Result<(), String> {
+        if self.shards == Some(0) {
+            return Err("\"shards\" is 0, and a node needs at least one".to_owned());
+        }
+        if self.shards.is_some_and(|shards| shards > SHARDS_MAX) {
+            return Err(format!("\"shards\" is larger than {SHARDS_MAX}"));
+        }
+        if self.listen.is_empty() {
+            return Err("\"listen\" is empty: nobody could reach the node".to_owned());
+        }
+        let limits = &self.limits;
+        for (name, value) in [
+            ("segment_meta_bytes", limits.segment_meta_bytes),
+            ("segment_data_bytes", limits.segment_data_bytes),
+            ("commits_in_flight_max", limits.commits_in_flight_max as u64),
+            ("commit_bytes_max", limits.commit_bytes_max),
+            ("frame_bytes_max", limits.frame_bytes_max),
+            ("batch_events_max", u64::from(limits.batch_events_max)),
+            ("connections_max", limits.connections_max as u64),
+            ("heartbeat_ms", limits.heartbeat_ms),
+        ] {
+            if value == 0 {
+                return Err(format!("\"limits.{name}\" is 0, which would let nothing through"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shards that a node may have.
+pub const SHARDS_MAX: usize = 256;
+
+/// What the original's protocol names mean for us.
+///
+/// # Errors
+/// When the name is none that is known.
+pub fn listen_of_protocol(protocol: &str) -> Result<String, String> {
+    match protocol {
+        "na+sm" => Ok("na+sm".to_owned()),
+        "tcp" | "ofi+tcp" | "bmi+tcp" => Ok("tcp://127.0.0.1:0".to_owned()),
+        address if address.contains("://") => Ok(address.to_owned()),
+        other => Err(format!(
+            "protocol \"{other}\" is not available: use na+sm (this node only), tcp, ofi+tcp, or an address such as \
+             tcp://HOST:PORT"
+        )),
+    }
+}
+
+/// Adds what was probably meant to serde's message about an unknown key.
+fn with_suggestion(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
+        return message.to_owned();
+    };
+    let best = quoted.map(|known| (strsim::jaro_winkler(unknown, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let place = message.rsplit(" at line ").next().filter(|_| message.contains(" at line "));
+    let place = place.map(|place| format!(" (line {place})")).unwrap_or_default();
+    match best {
+        Some((likeness, known)) if likeness > 0.75 => {
+            format!("unknown key \"{unknown}\"{place}; did you mean \"{known}\"?")
+        }
+        _ => message.replace("unknown field", "unknown key"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_gets_a_suggestion_and_its_place() {
+        let error = NodeConfig::parse("{\n  \"shard\": 2\n}", None).unwrap_err();
+        assert_eq!(error, "unknown key \"shard\" (line 2 column 9); did you mean \"shards\"?");
+        let error = NodeConfig::parse("{\"limits\": {\"segment_meta_byte\": 2}}", None).unwrap_err();
+        assert!(error.contains("did you mean \"segment_meta_bytes\"?"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_configuration_is_a_whole_one() {
+        let loaded = NodeConfig::parse("{}", None).unwrap();
+        assert_eq!(loaded.config.group_file, PathBuf::from("./mofka.json"));
+        assert_eq!(loaded.config.direct_io, DirectIo::Require);
+    }
+
+    #[test]
+    fn impossible_values_are_refused() {
+        let zero = NodeConfig { shards: Some(0), ..NodeConfig::default() };
+        assert!(zero.check().unwrap_err().contains("at least one"));
+        let mut limits = NodeConfig::default();
+        limits.limits.frame_bytes_max = 0;
+        assert!(limits.check().unwrap_err().contains("limits.frame_bytes_max"));
+    }
+}

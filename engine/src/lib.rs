@@ -1,0 +1,37 @@
+//! The storage engine and daemon of Mofka.
+//!
+//! A node runs one [`shard::Shard`] per core; each owns its partitions, their files and their connections, so that no
+//! event hops between cores. Everything but [`uring`] is generic over the small [`io::Io`] trait: the simulated disk
+//! of the tests (`sim`, feature of the same name) runs the real partitions, the real recovery and the real log.
+//!
+//! What this crate does not know: how events are produced or consumed on the client's side (`mofka-client`), what
+//! validators, selectors and serializers mean (the topic only stores them), how bytes are laid out (`mofka-log` for
+//! what is stored, `mofka-net` for what is sent).
+
+#![deny(unsafe_code)]
+
+mod bedrock;
+pub mod catalog;
+mod commit;
+pub mod config;
+mod control;
+pub mod facts;
+mod home;
+pub mod io;
+mod limits;
+mod outbox;
+pub mod partition;
+mod promise;
+mod record_log;
+mod recover;
+mod requests;
+mod session;
+pub mod shard;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod subscription;
+pub mod uring;
+
+pub use home::{Home, HomeError};
+pub use limits::EngineLimits;
+pub use recover::OpenError;

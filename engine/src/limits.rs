@@ -1,0 +1,74 @@
+//! Every bound of the engine, with its default.
+
+use mofka_log::AppenderConfig;
+use serde::Deserialize;
+
+/// Bounds of partitions, connections and requests. All of them can be set in the configuration under `limits`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineLimits {
+    /// Meta bytes after which a segment is sealed and the next one opened.
+    pub segment_meta_bytes: u64,
+    /// Data bytes after which a segment is sealed; one event may be larger than this.
+    pub segment_data_bytes: u64,
+    /// Commits of one partition that may be under way at once.
+    pub commits_in_flight_max: usize,
+    /// Bytes that one commit gathers at most, when more than one batch waits.
+    pub commit_bytes_max: u64,
+    /// Memory per log partition for the batches accepted last.
+    pub recent_bytes_max: u64,
+    /// Memory that a memory partition may take; beyond it events are refused.
+    pub memory_partition_bytes_max: u64,
+    /// Bytes waiting to be written in one partition from which on its producers' sockets are not read.
+    pub partition_pending_bytes_max: u64,
+    /// Largest frame that a client may send or be sent.
+    pub frame_bytes_max: u64,
+    /// Events in one batch.
+    pub batch_events_max: u32,
+    /// Bytes of requests of one connection that are not answered yet; beyond it its socket is not read.
+    pub connection_inflight_bytes_max: u64,
+    /// Bytes of answers that wait for a slow reader; beyond it nothing more is read from it or fed to it.
+    pub connection_outbox_bytes_max: u64,
+    /// Connections per shard.
+    pub connections_max: usize,
+    /// Subscriptions per connection.
+    pub subscriptions_max: usize,
+    /// Partitions per node.
+    pub partitions_max: usize,
+    /// How often a client is to be heard; a silent connection is closed after three of these.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            segment_meta_bytes: 64 << 20,
+            segment_data_bytes: 256 << 20,
+            commits_in_flight_max: 2,
+            commit_bytes_max: 16 << 20,
+            recent_bytes_max: 16 << 20,
+            memory_partition_bytes_max: 1 << 30,
+            partition_pending_bytes_max: 32 << 20,
+            frame_bytes_max: 256 << 20,
+            batch_events_max: 1 << 17,
+            connection_inflight_bytes_max: 64 << 20,
+            connection_outbox_bytes_max: 64 << 20,
+            connections_max: 4096,
+            subscriptions_max: 1024,
+            partitions_max: 4096,
+            heartbeat_ms: 10_000,
+        }
+    }
+}
+
+impl EngineLimits {
+    /// What the appender of a partition is to respect.
+    pub(crate) fn appender(&self) -> AppenderConfig {
+        AppenderConfig {
+            commits_in_flight_max: self.commits_in_flight_max,
+            commit_bytes_max: self.commit_bytes_max,
+            segment_meta_bytes: self.segment_meta_bytes,
+            segment_data_bytes: self.segment_data_bytes,
+        }
+    }
+}

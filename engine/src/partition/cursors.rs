@@ -1,0 +1,207 @@
+//! Where each named consumer of a partition goes on: durable for log partitions, in memory for memory partitions.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use mofka_log::{CursorRecord, Cursors, EventId, SegmentKind};
+use mofka_net::{ErrorCode, WireError};
+use uuid::Uuid;
+
+use crate::commit::Done;
+use crate::io::Io;
+use crate::record_log::{RecordLog, RecordLogSpec};
+use crate::recover::OpenError;
+
+/// Consumers that a partition remembers at most; more are refused, not forgotten.
+const CONSUMERS_MAX: usize = 65_536;
+const REWRITE_BYTES: u64 = 1 << 20;
+
+/// What is called when a cursor is durable, with the position in force.
+pub type CursorDone = Box<dyn FnOnce(Result<EventId, WireError>)>;
+
+/// See the module.
+pub(crate) struct PartitionCursors<I: Io> {
+    io: I,
+    spec: Option<RecordLogSpec>,
+    state: Rc<RefCell<State<I>>>,
+}
+
+struct State<I: Io> {
+    table: Cursors,
+    log: Option<Rc<RecordLog<I>>>,
+    /// While the file is created or rewritten, changes wait here.
+    busy: bool,
+    waiting: Vec<Waiting>,
+}
+
+enum Waiting {
+    Store(CursorRecord, CursorDone),
+    Barrier(EventId, CursorDone),
+}
+
+impl<I: Io> PartitionCursors<I> {
+    /// Cursors that live as long as the process: a memory partition's events do not outlive it either.
+    pub(crate) fn in_memory(io: I) -> Self {
+        Self { io, spec: None, state: Rc::new(RefCell::new(State::new(Cursors::default(), None))) }
+    }
+
+    /// Opens the cursors file of a partition. The file is made when the first cursor is set.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub(crate) async fn open(io: I, path: PathBuf, partition: Uuid) -> Result<Self, OpenError> {
+        let spec = RecordLogSpec { path, kind: SegmentKind::Cursors, owner: partition, rewrite_bytes: REWRITE_BYTES };
+        let mut table = Cursors::default();
+        let exists = io.open(&spec.path).await.is_ok();
+        let log = if exists {
+            let log = RecordLog::open(io.clone(), spec.clone(), |record| {
+                let record = CursorRecord::check(record).map_err(|error| error.to_string())?;
+                table.apply(&record);
+                Ok(())
+            })
+            .await?;
+            Some(Rc::new(log))
+        } else {
+            None
+        };
+        Ok(Self { io, spec: Some(spec), state: Rc::new(RefCell::new(State::new(table, log))) })
+    }
+
+    /// Where `consumer` goes on, if it ever acknowledged anything here.
+    pub(crate) fn get(&self, consumer: &str) -> Option<EventId> {
+        self.state.borrow().table.get(consumer)
+    }
+
+    /// Every consumer and where it goes on, in the order of the names.
+    pub(crate) fn all(&self) -> Vec<(String, EventId)> {
+        self.state.borrow().table.iter().map(|(name, id)| (name.to_owned(), id)).collect()
+    }
+
+    /// Moves a cursor forward to `next`; an older position changes nothing and is answered with the one in force.
+    pub(crate) fn acknowledge(&self, consumer: &str, next: EventId, now_us: u64, done: CursorDone) {
+        let in_force = self.get(consumer);
+        if let Some(current) = in_force
+            && current >= next
+        {
+            // Answered only when what it repeats is durable.
+            return self.barrier(current, done);
+        }
+        self.set(consumer, next, now_us, done);
+    }
+
+    /// Moves a cursor to `next`, also backwards: an explicit seek.
+    pub(crate) fn set(&self, consumer: &str, next: EventId, now_us: u64, done: CursorDone) {
+        {
+            let state = self.state.borrow();
+            if state.table.get(consumer).is_none() && state.table.len() >= CONSUMERS_MAX {
+                let message = format!("partition already remembers {CONSUMERS_MAX} consumers; remove some first");
+                drop(state);
+                return done(Err(WireError::new(ErrorCode::Overloaded, message)));
+            }
+        }
+        let record = CursorRecord { name: consumer.to_owned(), next_event_id: next, timestamp_us: now_us, removed: false };
+        self.state.borrow_mut().table.apply(&record);
+        let Some(spec) = &self.spec else { return done(Ok(next)) };
+        let mut state = self.state.borrow_mut();
+        if state.busy {
+            state.waiting.push(Waiting::Store(record, done));
+            return;
+        }
+        match &state.log {
+            Some(log) if !log.wants_rewrite(state.table.snapshot_bytes()) => {
+                let log = Rc::clone(log);
+                drop(state);
+                append(&log, &record, done);
+            }
+            _ => {
+                state.busy = true;
+                state.waiting.push(Waiting::Store(record, done));
+                drop(state);
+                let work = renew(self.io.clone(), spec.clone(), Rc::clone(&self.state));
+                self.io.spawn(work);
+            }
+        }
+    }
+
+    fn barrier(&self, current: EventId, done: CursorDone) {
+        let mut state = self.state.borrow_mut();
+        if state.busy {
+            state.waiting.push(Waiting::Barrier(current, done));
+            return;
+        }
+        let log = state.log.clone();
+        drop(state);
+        match log {
+            Some(log) => log.barrier(answer(current, done)),
+            None => done(Ok(current)),
+        }
+    }
+
+    /// Finishes what was accepted.
+    pub(crate) async fn stop(&self) {
+        let log = self.state.borrow().log.clone();
+        if let Some(log) = log {
+            log.stop().await;
+        }
+    }
+
+    /// Why cursors can no longer be stored, if so.
+    pub(crate) fn poison(&self) -> Option<String> {
+        self.state.borrow().log.as_ref().and_then(|log| log.poison())
+    }
+}
+
+impl<I: Io> State<I> {
+    fn new(table: Cursors, log: Option<Rc<RecordLog<I>>>) -> Self {
+        Self { table, log, busy: false, waiting: Vec::new() }
+    }
+}
+
+/// Creates the file, or rewrites it when it has grown, then stores the changes that waited.
+async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) {
+    let log = state.borrow().log.clone();
+    let outcome = match log {
+        None => RecordLog::open(io, spec, |_| Ok(())).await.map(|log| Some(Rc::new(log))),
+        Some(log) => {
+            // The table has the waiting changes already; storing them once more below changes nothing.
+            let snapshot = state.borrow().table.snapshot();
+            log.rewrite(snapshot.iter().map(CursorRecord::encode).collect()).await.map(|()| None)
+        }
+    };
+    let (log, waiting) = {
+        let mut state = state.borrow_mut();
+        state.busy = false;
+        if let Ok(Some(log)) = &outcome {
+            state.log = Some(Rc::clone(log));
+        }
+        (state.log.clone(), std::mem::take(&mut state.waiting))
+    };
+    let error = match outcome {
+        Ok(_) => None,
+        Err(error) => Some(WireError::new(ErrorCode::Poisoned, format!("storing a cursor: {error}"))),
+    };
+    for item in waiting {
+        match (item, &log, &error) {
+            (Waiting::Store(record, done), Some(log), None) => append(log, &record, done),
+            (Waiting::Barrier(current, done), Some(log), None) => log.barrier(answer(current, done)),
+            (Waiting::Store(_, done) | Waiting::Barrier(_, done), _, Some(error)) => done(Err(error.clone())),
+            (_, None, None) => unreachable!("a renewed cursors file is open"),
+        }
+    }
+}
+
+fn append<I: Io>(log: &RecordLog<I>, record: &CursorRecord, done: CursorDone) {
+    log.append(&[record.encode()], answer(record.next_event_id, done));
+}
+
+fn answer(position: EventId, done: CursorDone) -> Done {
+    Box::new(move |stored| {
+        done(match stored {
+            Ok(()) => Ok(position),
+            Err(poison) => {
+                Err(WireError::new(ErrorCode::Poisoned, format!("storing a cursor: {}", poison.reason)))
+            }
+        });
+    })
+}

@@ -1,0 +1,188 @@
+//! Data on request: the selected bytes of many events in one answer. Only the pieces that a selection touches are
+//! read, each one is checked, and a range of an event never costs more than its pieces.
+
+use bytes::{Bytes, BytesMut};
+use mofka_log::{Batch, EventId, FilePos, PIECE_BYTES, check_piece, combine_crc};
+use mofka_net::{DataDescriptor, ErrorCode, WireError};
+
+use super::Partition;
+use crate::io::{Io, IoFile};
+
+/// The selected bytes of one event.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The bytes, in the order of the selection.
+    pub bytes: Bytes,
+    /// CRC-32 of them. For a whole event it is derived from what the producer computed, not from these bytes.
+    pub crc: u32,
+}
+
+/// Longest stretch of a data file that one read brings.
+const RUN_BYTES_MAX: u64 = 4 << 20;
+
+impl<I: Io> Partition<I> {
+    /// Reads the bytes that `descriptor` selects, at most `bytes_max`. `last` carries the batch from one event of a
+    /// request to the next: neighbours share it.
+    ///
+    /// # Errors
+    /// When the event is not there, the descriptor does not fit it, the selection is larger than `bytes_max`, or the
+    /// stored bytes do not check.
+    pub async fn fetch(
+        &self,
+        descriptor: &DataDescriptor,
+        bytes_max: u64,
+        last: &mut Option<Batch>,
+    ) -> Result<Fetched, WireError> {
+        let id = descriptor.event_id().ok_or_else(|| invalid("the descriptor's location is not an event id"))?;
+        let batch = match last.take() {
+            Some(batch) if batch.base_event_id() <= id && id < batch.end_event_id() => batch,
+            _ => self.batch_of(id).await?,
+        };
+        let batch = last.insert(batch);
+        let place = Place::of(batch, id).ok_or_else(|| self.damaged("the event is not in its batch"))?;
+        if descriptor.base_bytes() != place.data_bytes {
+            return Err(invalid(&format!(
+                "the descriptor says that event {id} has {} bytes of data, but it has {}",
+                descriptor.base_bytes(),
+                place.data_bytes
+            )));
+        }
+        if descriptor.bytes() > bytes_max {
+            return Err(WireError::new(
+                ErrorCode::TooLarge,
+                format!("{} bytes of event {id} were asked for at once, and at most {bytes_max} are sent", descriptor.bytes()),
+            ));
+        }
+        let whole = descriptor.is_whole();
+        let bytes = match batch.data() {
+            Some(data) => select(data, &place, descriptor)?,
+            None => self.select_stored(id, batch, &place, descriptor).await?,
+        };
+        let crc = if whole { combine_crc(&place.pieces, place.data_bytes) } else { crc32fast::hash(&bytes) };
+        Ok(Fetched { bytes, crc })
+    }
+
+    async fn select_stored(
+        &self,
+        id: EventId,
+        batch: &Batch,
+        place: &Place,
+        descriptor: &DataDescriptor,
+    ) -> Result<Bytes, WireError> {
+        let Some(store) = &self.store else { return Err(self.damaged("a memory partition lost an event's data")) };
+        let located = store.locate(id).await.map_err(|error| self.unreadable(&error.to_string()))?;
+        let file = located.and_then(|(readable, _)| readable.files.data.clone());
+        let Some(file) = file else { return Err(self.damaged("the segment has no data file")) };
+        let event_at = batch.data_at().get() + place.offset;
+        let mut selected = BytesMut::with_capacity(usize::try_from(descriptor.bytes()).unwrap_or(0));
+        let mut run = Run::default();
+        for range in descriptor.flatten() {
+            let (mut offset, mut left) = (range.offset, range.bytes);
+            while left > 0 {
+                if !run.holds(offset) {
+                    let until = offset.saturating_add(left);
+                    run = self.read_run(&*file, event_at, place, offset, until).await?;
+                }
+                let taken = run.copy(offset, left, &mut selected);
+                assert!(taken > 0, "a run holds the offset it was read for");
+                offset += taken;
+                left -= taken;
+            }
+        }
+        Ok(selected.freeze())
+    }
+
+    /// Reads and checks whole pieces from the one that holds `offset` up to the one before `until`, bounded.
+    async fn read_run<F: IoFile>(
+        &self,
+        file: &F,
+        event_at: u64,
+        place: &Place,
+        offset: u64,
+        until: u64,
+    ) -> Result<Run, WireError> {
+        let piece_bytes = PIECE_BYTES as u64;
+        let start = offset - offset % piece_bytes;
+        let end = until.div_ceil(piece_bytes).saturating_mul(piece_bytes);
+        let end = end.min(start + RUN_BYTES_MAX).min(place.data_bytes);
+        let bytes = usize::try_from(end - start).map_err(|error| self.unreadable(&error.to_string()))?;
+        let at = FilePos::new(event_at + start);
+        let stored = file
+            .read_at(at, bytes)
+            .await
+            .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data at {at}: {error}")))?;
+        if stored.len() != bytes {
+            return Err(self.damaged(&format!("the data file ends at {} instead of after {}", stored.len(), bytes)));
+        }
+        for (place_in_run, piece) in stored.chunks(PIECE_BYTES).enumerate() {
+            let index = usize::try_from(start / piece_bytes).unwrap_or(usize::MAX).saturating_add(place_in_run);
+            let expected = place.pieces.get(index).copied();
+            if !expected.is_some_and(|crc| check_piece(piece, crc)) {
+                return Err(self.damaged(&format!("the checksum of 64 KiB piece {index} at {at} does not match")));
+            }
+        }
+        Ok(Run { start, bytes: stored })
+    }
+}
+
+/// Where an event's data is in its batch's, and what it must add up to.
+struct Place {
+    offset: u64,
+    data_bytes: u64,
+    pieces: Vec<u32>,
+}
+
+impl Place {
+    fn of(batch: &Batch, id: EventId) -> Option<Self> {
+        let index = id.get().checked_sub(batch.base_event_id().get())?;
+        let event = batch.event(u32::try_from(index).ok()?)?;
+        Some(Self { offset: event.data_offset, data_bytes: event.data_bytes, pieces: event.pieces.iter().collect() })
+    }
+}
+
+/// Checked bytes of an event's data, from `start` on.
+#[derive(Default)]
+struct Run {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Run {
+    fn holds(&self, offset: u64) -> bool {
+        offset >= self.start && offset - self.start < self.bytes.len() as u64
+    }
+
+    /// Copies from `offset` on, up to `bytes` and the end of the run; returns how many.
+    fn copy(&self, offset: u64, bytes: u64, into: &mut BytesMut) -> u64 {
+        let start = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
+        let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let end = start.saturating_add(wanted).min(self.bytes.len());
+        into.extend_from_slice(&self.bytes[start..end]);
+        (end - start) as u64
+    }
+}
+
+/// The selection of an event whose batch's data is in memory.
+fn select(data: &Bytes, place: &Place, descriptor: &DataDescriptor) -> Result<Bytes, WireError> {
+    let part = |offset: u64, bytes: u64| -> Option<Bytes> {
+        let start = usize::try_from(place.offset.checked_add(offset)?).ok()?;
+        let end = start.checked_add(usize::try_from(bytes).ok()?)?;
+        (end <= data.len()).then(|| data.slice(start..end))
+    };
+    let beyond = || invalid("the selection reaches beyond the event's data");
+    let mut ranges = descriptor.flatten();
+    let Some(first) = ranges.next() else { return Ok(Bytes::new()) };
+    let first = part(first.offset, first.bytes).ok_or_else(beyond)?;
+    let Some(second) = ranges.next() else { return Ok(first) };
+    let mut selected = BytesMut::with_capacity(usize::try_from(descriptor.bytes()).unwrap_or(0));
+    selected.extend_from_slice(&first);
+    selected.extend_from_slice(&part(second.offset, second.bytes).ok_or_else(beyond)?);
+    for range in ranges {
+        selected.extend_from_slice(&part(range.offset, range.bytes).ok_or_else(beyond)?);
+    }
+    Ok(selected.freeze())
+}
+
+fn invalid(reason: &str) -> WireError {
+    WireError::new(ErrorCode::InvalidSelection, reason.to_owned())
+}

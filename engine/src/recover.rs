@@ -1,0 +1,158 @@
+//! Reading a meta file back: drives the pure scan of `mofka-log` over a real file. Never writes.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use mofka_log::{
+    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, MetaScan, Recovered, Resume, SegmentFacts,
+    SegmentHeader, SegmentHeaderError, check_pieces,
+};
+
+use crate::io::{Io, IoFile};
+
+/// Bytes read at a time; also what recovery holds in memory, beside a frame larger than it.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Why a file of the engine cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct OpenError {
+    message: String,
+}
+
+impl OpenError {
+    pub(crate) fn new(message: String) -> Self {
+        Self { message }
+    }
+
+    pub(crate) fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(format!("{what} {}: {error}", path.display()))
+    }
+}
+
+/// What a meta file turned out to be.
+pub(crate) enum Opened {
+    /// Its header never landed and nothing in it was: it was being created when the machine stopped.
+    NeverUsed,
+    /// A segment, with what recovery made of it.
+    Segment(Box<OpenedSegment>),
+}
+
+pub(crate) struct OpenedSegment {
+    pub(crate) header: SegmentHeader,
+    pub(crate) recovered: Recovered,
+}
+
+/// Scans a meta file to its end. `data` is the segment's data file: frames that no later frame vouches for are kept
+/// only when their data is there too. `visit` sees every batch of the chain, before the verdict is known.
+pub(crate) async fn meta_file<I: Io>(
+    _io: &I,
+    path: &Path,
+    meta: &Rc<I::File>,
+    data: Option<&Rc<I::File>>,
+    visit: &mut dyn FnMut(&Batch),
+) -> Result<Opened, OpenError> {
+    let failed = |error: &std::io::Error| OpenError::io("reading", path, error);
+    let size = meta.size_bytes().await.map_err(|error| failed(&error))?;
+    let block = meta.read_at(FilePos::new(0), BLOCK_BYTES).await.map_err(|error| failed(&error))?;
+    let header = match SegmentHeader::check(&block) {
+        Ok(header) => header,
+        Err(SegmentHeaderError::Absent) if size <= BLOCK_BYTES as u64 => return Ok(Opened::NeverUsed),
+        Err(error) => return Err(OpenError::new(format!("{}: {error}", path.display()))),
+    };
+    let mut scan = MetaScan::new(&header);
+    let mut window = Bytes::new();
+    let mut window_at = FilePos::new(0);
+    while let Some((at, min_bytes)) = scan.next_read() {
+        let have = window_end(window_at, &window);
+        let wanted = at.get().saturating_add(min_bytes);
+        let reread = at < window_at || (wanted > have && have < size);
+        if reread {
+            let bytes = WINDOW_BYTES.max(usize::try_from(min_bytes).unwrap_or(usize::MAX));
+            window = meta.read_at(at, bytes).await.map_err(|error| failed(&error))?;
+            window_at = at;
+        }
+        let skip = usize::try_from(at.get() - window_at.get()).unwrap_or(usize::MAX).min(window.len());
+        let rest = window.slice(skip..);
+        let end_of_file = window_end(at, &rest) >= size || rest.is_empty();
+        scan.feed(at, rest, end_of_file, visit);
+    }
+    let first_bad_data = match data {
+        None => None,
+        Some(data) => first_bad_data::<I>(&scan, data).await.map_err(|error| {
+            OpenError::io("reading the data file of", path, &error)
+        })?,
+    };
+    let recovered = scan.finish(first_bad_data);
+    Ok(Opened::Segment(Box::new(OpenedSegment { header, recovered })))
+}
+
+fn window_end(at: FilePos, window: &Bytes) -> u64 {
+    at.get().saturating_add(window.len() as u64)
+}
+
+/// Of the frames that nothing vouches for, the first whose data is not all there.
+async fn first_bad_data<I: Io>(scan: &MetaScan, data: &Rc<I::File>) -> std::io::Result<Option<EventId>> {
+    for frame in scan.unvouched() {
+        let bytes = usize::try_from(frame.data_bytes()).map_err(std::io::Error::other)?;
+        if bytes == 0 {
+            continue;
+        }
+        let stored = data.read_at(frame.data_at(), bytes).await?;
+        if stored.len() < bytes || !check_pieces(&stored, &frame.batch) {
+            return Ok(Some(frame.base_event_id()));
+        }
+    }
+    Ok(None)
+}
+
+/// An appender that goes on where the segment ends, in a new incarnation.
+pub(crate) async fn resume<F: IoFile>(
+    segment: &OpenedSegment,
+    config: AppenderConfig,
+    meta: &Rc<F>,
+    data: Option<&Rc<F>>,
+) -> Result<Appender, OpenError> {
+    let recovered = &segment.recovered;
+    let meta_tail = tail(meta, recovered.meta_end).await?;
+    let data_tail = match data {
+        Some(data) => tail(data, recovered.data_end).await?,
+        None => Vec::new(),
+    };
+    let facts = SegmentFacts {
+        salt: segment.header.salt(),
+        base_event_id: segment.header.base_event_id(),
+        incarnation: recovered.next_incarnation,
+    };
+    Ok(Appender::resume(
+        config,
+        facts,
+        Resume {
+            meta_end: recovered.meta_end,
+            data_end: recovered.data_end,
+            next_event_id: recovered.next_event_id,
+            // The caller synced the files: what recovery kept is durable now, whoever wrote it.
+            synced_end: recovered.next_event_id,
+            meta_tail,
+            data_tail,
+        },
+    ))
+}
+
+/// The bytes of the partial last block, which the next commit rewrites unchanged.
+async fn tail<F: IoFile>(file: &Rc<F>, end: FilePos) -> Result<Vec<u8>, OpenError> {
+    let start = end.align_down(BLOCK_BYTES as u64);
+    let bytes = usize::try_from(end.get() - start.get()).unwrap_or(BLOCK_BYTES);
+    if bytes == 0 {
+        return Ok(Vec::new());
+    }
+    let tail = file
+        .read_at(start, bytes)
+        .await
+        .map_err(|error| OpenError::new(format!("reading the last block at {start}: {error}")))?;
+    if tail.len() != bytes {
+        return Err(OpenError::new(format!("the last block at {start} has {} of {bytes} bytes", tail.len())));
+    }
+    Ok(tail.to_vec())
+}

@@ -1,0 +1,350 @@
+//! What each request does.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use mofka_log::{Batch, Durability, EventId};
+use mofka_net::control::{From, SeekRequest, SeekResponse, SubscribeRequest, SubscribeResponse, Selection};
+use mofka_net::{
+    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FetchResponse, FlushRequest, FrameHeader, Opcode, ProduceRequest,
+    ProduceResponse, WireError,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::io::Io;
+use crate::partition::{Appended, Partition, ReadLimits};
+use crate::session::{Request, Session};
+use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
+use crate::subscription::{Subscription, Terms};
+
+/// Handles one request. Returns when the next one may be looked at; the answer may come later.
+pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
+    let header = request.header;
+    let opcode = match Opcode::of(&header).and_then(|opcode| session.admit(opcode).map(|()| opcode)) {
+        Ok(opcode) => opcode,
+        Err(error) => return session.fail(header.request_id(), &error),
+    };
+    match opcode {
+        Opcode::Hello => session.conclude(&header, hello(session, &request.body)),
+        Opcode::Ping => session.answer(&header, Bytes::new()),
+        Opcode::Produce => produce(session, request).await,
+        Opcode::Flush => flush(session, &request),
+        Opcode::Subscribe => match subscribe(session, &request.body) {
+            Ok((answer, subscription)) => {
+                session.answer(&header, answer);
+                subscription.begin(session.shard.io(), Rc::clone(&session.outbox));
+            }
+            Err(error) => session.fail(header.request_id(), &error),
+        },
+        Opcode::Unsubscribe => session.conclude(&header, unsubscribe(session, &request.body)),
+        Opcode::Credit => {
+            if let Err(error) = credit(session, &request.body) {
+                session.fail(header.request_id(), &error);
+            }
+        }
+        Opcode::Fetch => fetch(session, request),
+        Opcode::Acknowledge => acknowledge(session, &request),
+        Opcode::Seek => seek(session, &request),
+        Opcode::Feed => {
+            let message = "feeds go from the server to the client".to_owned();
+            session.fail(header.request_id(), &WireError::new(ErrorCode::UnknownOpcode, message));
+        }
+        _ => control(session, opcode, request),
+    }
+}
+
+/// After all that came in one read was handled: what was appended may be written.
+pub(crate) fn burst_ended<I: Io, P: Peers>(session: &Session<I, P>) {
+    for partition in session.take_touched() {
+        partition.kick();
+    }
+}
+
+fn hello<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Bytes, WireError> {
+    let facts = session.shard.facts();
+    let hello = json(body)?;
+    let answer = session.state().hello(&hello)?;
+    to_body(&crate::control::hello(&session.shard, facts, answer))
+}
+
+async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
+    let header = request.header;
+    let bytes = header.body_bytes();
+    let admitted = admit_produce(session, request.body);
+    let (partition, batch, asked) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => return session.fail(header.request_id(), &error),
+    };
+    while partition.is_congested() && !session.outbox.is_closed() {
+        // Waiting for room here is what the producers of a slow partition feel.
+        partition.kick();
+        let listener = partition.listen();
+        if partition.is_congested() {
+            listener.await;
+        }
+    }
+    session.begin(bytes);
+    let weak = session.me.clone();
+    session.touch(&partition);
+    partition.append(
+        batch,
+        asked,
+        Box::new(move |outcome| {
+            if let Some(session) = weak.upgrade() {
+                session.end(bytes);
+                session.conclude(&header, outcome.map(appended));
+            }
+        }),
+    );
+}
+
+fn appended(appended: Appended) -> Bytes {
+    ProduceResponse {
+        base_event_id: appended.base_event_id,
+        event_count: appended.event_count,
+        duplicate: appended.duplicate,
+    }
+    .encode()
+}
+
+type Produced<I> = (Rc<Partition<I>>, Batch, Option<Durability>);
+
+fn admit_produce<I: Io, P: Peers>(session: &Session<I, P>, body: Bytes) -> Result<Produced<I>, WireError> {
+    let produce = ProduceRequest::check(body)?;
+    let partition = session.shard.partition(produce.partition)?;
+    let batch = Batch::check_client(produce.frame, produce.data).map_err(|error| {
+        let code = if error.is_checksum() { ErrorCode::BadChecksum } else { ErrorCode::Malformed };
+        WireError::new(code, format!("the batch for partition {}: {error}", produce.partition))
+    })?;
+    let events_max = session.shard.facts().limits.batch_events_max;
+    if batch.event_count() > events_max {
+        let message = format!("a batch of {} events is more than this node takes ({events_max})", batch.event_count());
+        return Err(WireError::new(ErrorCode::TooLarge, message));
+    }
+    Ok((partition, batch, produce.durability))
+}
+
+fn flush<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
+    let header = request.header;
+    let partition = FlushRequest::check(&request.body).map_err(WireError::from);
+    let partition = match partition.and_then(|flush| session.shard.partition(flush.partition)) {
+        Ok(partition) => partition,
+        Err(error) => return session.fail(header.request_id(), &error),
+    };
+    let weak = session.me.clone();
+    partition.barrier(Box::new(move |outcome| {
+        if let Some(session) = weak.upgrade() {
+            session.conclude(&header, outcome.map(|_| Bytes::new()));
+        }
+    }));
+}
+
+type Subscribed<I> = (Bytes, Rc<Subscription<I>>);
+
+fn subscribe<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Subscribed<I>, WireError> {
+    let request: SubscribeRequest = json(body)?;
+    check_consumer(&request.consumer)?;
+    let limits = session.shard.facts().limits;
+    let known = session.subscriptions.borrow().len();
+    if session.subscriptions.borrow().contains_key(&request.subscription) {
+        let message = format!("subscription {} exists on this connection", request.subscription);
+        return Err(WireError::new(ErrorCode::InvalidArgument, message));
+    }
+    if known >= limits.subscriptions_max {
+        let message = format!("this connection has {known} subscriptions, which is the limit");
+        return Err(WireError::new(ErrorCode::Overloaded, message));
+    }
+    let partition = session.shard.partition(request.partition)?;
+    let start = match request.from {
+        From::Cursor => partition.cursor(&request.consumer).unwrap_or_else(|| partition.trim_end()),
+        From::First => partition.trim_end(),
+        From::Last => partition.visible_end(),
+        From::Id(id) => EventId::new(id),
+    };
+    let bytes_max = u64::from(request.batch_bytes_max).clamp(1, limits.frame_bytes_max / 2);
+    let terms = Terms {
+        id: request.subscription,
+        consumer: request.consumer,
+        start,
+        limits: ReadLimits {
+            events_max: u64::from(request.batch_events_max.max(1)),
+            bytes_max,
+            with_data: request.selection == Selection::All,
+        },
+        credits: request.credits,
+    };
+    let response = SubscribeResponse { next_event_id: start.get(), visible_end: partition.visible_end().get() };
+    let answer = to_body(&response)?;
+    let subscription = Subscription::new(partition, terms);
+    session.subscriptions.borrow_mut().insert(request.subscription, Rc::clone(&subscription));
+    Ok((answer, subscription))
+}
+
+fn unsubscribe<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Bytes, WireError> {
+    let request: mofka_net::control::UnsubscribeRequest = json(body)?;
+    let subscription = session.subscription(request.subscription)?;
+    subscription.close();
+    session.subscriptions.borrow_mut().remove(&request.subscription);
+    Ok(Bytes::new())
+}
+
+fn credit<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<(), WireError> {
+    let credit = CreditRequest::check(body)?;
+    match session.subscription(credit.subscription) {
+        Ok(subscription) => subscription.grant(credit.credits),
+        // It may have ended while the credit was on its way.
+        Err(_) => Ok(()),
+    }
+}
+
+fn fetch<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
+    let header = request.header;
+    let begun = (|| {
+        let fetch = FetchRequest::check(request.body)?;
+        let partition = session.shard.partition(fetch.partition)?;
+        Ok((partition, fetch))
+    })();
+    let (partition, fetch) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return session.fail(header.request_id(), &error),
+    };
+    let bytes_max = session.shard.facts().limits.frame_bytes_max / 2;
+    let cost = fetch.items.iter().map(|item| item.bytes()).fold(0_u64, u64::saturating_add).min(bytes_max);
+    session.begin(cost);
+    let weak = session.me.clone();
+    session.shard.io().spawn(async move {
+        let mut response = FetchResponse::new();
+        let mut left = bytes_max;
+        let mut last = None;
+        for descriptor in &fetch.items {
+            match partition.fetch(descriptor, left, &mut last).await {
+                Ok(fetched) => {
+                    left = left.saturating_sub(fetched.bytes.len() as u64);
+                    response.push(fetched.bytes, fetched.crc);
+                }
+                Err(error) => response.push_error(error.code),
+            }
+        }
+        if let Some(session) = weak.upgrade() {
+            session.end(cost);
+            let pieces = response.encode();
+            let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+            let first = FrameHeader::self_checked_response(&header, body_bytes);
+            session.outbox.push(std::iter::once(first).chain(pieces));
+        }
+    });
+}
+
+fn acknowledge<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
+    let header = request.header;
+    let begun = (|| {
+        let ack = AcknowledgeRequest::check(&request.body)?;
+        check_consumer(&ack.consumer)?;
+        let partition = session.shard.partition(ack.partition)?;
+        if ack.next_event_id > partition.visible_end() {
+            let message = format!(
+                "cannot acknowledge up to {}: the partition's visible events end at {}",
+                ack.next_event_id,
+                partition.visible_end()
+            );
+            return Err(WireError::new(ErrorCode::InvalidArgument, message));
+        }
+        Ok((partition, ack))
+    })();
+    match begun {
+        Err(error) => session.fail(header.request_id(), &error),
+        Ok((partition, ack)) => {
+            let weak = session.me.clone();
+            partition.acknowledge(
+                &ack.consumer,
+                ack.next_event_id,
+                Box::new(move |outcome| {
+                    if let Some(session) = weak.upgrade() {
+                        let body = outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode());
+                        session.conclude(&header, body);
+                    }
+                }),
+            );
+        }
+    }
+}
+
+fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
+    let header = request.header;
+    let begun = (|| {
+        let seek: SeekRequest = json(&request.body)?;
+        check_consumer(&seek.consumer)?;
+        let partition = session.shard.partition(seek.partition)?;
+        let to = match seek.to {
+            From::First => partition.trim_end(),
+            From::Last => partition.visible_end(),
+            From::Id(id) => EventId::new(id),
+            From::Cursor => {
+                let message = "a seek goes to \"first\", \"last\" or {\"id\": n}".to_owned();
+                return Err(WireError::new(ErrorCode::InvalidArgument, message));
+            }
+        };
+        if to > partition.visible_end() {
+            let message = format!("cannot seek to {to}: the visible events end at {}", partition.visible_end());
+            return Err(WireError::new(ErrorCode::InvalidArgument, message));
+        }
+        Ok((partition, seek.consumer, to))
+    })();
+    match begun {
+        Err(error) => session.fail(header.request_id(), &error),
+        Ok((partition, consumer, to)) => {
+            let weak = session.me.clone();
+            partition.seek(
+                &consumer,
+                to,
+                Box::new(move |outcome| {
+                    if let Some(session) = weak.upgrade() {
+                        let body = outcome.and_then(|next| to_body(&SeekResponse { next_event_id: next.get() }));
+                        session.conclude(&header, body);
+                    }
+                }),
+            );
+        }
+    }
+}
+
+/// Requests about topics and the node: the shard with the catalog handles them.
+fn control<I: Io, P: Peers>(session: &Session<I, P>, opcode: Opcode, request: Request) {
+    let weak = session.me.clone();
+    let shard = Rc::clone(&session.shard);
+    let header = request.header;
+    let bytes = header.body_bytes();
+    session.begin(bytes);
+    session.shard.io().spawn(async move {
+        let call = ShardCall::Control(opcode, request.body.to_vec());
+        let outcome = match shard.ask(HOME_SHARD, call).await {
+            Ok(ShardReply::Control(body)) => Ok(Bytes::from(body)),
+            Ok(_) => unreachable!("a control call gets a control reply"),
+            Err(error) => Err(error),
+        };
+        if let Some(session) = weak.upgrade() {
+            session.end(bytes);
+            session.conclude(&header, outcome);
+        }
+    });
+}
+
+fn check_consumer(name: &str) -> Result<(), WireError> {
+    let bytes_max = mofka_log::CONSUMER_NAME_BYTES_MAX;
+    if name.is_empty() || name.len() > bytes_max {
+        let message = format!("a consumer's name has 1 to {bytes_max} bytes, not {}", name.len());
+        return Err(WireError::new(ErrorCode::InvalidName, message));
+    }
+    Ok(())
+}
+
+/// Reads a JSON body.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
+    Ok(mofka_net::control::decode("request", body)?)
+}
+
+/// Writes a JSON body.
+pub(crate) fn to_body<T: Serialize>(value: &T) -> Result<Bytes, WireError> {
+    Ok(Bytes::from(mofka_net::control::encode("answer", value)?))
+}

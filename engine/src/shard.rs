@@ -1,0 +1,361 @@
+//! A shard: one core's partitions, and its part of the node's work.
+//!
+//! The first shard also owns the catalog. Requests about topics can be made to any shard: the others pass them on.
+//! Requests about a partition's events are served by the shard that owns it; another one answers with the owner's
+//! addresses and the client goes there, so that no event ever hops between cores.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use mofka_log::{Catalog, PartitionKind, PartitionRecord, TopicRecord};
+use mofka_net::control::{ConsumerInfo, PartitionStatus, ShardStatus};
+use mofka_net::{ErrorCode, Opcode, WireError};
+use uuid::Uuid;
+
+use crate::catalog::{CatalogStore, CatalogView};
+use crate::facts::NodeFacts;
+use crate::io::Io;
+use crate::partition::{Partition, PartitionSpec};
+use crate::recover::OpenError;
+use crate::session::SessionHandle;
+
+/// The shard that owns the catalog.
+pub const HOME_SHARD: usize = 0;
+
+/// What one shard may ask of another.
+#[derive(Clone, Debug)]
+pub enum ShardCall {
+    /// A request about topics or the node, for the shard that owns the catalog: its opcode and body.
+    Control(Opcode, Vec<u8>),
+    /// Open (or make) this partition.
+    Open(Box<(TopicRecord, PartitionRecord)>),
+    /// Stop serving these partitions and remove their files.
+    Drop(Vec<Uuid>),
+    /// These partitions' topic is complete.
+    Complete(Vec<Uuid>),
+    /// Tell about yourself and these partitions.
+    Status,
+    /// Tell about the consumers of these partitions.
+    Consumers(Vec<Uuid>),
+}
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub enum ShardReply {
+    /// Done.
+    Done,
+    /// The body of the answer to [`ShardCall::Control`].
+    Control(Vec<u8>),
+    /// To [`ShardCall::Status`].
+    Status(Box<ShardStatus>),
+    /// To [`ShardCall::Consumers`].
+    Consumers(Vec<ConsumerInfo>),
+}
+
+/// The other shards of the node.
+pub trait Peers: Clone + 'static {
+    /// This shard's number.
+    fn shard(&self) -> usize;
+
+    /// Asks another shard.
+    ///
+    /// # Errors
+    /// What it answered, or that it has stopped.
+    fn call(&self, shard: usize, call: ShardCall) -> impl Future<Output = Result<ShardReply, WireError>>;
+}
+
+/// What a shard is made of.
+pub struct ShardParts<I, P> {
+    /// The machine.
+    pub io: I,
+    /// The other shards.
+    pub peers: P,
+    /// The node.
+    pub facts: Arc<NodeFacts>,
+    /// The catalog that all shards see.
+    pub view: CatalogView,
+}
+
+/// See the module.
+pub struct Shard<I: Io, P: Peers> {
+    parts: ShardParts<I, P>,
+    partitions: RefCell<BTreeMap<Uuid, Rc<Partition<I>>>>,
+    /// Partitions that could not be opened, and why: the others are served all the same.
+    broken: RefCell<BTreeMap<Uuid, String>>,
+    catalog: Option<Rc<CatalogStore<I>>>,
+    sessions: RefCell<Vec<Weak<dyn SessionHandle>>>,
+}
+
+impl<I: Io, P: Peers> Shard<I, P> {
+    /// Opens the catalog (on the first shard) and every partition of this shard.
+    ///
+    /// # Errors
+    /// When the catalog cannot be opened. A partition that cannot be opened is reported in the status instead.
+    pub async fn open(parts: ShardParts<I, P>) -> Result<Rc<Self>, OpenError> {
+        let catalog = if parts.peers.shard() == HOME_SHARD {
+            let path = parts.facts.data_dir.join("catalog");
+            Some(CatalogStore::open(parts.io.clone(), path, parts.facts.node, parts.view.clone()).await?)
+        } else {
+            None
+        };
+        let shard = Rc::new(Self {
+            parts,
+            partitions: RefCell::new(BTreeMap::new()),
+            broken: RefCell::new(BTreeMap::new()),
+            catalog,
+            sessions: RefCell::new(Vec::new()),
+        });
+        if shard.catalog.is_some() {
+            shard.parts.view.publish();
+        }
+        let view = shard.parts.view.wait(&shard.parts.io, &shard.parts.facts).await?;
+        if shard.catalog.is_some() {
+            shard.remove_orphans(&view).await;
+        }
+        for topic in view.topics() {
+            for partition in view.partitions_of(topic.id) {
+                if shard.owner(partition) == shard.number() {
+                    shard.open_or_note(topic.clone(), partition.clone()).await;
+                }
+            }
+        }
+        Ok(shard)
+    }
+
+    /// What this shard knows of its node.
+    pub fn facts(&self) -> &NodeFacts {
+        &self.parts.facts
+    }
+
+    pub(crate) fn io(&self) -> &I {
+        &self.parts.io
+    }
+
+    pub(crate) fn peers(&self) -> &P {
+        &self.parts.peers
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.parts.peers.shard()
+    }
+
+    pub(crate) fn catalog_store(&self) -> Option<&Rc<CatalogStore<I>>> {
+        self.catalog.as_ref()
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.parts.view.get()
+    }
+
+    /// The shard that serves a partition. The number of shards may have changed since it was placed.
+    pub(crate) fn owner(&self, partition: &PartitionRecord) -> usize {
+        usize::try_from(partition.shard).unwrap_or(0) % self.facts().shards
+    }
+
+    /// The partition, if this shard serves it; otherwise the error says who does.
+    pub(crate) fn partition(&self, id: Uuid) -> Result<Rc<Partition<I>>, WireError> {
+        if let Some(partition) = self.partitions.borrow().get(&id) {
+            return Ok(Rc::clone(partition));
+        }
+        if let Some(reason) = self.broken.borrow().get(&id) {
+            return Err(WireError::new(ErrorCode::Damaged, format!("partition {id} could not be opened: {reason}")));
+        }
+        match self.catalog().partition(id) {
+            Some(record) if self.owner(record) != self.number() => {
+                let owner = self.owner(record);
+                let message = format!("partition {id} is served by shard {owner}, not by shard {}", self.number());
+                Err(WireError::not_owner(message, &self.facts().addresses_of(owner)))
+            }
+            _ => Err(WireError::new(ErrorCode::UnknownPartition, format!("no partition {id} on this node"))),
+        }
+    }
+
+    async fn open_or_note(&self, topic: TopicRecord, record: PartitionRecord) {
+        let (id, name, index) = (record.id, topic.name.clone(), record.index);
+        if let Err(error) = self.open_partition(topic, record).await {
+            tracing::error!(topic = %name, partition = index, %id, %error, "partition could not be opened");
+            self.broken.borrow_mut().insert(id, error.to_string());
+        }
+    }
+
+    async fn open_partition(&self, topic: TopicRecord, record: PartitionRecord) -> Result<(), OpenError> {
+        let id = record.id;
+        if self.partitions.borrow().contains_key(&id) {
+            return Ok(());
+        }
+        let spec = PartitionSpec { dir: self.dir_of(id), limits: self.facts().limits, topic, record };
+        let partition = Partition::open(self.io().clone(), spec).await?;
+        let spec = partition.spec();
+        tracing::info!(
+            topic = %spec.topic.name,
+            partition = spec.record.index,
+            %id,
+            events = partition.ends().appended_end.get(),
+            verdict = %partition.verdict().prose(),
+            "partition is open"
+        );
+        self.partitions.borrow_mut().insert(id, partition);
+        Ok(())
+    }
+
+    fn dir_of(&self, id: Uuid) -> PathBuf {
+        self.facts().data_dir.join("partitions").join(id.to_string())
+    }
+
+    /// Does what another shard, or this one, asks.
+    ///
+    /// # Errors
+    /// What could not be done.
+    pub async fn handle(self: Rc<Self>, call: ShardCall) -> Result<ShardReply, WireError> {
+        match call {
+            ShardCall::Control(opcode, body) => {
+                let answer = crate::control::handle(&self, opcode, &body).await?;
+                Ok(ShardReply::Control(answer))
+            }
+            ShardCall::Open(records) => {
+                let (topic, record) = *records;
+                let id = record.id;
+                let opened = self.open_partition(topic, record).await;
+                opened.map(|()| ShardReply::Done).map_err(|error| {
+                    WireError::new(ErrorCode::Internal, format!("partition {id} could not be made: {error}"))
+                })
+            }
+            ShardCall::Drop(ids) => {
+                for id in ids {
+                    self.drop_partition(id).await;
+                }
+                Ok(ShardReply::Done)
+            }
+            ShardCall::Complete(ids) => {
+                let partitions = self.partitions.borrow();
+                for partition in ids.iter().filter_map(|id| partitions.get(id)) {
+                    partition.set_complete();
+                }
+                Ok(ShardReply::Done)
+            }
+            ShardCall::Status => Ok(ShardReply::Status(Box::new(self.status()))),
+            ShardCall::Consumers(ids) => Ok(ShardReply::Consumers(self.consumers(&ids))),
+        }
+    }
+
+    /// Asks a shard, which may be this one.
+    ///
+    /// # Errors
+    /// What it answered.
+    pub(crate) async fn ask(self: &Rc<Self>, shard: usize, call: ShardCall) -> Result<ShardReply, WireError> {
+        if shard == self.number() {
+            return Box::pin(Rc::clone(self).handle(call)).await;
+        }
+        self.peers().call(shard, call).await
+    }
+
+    /// Removes the files of partitions that the catalog no longer knows: the node stopped between forgetting a topic
+    /// and removing its files.
+    async fn remove_orphans(&self, catalog: &Catalog) {
+        let dir = self.facts().data_dir.join("partitions");
+        let names = match self.io().list(&dir).await {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "could not be listed");
+                return;
+            }
+        };
+        for name in names {
+            if name.parse::<Uuid>().is_ok_and(|id| catalog.partition(id).is_none()) {
+                tracing::info!(partition = %name, "removing the files of a deleted partition");
+                if let Err(error) = self.io().remove(&dir.join(&name)).await {
+                    tracing::warn!(partition = %name, %error, "the files of a deleted partition could not be removed");
+                }
+            }
+        }
+    }
+
+    async fn drop_partition(&self, id: Uuid) {
+        let partition = self.partitions.borrow_mut().remove(&id);
+        self.broken.borrow_mut().remove(&id);
+        let Some(partition) = partition else { return };
+        partition.stop().await;
+        partition.set_complete();
+        if partition.spec().record.kind == PartitionKind::Default {
+            let dir = self.dir_of(id);
+            if let Err(error) = self.io().remove(&dir).await {
+                tracing::warn!(dir = %dir.display(), %error, "the files of a deleted partition could not be removed");
+            }
+        }
+    }
+
+    fn status(&self) -> ShardStatus {
+        let partitions = self.partitions.borrow();
+        let mut statuses: Vec<PartitionStatus> =
+            partitions.values().map(|partition| crate::control::partition_status(self, partition)).collect();
+        for (id, reason) in self.broken.borrow().iter() {
+            if let Some(status) = crate::control::broken_status(self, *id, reason) {
+                statuses.push(status);
+            }
+        }
+        let sessions = self.sessions.borrow().iter().filter(|session| session.strong_count() > 0).count();
+        ShardStatus {
+            shard: u32::try_from(self.number()).unwrap_or(u32::MAX),
+            addresses: self.facts().addresses_of(self.number()),
+            connections: sessions as u64,
+            partitions: statuses,
+        }
+    }
+
+    fn consumers(&self, ids: &[Uuid]) -> Vec<ConsumerInfo> {
+        let partitions = self.partitions.borrow();
+        let mut found = Vec::new();
+        for partition in ids.iter().filter_map(|id| partitions.get(id)) {
+            let mut known = partition.cursors().all();
+            for name in partition.connected_names() {
+                if !known.iter().any(|(known, _)| *known == name) {
+                    known.push((name, partition.trim_end()));
+                }
+            }
+            for (consumer, next) in known {
+                found.push(ConsumerInfo {
+                    connected: u32::try_from(partition.connected(&consumer)).unwrap_or(u32::MAX),
+                    consumer,
+                    partition: partition.spec().record.id,
+                    index: partition.spec().record.index,
+                    next_event_id: next.get(),
+                    lag: partition.visible_end().get().saturating_sub(next.get()),
+                });
+            }
+        }
+        found
+    }
+
+    pub(crate) fn add_session(&self, session: Weak<dyn SessionHandle>) {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(session);
+    }
+
+    /// Refuses new events, and finishes the accepted ones of every partition.
+    pub async fn drain(&self) {
+        let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        for partition in partitions {
+            partition.stop().await;
+        }
+    }
+
+    /// Sends what is queued for the clients and ends their connections.
+    pub async fn close_sessions(&self) {
+        let sessions: Vec<_> = self.sessions.borrow().iter().filter_map(Weak::upgrade).collect();
+        for session in sessions {
+            session.finish().await;
+        }
+    }
+
+    /// The last thing a shard does.
+    pub async fn stop(&self) {
+        if let Some(catalog) = &self.catalog {
+            catalog.stop().await;
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One consumer reading one partition: sends what is visible, as far as the client's credit goes.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use event_listener::Event;
+use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
+use mofka_net::{Credits, FeedHeader, FeedItem, FrameHeader, WireError};
+
+use crate::io::Io;
+use crate::outbox::Outbox;
+use crate::partition::{Partition, ReadLimits, Slice};
+
+/// What a client asked for when it subscribed.
+pub(crate) struct Terms {
+    pub(crate) id: u64,
+    pub(crate) consumer: String,
+    pub(crate) start: EventId,
+    pub(crate) limits: ReadLimits,
+    pub(crate) credits: u32,
+}
+
+/// See the module.
+pub(crate) struct Subscription<I: Io> {
+    id: u64,
+    consumer: String,
+    partition: Rc<Partition<I>>,
+    limits: ReadLimits,
+    next: Cell<EventId>,
+    credits: RefCell<Credits>,
+    changed: Event,
+    closed: Cell<bool>,
+}
+
+impl<I: Io> Subscription<I> {
+    /// A subscription that feeds nothing yet.
+    pub(crate) fn new(partition: Rc<Partition<I>>, terms: Terms) -> Rc<Self> {
+        let mut credits = Credits::default();
+        // What was checked when the request was: a grant of u32 to nothing cannot overflow.
+        credits.grant(terms.credits).ok();
+        Rc::new(Self {
+            id: terms.id,
+            consumer: terms.consumer,
+            partition,
+            limits: terms.limits,
+            next: Cell::new(terms.start),
+            credits: RefCell::new(credits),
+            changed: Event::new(),
+            closed: Cell::new(false),
+        })
+    }
+
+    /// Starts feeding. Called after the subscription was answered: a spawned task may run at once, and the client
+    /// wants the answer before the first feed.
+    pub(crate) fn begin(self: &Rc<Self>, io: &I, outbox: Rc<Outbox>) {
+        let this = Rc::clone(self);
+        this.partition.connect(&this.consumer, true);
+        io.spawn(async move {
+            this.feed(&outbox).await;
+            this.partition.connect(&this.consumer, false);
+        });
+    }
+
+    /// The client can take this many more feeds.
+    ///
+    /// # Errors
+    /// When the sum is beyond reason.
+    pub(crate) fn grant(&self, more: u32) -> Result<(), WireError> {
+        let granted = self.credits.borrow_mut().grant(more);
+        self.changed.notify(usize::MAX);
+        granted
+    }
+
+    /// Stops feeding.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.changed.notify(usize::MAX);
+        self.partition.wake();
+    }
+
+    async fn feed(&self, outbox: &Outbox) {
+        while self.wait_for_credit().await {
+            let grown = self.partition.listen();
+            if self.closed.get() || outbox.is_closed() {
+                return;
+            }
+            let trim_end = self.partition.trim_end();
+            let missed = trim_end.get().saturating_sub(self.next.get().get());
+            let from = self.next.get().max(trim_end);
+            if from >= self.partition.visible_end() {
+                if self.partition.is_complete() && from >= self.partition.ends().appended_end {
+                    self.send(outbox, &Slice::empty(from), missed, true);
+                    return;
+                }
+                grown.await;
+                continue;
+            }
+            match self.partition.read(from, self.limits).await {
+                Ok(slice) => {
+                    self.next.set(slice.end_event_id);
+                    self.send(outbox, &slice, missed, false);
+                }
+                Err(error) => {
+                    // The client is told and decides; nothing more is fed from here.
+                    let body = Bytes::from(error.to_json());
+                    outbox.push([FrameHeader::error(self.id, &body), body]);
+                    return;
+                }
+            }
+            outbox.room().await;
+        }
+    }
+
+    /// Returns false when the subscription ended meanwhile.
+    async fn wait_for_credit(&self) -> bool {
+        loop {
+            let listener = self.changed.listen();
+            if self.closed.get() {
+                return false;
+            }
+            if self.credits.borrow().available() > 0 {
+                return true;
+            }
+            listener.await;
+        }
+    }
+
+    fn send(&self, outbox: &Outbox, slice: &Slice, missed: u64, end_of_stream: bool) {
+        let taken = self.credits.borrow_mut().take();
+        assert!(taken, "a feed is sent only when there is credit");
+        let header = FeedHeader {
+            first_event_id: slice.first_event_id,
+            end_event_id: slice.end_event_id,
+            visible_end: self.partition.visible_end(),
+            missed_count: missed,
+            item_count: u32::try_from(slice.batches.len()).unwrap_or(u32::MAX),
+            end_of_stream,
+        };
+        let mut pieces = vec![Bytes::new(), header.encode()];
+        for batch in &slice.batches {
+            push_item(&mut pieces, batch, self.limits.with_data);
+        }
+        let body_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        if let Some(first) = pieces.first_mut() {
+            *first = FrameHeader::self_checked(mofka_net::Opcode::Feed, self.id, body_bytes);
+        }
+        outbox.push(pieces);
+    }
+}
+
+/// A batch as it is stored, with its data when that is wanted and here.
+fn push_item(pieces: &mut Vec<Bytes>, batch: &Batch, with_data: bool) {
+    let data = batch.data().filter(|_| with_data).cloned().unwrap_or_default();
+    let item = FeedItem { frame_bytes: batch.frame_bytes(), data_bytes: data.len() as u64 };
+    pieces.push(item.encode());
+    pieces.push(Bytes::copy_from_slice(batch.header_bytes()));
+    pieces.push(batch.body().clone());
+    let pad = data.len().next_multiple_of(FRAME_ALIGN_BYTES) - data.len();
+    pieces.push(data);
+    if let Some(zeros) = [0_u8; FRAME_ALIGN_BYTES].get(..pad) {
+        pieces.push(Bytes::copy_from_slice(zeros));
+    }
+}

@@ -1,0 +1,223 @@
+//! Starts and stops a node: a thread and an executor for each shard, the addresses, the group file.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use mofka_net::GroupFile;
+
+use super::mesh::{self, Mesh};
+use super::server::{self, Listeners};
+use super::{UringIo, self_test};
+use crate::catalog::CatalogView;
+use crate::config::NodeConfig;
+use crate::facts::NodeFacts;
+use crate::home::{Home, HomeError, write_durably};
+use crate::shard::{Shard, ShardParts};
+
+/// Why a node could not be started, or what went wrong with it later.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A shard could not start.
+    #[error("shard {shard}: {reason}")]
+    Shard {
+        /// Which one.
+        shard: usize,
+        /// Why.
+        reason: String,
+    },
+    /// The group file cannot be written.
+    #[error("could not write the group file {path}: {reason}", path = path.display())]
+    GroupFile {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A node at work.
+pub struct RunningNode {
+    facts: Arc<NodeFacts>,
+    threads: Vec<ExecutorJoinHandle<Result<(), String>>>,
+    // Held until the end: it keeps a second daemon out of the data directory.
+    home: Home,
+}
+
+enum Report {
+    Ready { shard: usize, addresses: Vec<String> },
+    Failed { shard: usize, reason: String },
+}
+
+/// Starts every shard, recovers every partition, listens, and writes the group file, in this order: whoever finds the
+/// group file finds a node that answers.
+///
+/// # Errors
+/// When anything of that fails; nothing is left running then.
+pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeError> {
+    let home = Home::open(&config.data_dir)?;
+    let direct = home.direct_io(config.direct_io)?;
+    if !direct {
+        tracing::warn!(
+            data_dir = %home.dir().display(),
+            "this file system has no direct I/O: log files go through the page cache (direct_io is \"auto\")"
+        );
+    }
+    for note in notes {
+        tracing::info!("configuration: {note}");
+    }
+    let cores = cores();
+    let shards = config.shards.unwrap_or(cores.len()).max(1);
+    let facts = Arc::new(NodeFacts::new(&home, &config, shards, direct));
+    let (report, reports) = mpsc::channel();
+    let builder = (shards > 1).then(|| mesh::Builder::full(shards, mesh::DEPTH));
+    let view = CatalogView::default();
+    let mut node = RunningNode { facts: Arc::clone(&facts), threads: Vec::new(), home };
+    for number in 0..shards {
+        let placement = match cores.get(number) {
+            Some(core) if config.pin => Placement::Fixed(*core),
+            _ => Placement::Unbound,
+        };
+        let (facts, view, builder) = (Arc::clone(&facts), view.clone(), builder.clone());
+        let (report, config) = (report.clone(), config.clone());
+        let thread = LocalExecutorBuilder::new(placement)
+            .name("mofka-shard")
+            .preempt_timer(Duration::from_millis(2))
+            .spawn(move || async move { run_shard(facts, view, builder, config, report).await });
+        match thread {
+            Ok(thread) => node.threads.push(thread),
+            Err(error) => {
+                node.stop();
+                let reason = format!(
+                    "its thread could not be started: {error} (io_uring needs kernel 5.8 or newer, must not be blocked \
+                     by a seccomp filter, and needs at least 512 KiB of locked memory: ulimit -l)"
+                );
+                return Err(NodeError::Shard { shard: number, reason });
+            }
+        }
+    }
+    drop(report);
+    let mut addresses = vec![Vec::new(); shards];
+    for _ in 0..shards {
+        match reports.recv() {
+            Ok(Report::Ready { shard, addresses: of_shard }) => {
+                if let Some(place) = addresses.get_mut(shard) {
+                    *place = of_shard;
+                }
+            }
+            Ok(Report::Failed { shard, reason }) => {
+                node.stop_and_join();
+                return Err(NodeError::Shard { shard, reason });
+            }
+            Err(mpsc::RecvError) => {
+                node.stop_and_join();
+                return Err(NodeError::Shard { shard: 0, reason: "its thread ended before it was ready".to_owned() });
+            }
+        }
+    }
+    node.facts.set_addresses(addresses.clone());
+    if let Err(error) = write_group_file(&config, &node.facts, addresses) {
+        node.stop_and_join();
+        return Err(error);
+    }
+    Ok(node)
+}
+
+impl RunningNode {
+    /// What the node is.
+    pub fn facts(&self) -> &Arc<NodeFacts> {
+        &self.facts
+    }
+
+    /// Asks every shard to finish what it accepted and stop.
+    pub fn stop(&self) {
+        self.facts.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until every shard has stopped.
+    ///
+    /// # Errors
+    /// What a shard could not finish.
+    pub fn join(mut self) -> Result<(), NodeError> {
+        self.join_threads()
+    }
+
+    fn stop_and_join(&mut self) {
+        self.stop();
+        if let Err(error) = self.join_threads() {
+            tracing::debug!(%error, "while stopping");
+        }
+    }
+
+    fn join_threads(&mut self) -> Result<(), NodeError> {
+        let mut first = Ok(());
+        for (shard, thread) in self.threads.drain(..).enumerate() {
+            let outcome = match thread.join() {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(reason)) => Err(NodeError::Shard { shard, reason }),
+                Err(error) => Err(NodeError::Shard { shard, reason: format!("its thread ended badly: {error}") }),
+            };
+            first = first.and(outcome);
+        }
+        self.home.release();
+        first
+    }
+}
+
+/// A shard's life, on its own executor.
+async fn run_shard(
+    facts: Arc<NodeFacts>,
+    view: CatalogView,
+    builder: Option<mesh::Builder>,
+    config: NodeConfig,
+    report: mpsc::Sender<Report>,
+) -> Result<(), String> {
+    let (mesh, receivers) = Mesh::join(builder).await;
+    let shard = mesh.place();
+    let io = UringIo::new(facts.direct_io);
+    let started = async {
+        self_test::run(io, &facts.data_dir, shard).await.map_err(|error| error.to_string())?;
+        let parts = ShardParts { io, peers: mesh.clone(), facts: Arc::clone(&facts), view };
+        let shard = Shard::open(parts).await.map_err(|error| error.to_string())?;
+        let listeners = Listeners::bind(&config.listen, mesh.place(), &facts.data_dir).map_err(|error| error.to_string())?;
+        Ok::<_, String>((shard, listeners))
+    };
+    let (this, listeners) = match started.await {
+        Ok(started) => started,
+        Err(reason) => {
+            facts.stop.store(true, Ordering::SeqCst);
+            // The receiver is gone only when the node gave up already.
+            report.send(Report::Failed { shard, reason: reason.clone() }).ok();
+            return Err(reason);
+        }
+    };
+    let handler = std::rc::Rc::clone(&this);
+    mesh.serve(receivers, move |call| {
+        let shard = std::rc::Rc::clone(&handler);
+        async move { shard.handle(call).await }
+    });
+    report.send(Report::Ready { shard, addresses: listeners.addresses() }).ok();
+    server::run(&this, &facts, listeners).await;
+    this.stop().await;
+    Ok(())
+}
+
+/// Cores that this process may use.
+fn cores() -> Vec<usize> {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect(),
+        Err(_) => vec![0],
+    }
+}
+
+fn write_group_file(config: &NodeConfig, facts: &NodeFacts, addresses: Vec<Vec<String>>) -> Result<(), NodeError> {
+    let failed = |reason: String| NodeError::GroupFile { path: config.group_file.clone(), reason };
+    let group = GroupFile::of_node(addresses, facts.node).map_err(|error| failed(error.to_string()))?;
+    write_durably(&config.group_file, group.to_json().as_bytes()).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,247 @@
+//! Listens on the shard's addresses and gives each connection to a session.
+
+use std::cell::Cell;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_lite::io::split;
+use futures_lite::{AsyncRead, AsyncWrite, future};
+use glommio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mofka_net::Address;
+
+use super::UringIo;
+use super::mesh::Mesh;
+use crate::facts::NodeFacts;
+use crate::session::Session;
+use crate::shard::Shard;
+
+/// How often a shard looks whether it is to stop.
+const STOP_CHECK: Duration = Duration::from_millis(50);
+/// How long answers may take to leave when the node stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListenError {
+    /// It is not an address.
+    #[error("cannot listen on \"{address}\": {reason}")]
+    Invalid {
+        /// What was given.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The system refuses it.
+    #[error("cannot listen on {address}: {source}{hint}")]
+    Bind {
+        /// What was tried.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+        /// What to do, if that is known.
+        hint: &'static str,
+    },
+}
+
+/// The sockets of one shard.
+pub(super) struct Listeners {
+    tcp: Vec<(TcpListener, String)>,
+    unix: Vec<(UnixListener, String, PathBuf)>,
+    order: Vec<String>,
+}
+
+impl Listeners {
+    /// Binds every address for this shard.
+    ///
+    /// # Errors
+    /// The first address that cannot be listened on.
+    pub(super) fn bind(listen: &[String], shard: usize, data_dir: &Path) -> Result<Self, ListenError> {
+        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), order: Vec::new() };
+        for text in listen {
+            let invalid = |reason: String| ListenError::Invalid { address: text.clone(), reason };
+            if text == "na+sm" {
+                let path = socket_path(data_dir).map_err(invalid)?;
+                listeners.unix("na+sm", &path, shard)?;
+                continue;
+            }
+            match text.parse::<Address>().map_err(|error| invalid(error.to_string()))? {
+                Address::Tcp { host, port } => listeners.tcp(&host, port, shard)?,
+                Address::Unix(path) => {
+                    let scheme = if text.starts_with("na+sm") { "na+sm" } else { "unix" };
+                    listeners.unix(scheme, &path, shard)?;
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    fn tcp(&mut self, host: &str, port: u16, shard: usize) -> Result<(), ListenError> {
+        let own_port = match port {
+            0 => Some(0),
+            port => u16::try_from(shard).ok().and_then(|shard| port.checked_add(shard)),
+        };
+        let shown = format!("tcp://{host}:{}", own_port.unwrap_or(port));
+        let failed = |source: io::Error| {
+            let hint = match source.kind() {
+                io::ErrorKind::AddrInUse => " (another program listens there; each shard takes the next port)",
+                _ => "",
+            };
+            ListenError::Bind { address: shown.clone(), source, hint }
+        };
+        let own_port = own_port.ok_or_else(|| failed(io::Error::other("the shard's port would be beyond 65535")))?;
+        // glommio sets SO_REUSEPORT, so that a second daemon would silently share the port: look first.
+        if own_port != 0 {
+            std::net::TcpListener::bind((host, own_port)).map_err(failed)?;
+        }
+        let listener = TcpListener::bind((host, own_port)).map_err(|error| failed(error.into()))?;
+        let port = listener.local_addr().map_err(|error| failed(error.into()))?.port();
+        let address = Address::Tcp { host: host.to_owned(), port }.to_string();
+        self.order.push(address.clone());
+        self.tcp.push((listener, address));
+        Ok(())
+    }
+
+    fn unix(&mut self, scheme: &str, path: &Path, shard: usize) -> Result<(), ListenError> {
+        let mut path = path.to_path_buf();
+        if shard > 0 {
+            path.as_mut_os_string().push(format!(".{shard}"));
+        }
+        let address = format!("{scheme}://{}", path.display());
+        let failed = |hint: &'static str| {
+            let address = address.clone();
+            move |source: io::Error| ListenError::Bind { address, source, hint }
+        };
+        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+            return Err(failed(" (another program answers there)")(io::ErrorKind::AddrInUse.into()));
+        }
+        if path.exists() {
+            // A socket that nobody answers on is left from a node that was killed.
+            std::fs::remove_file(&path).map_err(failed(""))?;
+        }
+        let listener = UnixListener::bind(&path).map_err(|error| failed("")(error.into()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed(""))?;
+        self.order.push(address.clone());
+        self.unix.push((listener, address, path));
+        Ok(())
+    }
+
+    /// Where clients reach this shard, in the order of the configuration.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        self.order.clone()
+    }
+}
+
+/// A Unix socket's path is short by decree of the kernel; one in the data directory is preferred.
+fn socket_path(data_dir: &Path) -> Result<PathBuf, String> {
+    const PATH_BYTES_MAX: usize = 100;
+    let inside = data_dir.join("mofka.sock");
+    if inside.as_os_str().len() <= PATH_BYTES_MAX {
+        return Ok(inside);
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let dir = std::env::temp_dir().join(format!("mofka-{uid}"));
+    let failed = |error: io::Error| format!("could not make {} for the socket: {error}", dir.display());
+    match std::fs::create_dir(&dir) {
+        Ok(()) => std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let stat = rustix::fs::lstat(&dir).map_err(|error| failed(error.into()))?;
+    let is_dir = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
+    if !is_dir || stat.st_uid != uid || stat.st_mode & 0o077 != 0 {
+        return Err(format!("{} belongs to somebody else or is open to others: remove it", dir.display()));
+    }
+    let name = crc32fast::hash(data_dir.as_os_str().as_encoded_bytes());
+    Ok(dir.join(format!("{name:08x}.sock")))
+}
+
+type OurShard = Shard<UringIo, Mesh>;
+
+/// Accepts and serves connections until the node is to stop.
+pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: Listeners) {
+    // Clients that come early wait in the backlog: the first answer names every shard's addresses.
+    while !facts.is_ready() && !facts.stop.load(Ordering::SeqCst) {
+        glommio::timer::sleep(Duration::from_millis(1)).await;
+    }
+    let connections = Rc::new(Cell::new(0_usize));
+    let mut tasks = Vec::new();
+    let paths: Vec<PathBuf> = listeners.unix.iter().map(|(_, _, path)| path.clone()).collect();
+    for (listener, address) in listeners.tcp {
+        let (shard, connections) = (Rc::clone(shard), Rc::clone(&connections));
+        tasks.push(glommio::spawn_local(async move {
+            loop {
+                match listener.accept().await {
+                    Ok(stream) => serve_tcp(&shard, &connections, stream),
+                    Err(error) => accept_failed(&address, &error.into()).await,
+                }
+            }
+        }));
+    }
+    for (listener, address, _) in listeners.unix {
+        let (shard, connections) = (Rc::clone(shard), Rc::clone(&connections));
+        tasks.push(glommio::spawn_local(async move {
+            loop {
+                match listener.accept().await {
+                    Ok(stream) => serve_unix(&shard, &connections, stream),
+                    Err(error) => accept_failed(&address, &error.into()).await,
+                }
+            }
+        }));
+    }
+    while !facts.stop.load(Ordering::SeqCst) {
+        glommio::timer::sleep(STOP_CHECK).await;
+    }
+    for task in tasks {
+        task.cancel().await;
+    }
+    for path in paths {
+        std::fs::remove_file(&path).ok();
+    }
+    // What was accepted is finished and answered; then the connections end.
+    shard.drain().await;
+    let farewell = shard.close_sessions();
+    future::or(farewell, async {
+        glommio::timer::sleep(FAREWELL).await;
+    })
+    .await;
+}
+
+/// Running out of descriptors must not turn into a busy loop.
+async fn accept_failed(address: &str, error: &io::Error) {
+    tracing::warn!(address, %error, "could not accept a connection");
+    glommio::timer::sleep(Duration::from_millis(100)).await;
+}
+
+fn serve_tcp(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "could not turn off Nagle's algorithm");
+    }
+    let peer = stream.peer_addr().map_or_else(|_| "tcp peer".to_owned(), |peer| peer.to_string());
+    serve(shard, connections, stream, peer);
+}
+
+fn serve_unix(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: UnixStream) {
+    serve(shard, connections, stream, "local peer".to_owned());
+}
+
+fn serve<S>(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: S, peer: String)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    if connections.get() >= shard.facts().limits.connections_max {
+        tracing::warn!(peer, "refused a connection: this shard has as many as its limit connections_max allows");
+        return;
+    }
+    connections.set(connections.get() + 1);
+    let (shard, connections) = (Rc::clone(shard), Rc::clone(connections));
+    glommio::spawn_local(async move {
+        let (reader, writer) = split(stream);
+        Session::run(&shard, reader, writer, peer).await;
+        connections.set(connections.get() - 1);
+    })
+    .detach();
+}

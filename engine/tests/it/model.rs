@@ -1,0 +1,145 @@
+//! What the tests believe a partition holds, kept apart from anything the engine says.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use mofka_engine::EngineLimits;
+use mofka_engine::partition::{Appended, Partition, PartitionSpec, ReadLimits};
+use mofka_engine::sim::{Random, SimIo};
+use mofka_log::{
+    Batch, BatchBuilder, Durability, EventId, PartitionKind, PartitionRecord, ProducerId, TopicRecord,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// One event: metadata and data.
+pub(crate) type Content = (Vec<u8>, Vec<u8>);
+
+pub(crate) fn partition_id() -> Uuid {
+    Uuid::from_u128(0x6d6f_666b_61)
+}
+
+/// A partition with segments so small that a short test rolls them.
+pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec {
+    let topic = TopicRecord {
+        id: Uuid::from_u128(7),
+        name: "t".to_owned(),
+        durability,
+        validator: Value::Null,
+        partition_selector: Value::Null,
+        serializer: Value::Null,
+        created_us: 1,
+        complete: false,
+    };
+    let record = PartitionRecord {
+        id: partition_id(),
+        topic: topic.id,
+        index: 0,
+        kind,
+        rank: 0,
+        shard: 0,
+        created_us: 1,
+        config: Value::Null,
+    };
+    let limits = EngineLimits {
+        segment_meta_bytes: 24 << 10,
+        segment_data_bytes: 48 << 10,
+        commits_in_flight_max: 3,
+        recent_bytes_max: 8 << 10,
+        ..EngineLimits::default()
+    };
+    PartitionSpec { record, topic, dir: PathBuf::from("/p"), limits }
+}
+
+/// A batch as a client would send it.
+pub(crate) fn batch(events: &[Content], producer: Option<(u64, u32, u64)>) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for (metadata, data) in events {
+        builder.push(metadata, std::iter::once(data.as_slice()).filter(|data| !data.is_empty())).unwrap();
+    }
+    let (frame, data): (Bytes, Bytes) =
+        builder.finish(producer.map(|(id, epoch, sequence)| (ProducerId::new(id), epoch, sequence)));
+    Batch::check_client(frame, data).unwrap()
+}
+
+/// Random events: mostly small, some without data, some larger than a piece or a segment.
+pub(crate) fn random_events(random: &mut Random, tag: u64) -> Vec<Content> {
+    let count = 1 + random.below(5);
+    (0..count)
+        .map(|n| {
+            let metadata = format!("{{\"tag\":{tag},\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(random.below(200) as usize));
+            let data_bytes = match random.below(10) {
+                0..=2 => 0,
+                3..=7 => random.below(3000),
+                8 => 4096 * (1 + random.below(3)),
+                _ => 60_000 + random.below(80_000),
+            };
+            let first = random.next();
+            let data = (0..data_bytes).map(|place| (first.wrapping_add(place.wrapping_mul(31)) >> 3) as u8).collect();
+            (metadata.into_bytes(), data)
+        })
+        .collect()
+}
+
+/// What became of one batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) events: Vec<Content>,
+    pub(crate) sequence: u64,
+    pub(crate) outcome: Rc<RefCell<Option<Result<Appended, String>>>>,
+}
+
+impl Sent {
+    pub(crate) fn acknowledged(&self) -> Option<Appended> {
+        self.outcome.borrow().as_ref().and_then(|outcome| outcome.as_ref().ok().copied())
+    }
+}
+
+/// Sends a batch; its outcome is noted when it comes.
+pub(crate) fn send(partition: &Rc<Partition<SimIo>>, events: Vec<Content>, producer: (u64, u32, u64)) -> Sent {
+    let outcome = Rc::new(RefCell::new(None));
+    let noted = Rc::clone(&outcome);
+    partition.append(
+        batch(&events, Some(producer)),
+        None,
+        Box::new(move |answer| *noted.borrow_mut() = Some(answer.map_err(|error| error.to_string()))),
+    );
+    partition.kick();
+    Sent { events, sequence: producer.2, outcome }
+}
+
+/// Everything a partition shows, by event id, read the way consumers read.
+pub(crate) async fn read_all(partition: Rc<Partition<SimIo>>) -> Result<BTreeMap<u64, Content>, String> {
+    let mut found = BTreeMap::new();
+    let mut next = partition.trim_end();
+    while next < partition.visible_end() {
+        let limits = ReadLimits { events_max: 16, bytes_max: 1 << 20, with_data: true };
+        let slice = partition.read(next, limits).await.map_err(|error| error.to_string())?;
+        if slice.end_event_id <= next {
+            return Err(format!("reading at {next} makes no progress"));
+        }
+        for batch in &slice.batches {
+            let data = batch.data().cloned().unwrap_or_default();
+            for (id, event) in (batch.base_event_id().get()..).zip(batch.events()) {
+                let start = usize::try_from(event.data_offset).unwrap();
+                let end = start + usize::try_from(event.data_bytes).unwrap();
+                found.insert(id, (event.metadata.to_vec(), data[start..end].to_vec()));
+            }
+        }
+        next = slice.end_event_id;
+    }
+    Ok(found)
+}
+
+/// Opens the partition on this machine.
+pub(crate) fn open(io: &SimIo, spec: PartitionSpec) -> Result<Rc<Partition<SimIo>>, String> {
+    let machine = io.clone();
+    io.block_on(async move { Partition::open(machine, spec).await.map_err(|error| error.to_string()) })
+}
+
+pub(crate) fn id(n: u64) -> EventId {
+    EventId::new(n)
+}

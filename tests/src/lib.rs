@@ -1,0 +1,178 @@
+//! A real node for system tests: starts `mofkad` in a directory of its own, kills it, starts it again.
+
+#![forbid(unsafe_code)]
+
+pub mod raw;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long a daemon may take to be ready.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// Where the programs under test are: what `make` says, else beside the tests.
+pub fn program(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf()));
+    let dirs = std::env::var_os("MOFKA_BIN_DIR").map(PathBuf::from).into_iter().chain(beside);
+    for dir in dirs {
+        let path = dir.join(name);
+        if path.exists() {
+            return path;
+        }
+    }
+    panic!("{name} is not built: run `make build`, or set MOFKA_BIN_DIR to where it is");
+}
+
+/// A daemon and everything it stores, gone when dropped.
+pub struct Node {
+    dir: TempDir,
+    arguments: Vec<String>,
+    child: Option<Child>,
+    log: File,
+}
+
+impl Node {
+    /// Starts a daemon with these arguments in an empty directory, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it is not ready in time, with what it logged.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut node = Self::prepare(arguments);
+        node.start_again();
+        node
+    }
+
+    /// A node that is not started yet.
+    ///
+    /// # Panics
+    /// When its directory cannot be made.
+    pub fn prepare(arguments: &[&str]) -> Self {
+        // Not in /tmp: it may be a file system without direct I/O.
+        let base = std::env::current_exe().unwrap().parent().unwrap().join("nodes");
+        std::fs::create_dir_all(&base).unwrap();
+        let dir = tempfile::Builder::new().prefix("node-").tempdir_in(base).unwrap();
+        let log = File::options().create(true).append(true).read(true).open(dir.path().join("log")).unwrap();
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self { dir, arguments, child: None, log }
+    }
+
+    /// Where the node runs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The file that names its addresses.
+    pub fn group_file(&self) -> PathBuf {
+        self.dir().join("mofka.json")
+    }
+
+    /// Where it stores.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir().join("mofka-data")
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
+    }
+
+    /// Starts the daemon, in the same directory as before, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it is not ready in time, with what it logged.
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the node runs already");
+        std::fs::remove_file(self.group_file()).ok();
+        let child = Command::new(program("mofkad"))
+            .args(&self.arguments)
+            .current_dir(self.dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let started = Instant::now();
+        while !self.group_file().exists() {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none(), "mofkad ended at once ({ended:?}):\n{}", self.log());
+            assert!(started.elapsed() < START_MAX, "mofkad is not ready after {START_MAX:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Kills it without warning.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the node runs");
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "it ended by itself before it was killed:\n{}", self.log());
+    }
+
+    /// Asks it to stop and waits for that.
+    ///
+    /// # Panics
+    /// When it does not run, or does not stop.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let pid = i32::try_from(self.pid()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+        self.wait(Duration::from_secs(20))
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait(&mut self, most: Duration) -> ExitStatus {
+        let started = Instant::now();
+        let child = self.child.as_mut().expect("the node runs");
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                self.child = None;
+                return status;
+            }
+            if started.elapsed() >= most {
+                let log = self.log();
+                panic!("mofkad does not stop:\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it logged.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub fn log(&self) -> String {
+        let mut file = self.log.try_clone().unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- what the node logged ---\n{}", self.log());
+        }
+    }
+}
