@@ -15,7 +15,9 @@ const BEDROCK_KEYS: [&str; 6] = ["libraries", "providers", "margo", "mona", "ssg
 /// Whether the document is the original's.
 pub(crate) fn is_bedrock(value: &Value) -> bool {
     value.as_object().is_some_and(|object| {
-        object.keys().any(|key| BEDROCK_KEYS.contains(&key.split('.').next().unwrap_or_default()))
+        object
+            .keys()
+            .any(|key| BEDROCK_KEYS.contains(&key.split('.').next().unwrap_or_default()))
     })
 }
 
@@ -26,13 +28,22 @@ pub(crate) fn is_bedrock(value: &Value) -> bool {
 pub(crate) fn map(value: Value) -> Result<Loaded, String> {
     let document = unflatten(value)?;
     let mut loaded = Loaded::default();
-    let mut mapping = Mapping { config: &mut loaded.config, notes: &mut loaded.notes, group_file: None, master: None };
+    let mut mapping = Mapping {
+        config: &mut loaded.config,
+        notes: &mut loaded.notes,
+        group_file: None,
+        master: None,
+    };
     if document.get("libraries").is_some() {
         mapping.note("\"libraries\" are not loaded: everything is built in");
     }
     mapping.margo(document.get("margo"));
     let providers = match document.get("providers") {
-        None => return Err("no \"providers\": a Bedrock configuration of Mofka has a flock and a yokan one".to_owned()),
+        None => {
+            return Err(
+                "no \"providers\": a Bedrock configuration of Mofka has a flock and a yokan one".to_owned(),
+            );
+        }
         Some(Value::Array(providers)) => providers.clone(),
         Some(other) => return Err(format!("\"providers\" is not a list but {other}")),
     };
@@ -42,7 +53,9 @@ pub(crate) fn map(value: Value) -> Result<Loaded, String> {
     let (group_file, master) = (mapping.group_file.take(), mapping.master.take());
     match group_file {
         Some(file) => loaded.config.group_file = file,
-        None => loaded.notes.push("no flock provider names a group file: ./mofka.json is used".to_owned()),
+        None => loaded
+            .notes
+            .push("no flock provider names a group file: ./mofka.json is used".to_owned()),
     }
     match master {
         Some(Some(path)) => loaded.config.data_dir = path,
@@ -50,7 +63,11 @@ pub(crate) fn map(value: Value) -> Result<Loaded, String> {
             "the master database has no path: topics and events are stored in {} all the same",
             loaded.config.data_dir.display()
         )),
-        None => return Err("no provider is tagged \"mofka:master\": this is not a Mofka node's configuration".to_owned()),
+        None => {
+            return Err(
+                "no provider is tagged \"mofka:master\": this is not a Mofka node's configuration".to_owned(),
+            );
+        }
     }
     Ok(loaded)
 }
@@ -70,14 +87,22 @@ impl Mapping<'_> {
 
     fn margo(&mut self, margo: Option<&Value>) {
         let Some(margo) = margo else { return };
-        let streams = margo.pointer("/argobots/xstreams").and_then(Value::as_array).map(Vec::len);
-        let threads = margo.get("rpc_thread_count").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let streams = margo
+            .pointer("/argobots/xstreams")
+            .and_then(Value::as_array)
+            .map(Vec::len);
+        let threads = margo
+            .get("rpc_thread_count")
+            .and_then(Value::as_u64)
+            .and_then(|n| usize::try_from(n).ok());
         let hint = threads.filter(|n| *n > 0).or(streams.filter(|n| *n > 0));
         if let Some(threads) = hint {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let shards = threads.min(cores);
             self.config.shards = Some(shards);
-            self.notes.push(format!("\"margo\" asks for {threads} threads: {shards} shards on {cores} cores"));
+            self.notes.push(format!(
+                "\"margo\" asks for {threads} threads: {shards} shards on {cores} cores"
+            ));
         } else {
             self.note("\"margo\" is understood as a hint for the number of threads only");
         }
@@ -85,31 +110,44 @@ impl Mapping<'_> {
 
     fn provider(&mut self, provider: &Value) -> Result<(), String> {
         let kind = provider.get("type").and_then(Value::as_str).unwrap_or_default();
-        let name = provider.get("name").and_then(Value::as_str).unwrap_or("(no name)");
+        let name = provider
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or("(no name)");
         if let Some(condition) = provider.get("__if__")
             && !self.condition(condition)?
         {
-            self.notes.push(format!("provider \"{name}\" is left out: its condition does not hold here"));
+            self.notes.push(format!(
+                "provider \"{name}\" is left out: its condition does not hold here"
+            ));
             return Ok(());
         }
         let config = provider.get("config").cloned().unwrap_or(Value::Null);
         match kind {
             "flock" => self.flock(&config),
             "yokan" if tagged(provider, "mofka:master") => {
-                let path = ["/database/config/path", "/database/path"].iter().find_map(|place| config.pointer(place));
+                let path = ["/database/config/path", "/database/path"]
+                    .iter()
+                    .find_map(|place| config.pointer(place));
                 self.master = Some(path.and_then(Value::as_str).map(PathBuf::from));
                 Ok(())
             }
             "yokan" | "warabi" | "abt_io" => {
-                self.notes.push(format!("provider \"{name}\" ({kind}) is not needed: partitions store their own files"));
+                self.notes.push(format!(
+                    "provider \"{name}\" ({kind}) is not needed: partitions store their own files"
+                ));
                 Ok(())
             }
             "mofka" => {
-                self.notes.push(format!("provider \"{name}\": partitions are added with mofka-ctl and kept in the catalog"));
+                self.notes.push(format!(
+                    "provider \"{name}\": partitions are added with mofka-ctl and kept in the catalog"
+                ));
                 Ok(())
             }
             other => {
-                self.notes.push(format!("provider \"{name}\" of type \"{other}\" means nothing here"));
+                self.notes.push(format!(
+                    "provider \"{name}\" of type \"{other}\" means nothing here"
+                ));
                 Ok(())
             }
         }
@@ -141,10 +179,17 @@ impl Mapping<'_> {
             Value::String(text) => text,
             other => return Err(format!("the condition {other} is neither text nor a boolean")),
         };
-        let unclear = || format!("the condition \"{text}\" is not understood: only $VARIABLE.rank or .size compared to a number is");
+        let unclear = || {
+            format!(
+                "the condition \"{text}\" is not understood: only $VARIABLE.rank or .size compared to a number is"
+            )
+        };
         let (left, operator, right) = ["==", "!=", "<=", ">=", "<", ">"]
             .iter()
-            .find_map(|operator| text.split_once(operator).map(|(left, right)| (left.trim(), *operator, right.trim())))
+            .find_map(|operator| {
+                text.split_once(operator)
+                    .map(|(left, right)| (left.trim(), *operator, right.trim()))
+            })
             .ok_or_else(unclear)?;
         let left: i64 = match left {
             variable if variable.starts_with('$') && variable.ends_with(".rank") => 0,
@@ -181,7 +226,11 @@ fn unflatten(value: Value) -> Result<Value, String> {
             }
             Ok(Value::Object(nested))
         }
-        Value::Array(items) => items.into_iter().map(unflatten).collect::<Result<_, _>>().map(Value::Array),
+        Value::Array(items) => items
+            .into_iter()
+            .map(unflatten)
+            .collect::<Result<_, _>>()
+            .map(Value::Array),
         other => Ok(other),
     }
 }
@@ -197,10 +246,14 @@ fn insert(into: &mut Map<String, Value>, key: &str, value: Value) -> Result<(), 
         into.insert(key.to_owned(), value);
         return Ok(());
     };
-    let below = into.entry(first.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+    let below = into
+        .entry(first.to_owned())
+        .or_insert_with(|| Value::Object(Map::new()));
     match below {
         Value::Object(below) => insert(below, rest, value),
-        other => Err(format!("key \"{key}\" goes through \"{first}\", which is {other} and not an object")),
+        other => Err(format!(
+            "key \"{key}\" goes through \"{first}\", which is {other} and not an object"
+        )),
     }
 }
 
@@ -234,7 +287,10 @@ mod tests {
         let mut document = simple();
         document["providers"][1]["config"]["database"] =
             json!({"type": "rocksdb", "config": {"path": "/nvme/mofka", "create_if_missing": true}});
-        assert_eq!(map(document).unwrap().config.data_dir, PathBuf::from("/nvme/mofka"));
+        assert_eq!(
+            map(document).unwrap().config.data_dir,
+            PathBuf::from("/nvme/mofka")
+        );
     }
 
     #[test]

@@ -35,7 +35,13 @@ impl CatalogView {
     /// The catalog as it is now.
     pub fn get(&self) -> Arc<Catalog> {
         // A poisoned lock means a panic while an Arc was swapped, which cannot leave half a catalog behind.
-        Arc::clone(&self.0.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .0
+                .catalog
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     /// Lets the other shards see the catalog for the first time.
@@ -51,7 +57,9 @@ impl CatalogView {
         // Acquire: pairs with the release in `publish`.
         while !self.0.loaded.load(Ordering::Acquire) {
             if facts.stop.load(Ordering::SeqCst) {
-                return Err(OpenError::new("the node stopped before its catalog was read".to_owned()));
+                return Err(OpenError::new(
+                    "the node stopped before its catalog was read".to_owned(),
+                ));
             }
             io.sleep(Duration::from_millis(1)).await;
         }
@@ -59,7 +67,11 @@ impl CatalogView {
     }
 
     fn set(&self, catalog: Arc<Catalog>) {
-        *self.0.catalog.write().unwrap_or_else(std::sync::PoisonError::into_inner) = catalog;
+        *self
+            .0
+            .catalog
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = catalog;
     }
 }
 
@@ -75,8 +87,18 @@ impl<I: Io> CatalogStore<I> {
     ///
     /// # Errors
     /// When it cannot be read, is of another node, or is damaged.
-    pub(crate) async fn open(io: I, path: PathBuf, node: Uuid, view: CatalogView) -> Result<Rc<Self>, OpenError> {
-        let spec = RecordLogSpec { path, kind: SegmentKind::Catalog, owner: node, rewrite_bytes: REWRITE_BYTES };
+    pub(crate) async fn open(
+        io: I,
+        path: PathBuf,
+        node: Uuid,
+        view: CatalogView,
+    ) -> Result<Rc<Self>, OpenError> {
+        let spec = RecordLogSpec {
+            path,
+            kind: SegmentKind::Catalog,
+            owner: node,
+            rewrite_bytes: REWRITE_BYTES,
+        };
         let mut catalog = Catalog::default();
         let log = RecordLog::open(io, spec, |bytes| {
             let record = CatalogRecord::decode(bytes).map_err(|error| error.to_string())?;
@@ -84,7 +106,11 @@ impl<I: Io> CatalogStore<I> {
         })
         .await?;
         view.set(Arc::new(catalog));
-        Ok(Rc::new(Self { log, view, changing: async_lock::Mutex::new(()) }))
+        Ok(Rc::new(Self {
+            log,
+            view,
+            changing: async_lock::Mutex::new(()),
+        }))
     }
 
     /// Makes one change: `plan` looks at the catalog and gives the records, which are stored as a whole, then shown.
@@ -103,14 +129,18 @@ impl<I: Io> CatalogStore<I> {
             return Ok(self.view.get());
         }
         for record in &records {
-            next.apply(record).map_err(|error| WireError::new(ErrorCode::InvalidArgument, error.to_string()))?;
+            next.apply(record)
+                .map_err(|error| WireError::new(ErrorCode::InvalidArgument, error.to_string()))?;
         }
         let encoded: Vec<Vec<u8>> = records.iter().map(CatalogRecord::encode).collect();
         self.rewrite_when_grown().await;
         let (sender, receiver) = promise();
-        self.log.append(&encoded, Box::new(move |stored| sender(stored)));
+        self.log.append(&encoded, Box::new(sender));
         receiver.await.map_err(|poison| {
-            WireError::new(ErrorCode::Poisoned, format!("the catalog could not be stored: {}", poison.reason))
+            WireError::new(
+                ErrorCode::Poisoned,
+                format!("the catalog could not be stored: {}", poison.reason),
+            )
         })?;
         let next = Arc::new(next);
         self.view.set(Arc::clone(&next));
@@ -122,7 +152,13 @@ impl<I: Io> CatalogStore<I> {
         if !self.log.wants_rewrite(0) {
             return;
         }
-        let snapshot: Vec<Vec<u8>> = self.view.get().snapshot().iter().map(CatalogRecord::encode).collect();
+        let snapshot: Vec<Vec<u8>> = self
+            .view
+            .get()
+            .snapshot()
+            .iter()
+            .map(CatalogRecord::encode)
+            .collect();
         let snapshot_bytes: u64 = snapshot.iter().map(|record| record.len() as u64).sum();
         if self.log.wants_rewrite(snapshot_bytes)
             && let Err(error) = self.log.rewrite(snapshot).await

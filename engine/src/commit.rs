@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use event_listener::Event;
 use futures_lite::future;
@@ -51,7 +51,10 @@ pub(crate) struct Files<F> {
 
 impl<F> Clone for Files<F> {
     fn clone(&self) -> Self {
-        Self { meta: Rc::clone(&self.meta), data: self.data.clone() }
+        Self {
+            meta: Rc::clone(&self.meta),
+            data: self.data.clone(),
+        }
     }
 }
 
@@ -66,7 +69,8 @@ struct State<F> {
 pub(crate) struct Committer<I: Io> {
     io: I,
     state: RefCell<State<I::File>>,
-    sink: RefCell<Option<Rc<dyn CommitSink>>>,
+    /// Usually owns this committer, so it is not owned back.
+    sink: RefCell<Option<Weak<dyn CommitSink>>>,
     poison: RefCell<Option<Rc<Poison>>>,
     rolling: Cell<bool>,
     changed: Event,
@@ -90,13 +94,12 @@ impl<I: Io> Committer<I> {
     }
 
     /// Names who is told of progress. Called once, before the first batch.
-    pub(crate) fn attach(&self, sink: Rc<dyn CommitSink>) {
+    pub(crate) fn attach(&self, sink: Weak<dyn CommitSink>) {
         *self.sink.borrow_mut() = Some(sink);
     }
 
-    /// Lets go of the sink, which usually owns this committer.
-    pub(crate) fn detach(&self) {
-        *self.sink.borrow_mut() = None;
+    fn sink(&self) -> Option<Rc<dyn CommitSink>> {
+        self.sink.borrow().as_ref().and_then(Weak::upgrade)
     }
 
     /// Why nothing is accepted any more, if so.
@@ -125,7 +128,10 @@ impl<I: Io> Committer<I> {
     /// Gives the batch its ids and queues it. The caller calls [`Committer::kick`] after a burst of these.
     /// `done` may be called before this returns.
     pub(crate) fn accept(&self, batch: Batch, at: AckAt, done: Done) -> mofka_log::Accepted {
-        assert!(self.poison.borrow().is_none(), "the owner checks for poison before it accepts");
+        assert!(
+            self.poison.borrow().is_none(),
+            "the owner checks for poison before it accepts"
+        );
         let now_us = self.io.now_us();
         let accepted = self.state.borrow_mut().appender.accept(batch, now_us);
         self.wait_for(accepted.end_event_id, at, done);
@@ -171,8 +177,7 @@ impl<I: Io> Committer<I> {
                 }
             };
             if self.rolling.get() {
-                let sink = self.sink.borrow().clone();
-                match sink {
+                match self.sink() {
                     Some(sink) => sink.roll(),
                     None => self.rolling.set(false),
                 }
@@ -184,7 +189,7 @@ impl<I: Io> Committer<I> {
     }
 
     fn start(self: &Rc<Self>, commit: Commit) {
-        if let Some(sink) = self.sink.borrow().as_ref() {
+        if let Some(sink) = self.sink() {
             sink.planned(&commit.batches);
         }
         let this = Rc::clone(self);
@@ -247,16 +252,26 @@ impl<I: Io> Committer<I> {
             return;
         }
         let ends = self.ends();
-        if let Some(sink) = self.sink.borrow().clone() {
+        if let Some(sink) = self.sink() {
             sink.moved(ends);
         }
         loop {
             let done = {
                 let mut state = self.state.borrow_mut();
-                let State { written_waiters, synced_waiters, .. } = &mut *state;
-                if written_waiters.front().is_some_and(|waiter| waiter.end <= ends.written_end) {
+                let State {
+                    written_waiters,
+                    synced_waiters,
+                    ..
+                } = &mut *state;
+                if written_waiters
+                    .front()
+                    .is_some_and(|waiter| waiter.end <= ends.written_end)
+                {
                     written_waiters.pop_front()
-                } else if synced_waiters.front().is_some_and(|waiter| waiter.end <= ends.synced_end) {
+                } else if synced_waiters
+                    .front()
+                    .is_some_and(|waiter| waiter.end <= ends.synced_end)
+                {
                     synced_waiters.pop_front()
                 } else {
                     None
@@ -276,13 +291,20 @@ impl<I: Io> Committer<I> {
         }
         let poison = Rc::new(Poison { reason });
         *self.poison.borrow_mut() = Some(Rc::clone(&poison));
-        if let Some(sink) = self.sink.borrow().clone() {
+        if let Some(sink) = self.sink() {
             sink.poisoned(&poison);
         }
         let waiters: Vec<Waiter> = {
             let mut state = self.state.borrow_mut();
-            let State { written_waiters, synced_waiters, .. } = &mut *state;
-            written_waiters.drain(..).chain(synced_waiters.drain(..)).collect()
+            let State {
+                written_waiters,
+                synced_waiters,
+                ..
+            } = &mut *state;
+            written_waiters
+                .drain(..)
+                .chain(synced_waiters.drain(..))
+                .collect()
         };
         for waiter in waiters {
             (waiter.done)(Err(Rc::clone(&poison)));
@@ -294,7 +316,11 @@ impl<I: Io> Committer<I> {
     pub(crate) fn install(self: &Rc<Self>, appender: impl FnOnce(&mut Appender), files: Files<I::File>) {
         {
             let mut state = self.state.borrow_mut();
-            assert_eq!(state.appender.in_flight(), 0, "a roll waits until nothing is in flight");
+            assert_eq!(
+                state.appender.in_flight(),
+                0,
+                "a roll waits until nothing is in flight"
+            );
             appender(&mut state.appender);
             state.files = files;
         }

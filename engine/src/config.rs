@@ -96,9 +96,14 @@ impl NodeConfig {
     /// # Errors
     /// When the file cannot be read or says something that is not understood.
     pub fn load(path: &Path, protocol: Option<&str>) -> Result<Loaded, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-        let invalid = |reason: String| ConfigError::Invalid { path: path.to_path_buf(), reason };
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let invalid = |reason: String| ConfigError::Invalid {
+            path: path.to_path_buf(),
+            reason,
+        };
         let mut loaded = Self::parse(&text, protocol).map_err(invalid)?;
         loaded.config.check().map_err(invalid)?;
         if let Some(protocol) = protocol {
@@ -118,7 +123,10 @@ impl NodeConfig {
         }
         let _ = protocol;
         let config = serde_json::from_str(text).map_err(|error| with_suggestion(&error.to_string()))?;
-        Ok(Loaded { config, notes: Vec::new() })
+        Ok(Loaded {
+            config,
+            notes: Vec::new(),
+        })
     }
 
     /// What serde cannot check.
@@ -176,8 +184,13 @@ fn with_suggestion(message: &str) -> String {
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
         return message.to_owned();
     };
-    let best = quoted.map(|known| (strsim::jaro_winkler(unknown, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let place = message.rsplit(" at line ").next().filter(|_| message.contains(" at line "));
+    let best = quoted
+        .map(|known| (strsim::jaro_winkler(unknown, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let place = message
+        .rsplit(" at line ")
+        .next()
+        .filter(|_| message.contains(" at line "));
     let place = place.map(|place| format!(" (line {place})")).unwrap_or_default();
     match best {
         Some((likeness, known)) if likeness > 0.75 => {
@@ -194,7 +207,10 @@ mod tests {
     #[test]
     fn a_typo_gets_a_suggestion_and_its_place() {
         let error = NodeConfig::parse("{\n  \"shard\": 2\n}", None).unwrap_err();
-        assert_eq!(error, "unknown key \"shard\" (line 2 column 9); did you mean \"shards\"?");
+        assert_eq!(
+            error,
+            "unknown key \"shard\" (line 2 column 9); did you mean \"shards\"?"
+        );
         let error = NodeConfig::parse("{\"limits\": {\"segment_meta_byte\": 2}}", None).unwrap_err();
         assert!(error.contains("did you mean \"segment_meta_bytes\"?"), "{error}");
     }
@@ -208,7 +224,10 @@ mod tests {
 
     #[test]
     fn impossible_values_are_refused() {
-        let zero = NodeConfig { shards: Some(0), ..NodeConfig::default() };
+        let zero = NodeConfig {
+            shards: Some(0),
+            ..NodeConfig::default()
+        };
         assert!(zero.check().unwrap_err().contains("at least one"));
         let mut limits = NodeConfig::default();
         limits.limits.frame_bytes_max = 0;

@@ -7,8 +7,8 @@ use mofka_log::{
 };
 use mofka_net::control::{
     ConsumerListRequest, ConsumerListResponse, EmptyRequest, HelloResponse, NodeLimits, NodeStatus,
-    PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus, TopicCreateRequest,
-    TopicInfo, TopicListResponse, TopicRequest,
+    PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
+    TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
 };
 use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
@@ -39,8 +39,12 @@ pub(crate) async fn handle<I: Io, P: Peers>(
         Opcode::TopicList => {
             let EmptyRequest {} = parse(body)?;
             let catalog = shard.catalog();
-            let topics = catalog.topics().map(|topic| Ok(topic_info(shard, &catalog, &topic.name)?.summary()));
-            to_body(&TopicListResponse { topics: topics.collect::<Result<_, WireError>>()? })
+            let topics = catalog
+                .topics()
+                .map(|topic| Ok(topic_info(shard, &catalog, &topic.name)?.summary()));
+            to_body(&TopicListResponse {
+                topics: topics.collect::<Result<_, WireError>>()?,
+            })
         }
         Opcode::TopicDelete => {
             topic_delete(shard, parse(body)?).await?;
@@ -65,7 +69,10 @@ pub(crate) async fn handle<I: Io, P: Peers>(
         }
         Opcode::Shutdown => {
             tracing::info!("stopping: a client asked for it");
-            shard.facts().stop.store(true, std::sync::atomic::Ordering::SeqCst);
+            shard
+                .facts()
+                .stop
+                .store(true, std::sync::atomic::Ordering::SeqCst);
             to_body(&json!({}))
         }
         _ => {
@@ -77,7 +84,11 @@ pub(crate) async fn handle<I: Io, P: Peers>(
 }
 
 /// The answer to hello: who this is, and what it bounds.
-pub(crate) fn hello<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>, facts: &NodeFacts, agreed: Negotiated) -> HelloResponse {
+pub(crate) fn hello<I: Io, P: Peers>(
+    shard: &Rc<Shard<I, P>>,
+    facts: &NodeFacts,
+    agreed: Negotiated,
+) -> HelloResponse {
     HelloResponse {
         version: agreed.version,
         node: facts.node,
@@ -98,19 +109,26 @@ pub(crate) fn hello<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>, facts: &NodeFacts,
 
 fn home<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>) -> Result<Rc<CatalogStore<I>>, WireError> {
     shard.catalog_store().cloned().ok_or_else(|| {
-        WireError::new(ErrorCode::Internal, "a change of the catalog reached a shard that does not own it".to_owned())
+        WireError::new(
+            ErrorCode::Internal,
+            "a change of the catalog reached a shard that does not own it".to_owned(),
+        )
     })
 }
 
 fn unknown_topic(name: &str) -> WireError {
-    WireError::new(ErrorCode::UnknownTopic, format!("topic \"{name}\" does not exist"))
+    WireError::new(
+        ErrorCode::UnknownTopic,
+        format!("topic \"{name}\" does not exist"),
+    )
 }
 
 async fn topic_create<I: Io, P: Peers>(
     shard: &Rc<Shard<I, P>>,
     request: TopicCreateRequest,
 ) -> Result<TopicInfo, WireError> {
-    check_topic_name(&request.name).map_err(|error| WireError::new(ErrorCode::InvalidName, error.to_string()))?;
+    check_topic_name(&request.name)
+        .map_err(|error| WireError::new(ErrorCode::InvalidName, error.to_string()))?;
     let count = request.num_partitions.unwrap_or(0);
     let (kind, config) = match request.partition {
         Some(partition) => (partition.kind, partition.config),
@@ -169,11 +187,16 @@ fn invalid(message: String) -> WireError {
     WireError::new(ErrorCode::InvalidArgument, message)
 }
 
-fn check_room<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>, catalog: &Catalog, more: u64) -> Result<(), WireError> {
+fn check_room<I: Io, P: Peers>(
+    shard: &Rc<Shard<I, P>>,
+    catalog: &Catalog,
+    more: u64,
+) -> Result<(), WireError> {
     let there = catalog.partitions().count() as u64;
     let max = shard.facts().limits.partitions_max as u64;
     if there.saturating_add(more) > max {
-        let message = format!("the node has {there} partitions, and {more} more would exceed its limit of {max}");
+        let message =
+            format!("the node has {there} partitions, and {more} more would exceed its limit of {max}");
         return Err(WireError::new(ErrorCode::Overloaded, message));
     }
     Ok(())
@@ -211,7 +234,10 @@ async fn open<I: Io, P: Peers>(
     record: PartitionRecord,
 ) -> Result<(), WireError> {
     let owner = shard.owner(&record);
-    shard.ask(owner, ShardCall::Open(Box::new((topic, record)))).await.map(|_| ())
+    shard
+        .ask(owner, ShardCall::Open(Box::new((topic, record))))
+        .await
+        .map(|_| ())
 }
 
 async fn partition_add<I: Io, P: Peers>(
@@ -220,17 +246,28 @@ async fn partition_add<I: Io, P: Peers>(
 ) -> Result<PartitionInfo, WireError> {
     let rank = request.rank;
     if rank != shard.facts().rank {
-        let message = format!("rank {rank} is not this node, which is {} of a group of one", shard.facts().rank);
+        let message = format!(
+            "rank {rank} is not this node, which is {} of a group of one",
+            shard.facts().rank
+        );
         return Err(WireError::new(ErrorCode::InvalidRank, message));
     }
     let shards = shard.facts().shards;
-    if request.shard.is_some_and(|wanted| usize::try_from(wanted).map_or(true, |wanted| wanted >= shards)) {
-        return Err(invalid(format!("shard {} does not exist: the node has {shards}", request.shard.unwrap_or(0))));
+    if request
+        .shard
+        .is_some_and(|wanted| usize::try_from(wanted).map_or(true, |wanted| wanted >= shards))
+    {
+        return Err(invalid(format!(
+            "shard {} does not exist: the node has {shards}",
+            request.shard.unwrap_or(0)
+        )));
     }
     let mut added = None;
     home(shard)?
         .change(|catalog| {
-            let topic = catalog.topic(&request.topic).ok_or_else(|| unknown_topic(&request.topic))?;
+            let topic = catalog
+                .topic(&request.topic)
+                .ok_or_else(|| unknown_topic(&request.topic))?;
             if topic.complete {
                 let message = format!("topic \"{}\" is marked complete", topic.name);
                 return Err(WireError::new(ErrorCode::TopicComplete, message));
@@ -248,7 +285,9 @@ async fn partition_add<I: Io, P: Peers>(
             Ok(vec![CatalogRecord::PartitionAdded(record)])
         })
         .await?;
-    let Some((topic, record)) = added else { unreachable!("the change was made") };
+    let Some((topic, record)) = added else {
+        unreachable!("the change was made")
+    };
     tracing::info!(topic = %topic.name, partition = record.index, kind = ?record.kind, id = %record.id, "partition added");
     open(shard, topic, record.clone()).await?;
     Ok(partition_info(shard, &record))
@@ -261,7 +300,9 @@ async fn topic_delete<I: Io, P: Peers>(
     let mut partitions = Vec::new();
     home(shard)?
         .change(|catalog| {
-            let topic = catalog.topic(&request.name).ok_or_else(|| unknown_topic(&request.name))?;
+            let topic = catalog
+                .topic(&request.name)
+                .ok_or_else(|| unknown_topic(&request.name))?;
             partitions.extend(catalog.partitions_of(topic.id).cloned());
             Ok(vec![CatalogRecord::TopicDeleted { topic: topic.id }])
         })
@@ -280,7 +321,9 @@ async fn topic_complete<I: Io, P: Peers>(
     let mut partitions = Vec::new();
     home(shard)?
         .change(|catalog| {
-            let topic = catalog.topic(&request.name).ok_or_else(|| unknown_topic(&request.name))?;
+            let topic = catalog
+                .topic(&request.name)
+                .ok_or_else(|| unknown_topic(&request.name))?;
             partitions.extend(catalog.partitions_of(topic.id).cloned());
             if topic.complete {
                 return Ok(Vec::new());
@@ -301,8 +344,11 @@ async fn each_owner<I: Io, P: Peers>(
 ) -> Result<Vec<ShardReply>, WireError> {
     let mut replies = Vec::new();
     for owner in 0..shard.facts().shards {
-        let ids: Vec<Uuid> =
-            partitions.iter().filter(|record| shard.owner(record) == owner).map(|record| record.id).collect();
+        let ids: Vec<Uuid> = partitions
+            .iter()
+            .filter(|record| shard.owner(record) == owner)
+            .map(|record| record.id)
+            .collect();
         if !ids.is_empty() {
             replies.push(shard.ask(owner, call(ids)).await?);
         }
@@ -325,7 +371,10 @@ fn topic_info<I: Io, P: Peers>(
         serializer: topic.serializer.clone(),
         complete: topic.complete,
         created_us: topic.created_us,
-        partitions: catalog.partitions_of(topic.id).map(|record| partition_info(shard, record)).collect(),
+        partitions: catalog
+            .partitions_of(topic.id)
+            .map(|record| partition_info(shard, record))
+            .collect(),
     })
 }
 
@@ -341,13 +390,22 @@ fn partition_info<I: Io, P: Peers>(shard: &Shard<I, P>, record: &PartitionRecord
 }
 
 /// What is to be said of an open partition.
-pub(crate) fn partition_status<I: Io, P: Peers>(shard: &Shard<I, P>, partition: &Partition<I>) -> PartitionStatus {
+pub(crate) fn partition_status<I: Io, P: Peers>(
+    shard: &Shard<I, P>,
+    partition: &Partition<I>,
+) -> PartitionStatus {
     let spec = partition.spec();
     let ends = partition.ends();
     let (state, reason) = match (partition.poison(), partition.read_only()) {
         (Some(reason), _) => (PartitionState::Poisoned, Some(reason)),
         (None, Some(reason)) => (PartitionState::ReadOnly, Some(reason)),
-        (None, None) => (PartitionState::Open, partition.cursors().poison().map(|reason| format!("cursors: {reason}"))),
+        (None, None) => (
+            PartitionState::Open,
+            partition
+                .cursors()
+                .poison()
+                .map(|reason| format!("cursors: {reason}")),
+        ),
     };
     PartitionStatus {
         topic: spec.topic.name.clone(),
@@ -393,12 +451,19 @@ async fn partition_describe<I: Io, P: Peers>(
     id: Uuid,
 ) -> Result<PartitionStatus, WireError> {
     let catalog = shard.catalog();
-    let missing = || WireError::new(ErrorCode::UnknownPartition, format!("no partition {id} on this node"));
+    let missing = || {
+        WireError::new(
+            ErrorCode::UnknownPartition,
+            format!("no partition {id} on this node"),
+        )
+    };
     let record = catalog.partition(id).ok_or_else(missing)?;
     match shard.ask(shard.owner(record), ShardCall::Status).await? {
-        ShardReply::Status(status) => {
-            status.partitions.into_iter().find(|status| status.info.id == id).ok_or_else(missing)
-        }
+        ShardReply::Status(status) => status
+            .partitions
+            .into_iter()
+            .find(|status| status.info.id == id)
+            .ok_or_else(missing),
         _ => Err(missing()),
     }
 }

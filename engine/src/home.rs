@@ -86,7 +86,9 @@ impl Home {
             move |source| HomeError::Io { what, path, source }
         };
         std::fs::create_dir_all(dir).map_err(failed("create the data directory", dir))?;
-        let dir = dir.canonicalize().map_err(failed("find the data directory", dir))?;
+        let dir = dir
+            .canonicalize()
+            .map_err(failed("find the data directory", dir))?;
         let lock_path = dir.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -104,10 +106,16 @@ impl Home {
             };
             return Err(HomeError::Busy { path: dir, by });
         }
-        let note_pid = lock.set_len(0).and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
+        let note_pid = lock
+            .set_len(0)
+            .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
         note_pid.map_err(failed("write the lock file", &lock_path))?;
         let node = identity(&dir)?;
-        Ok(Self { dir, node, lock: Some(lock) })
+        Ok(Self {
+            dir,
+            node,
+            lock: Some(lock),
+        })
     }
 
     /// The directory, absolute.
@@ -137,18 +145,24 @@ impl Home {
         };
         std::fs::write(&path, [0_u8; 4096]).map_err(failed("write"))?;
         let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
-        let opened = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path);
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags)
+            .open(&path);
         std::fs::remove_file(&path).map_err(failed("remove"))?;
         match (opened, wanted) {
             // tmpfs accepts the flag since Linux 6.6 but has nothing to bypass: what it holds is memory.
             (Ok(_), _) if !is_memory(&self.dir) => Ok(true),
             (_, DirectIo::Auto) => Ok(false),
-            (Ok(_), DirectIo::Require) => {
-                Err(HomeError::NoDirectIo { path: self.dir.clone(), reason: "it is held in memory".to_owned() })
-            }
-            (Err(error), DirectIo::Require) => {
-                Err(HomeError::NoDirectIo { path: self.dir.clone(), reason: error.to_string() })
-            }
+            (Ok(_), DirectIo::Require) => Err(HomeError::NoDirectIo {
+                path: self.dir.clone(),
+                reason: "it is held in memory".to_owned(),
+            }),
+            (Err(error), DirectIo::Require) => Err(HomeError::NoDirectIo {
+                path: self.dir.clone(),
+                reason: error.to_string(),
+            }),
         }
     }
 }
@@ -157,12 +171,15 @@ impl Home {
 fn is_memory(dir: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::statfs(dir).is_ok_and(|stat| [TMPFS, RAMFS].contains(&i64::from(stat.f_type)))
+    rustix::fs::statfs(dir).is_ok_and(|stat| [TMPFS, RAMFS].contains(&stat.f_type))
 }
 
 fn identity(dir: &Path) -> Result<Uuid, HomeError> {
     let path = dir.join("node.json");
-    let foreign = |reason: String| HomeError::Foreign { path: path.clone(), reason };
+    let foreign = |reason: String| HomeError::Foreign {
+        path: path.clone(),
+        reason,
+    };
     match std::fs::read(&path) {
         Ok(bytes) => {
             let identity: Identity = serde_json::from_slice(&bytes)
@@ -176,12 +193,23 @@ fn identity(dir: &Path) -> Result<Uuid, HomeError> {
             Ok(identity.node)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let identity = Identity { node: Uuid::new_v4(), format_version: FORMAT_VERSION };
+            let identity = Identity {
+                node: Uuid::new_v4(),
+                format_version: FORMAT_VERSION,
+            };
             let text = serde_json::to_string_pretty(&identity).map_err(|error| foreign(error.to_string()))?;
-            write_durably(&path, text.as_bytes()).map_err(|source| HomeError::Io { what: "write", path: path.clone(), source })?;
+            write_durably(&path, text.as_bytes()).map_err(|source| HomeError::Io {
+                what: "write",
+                path: path.clone(),
+                source,
+            })?;
             Ok(identity.node)
         }
-        Err(source) => Err(HomeError::Io { what: "read", path, source }),
+        Err(source) => Err(HomeError::Io {
+            what: "read",
+            path,
+            source,
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The seam to the machine: files, directories, clock, tasks.
 //!
-//! Everything above this trait is the real engine; below it is either io_uring ([`crate::uring`]) or a simulated disk
+//! Everything above this trait is the real engine; below it is either the runtime ([`crate::uring`]) or a simulated disk
 //! (`crate::sim`), so that the format, the recovery and the shard that the tests crash are the ones that users run.
 //!
 //! Rules for implementations and callers:

@@ -110,7 +110,9 @@ impl Outbox {
         let mut queue = self.queue.borrow_mut();
         let mut left = written;
         while left > 0 {
-            let Some(front) = queue.front_mut() else { unreachable!("no more is written than was queued") };
+            let Some(front) = queue.front_mut() else {
+                unreachable!("no more is written than was queued")
+            };
             let taken = left.min(front.len());
             front.advance(taken);
             left -= taken;

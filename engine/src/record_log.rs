@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    AckAt, Appender, AppenderConfig, BLOCK_BYTES, Batch, BatchBuilder, EventId, FilePos, SegmentFacts, SegmentHeader,
-    SegmentKind, Verdict,
+    AckAt, Appender, AppenderConfig, BLOCK_BYTES, Batch, BatchBuilder, EventId, FilePos, SegmentFacts,
+    SegmentHeader, SegmentKind, Verdict,
 };
 use uuid::Uuid;
 
@@ -82,9 +82,10 @@ impl<I: Io> RecordLog<I> {
                         Self::create(&io, &spec, &spec.path, EventId::new(0), Vec::new()).await?
                     }
                     recover::Opened::Segment(segment) => {
-                        segment.header.expect(spec.kind, spec.owner).map_err(|error| {
-                            OpenError::new(format!("{}: {error}", spec.path.display()))
-                        })?;
+                        segment
+                            .header
+                            .expect(spec.kind, spec.owner)
+                            .map_err(|error| OpenError::new(format!("{}: {error}", spec.path.display())))?;
                         if let Verdict::Damaged { .. } = segment.recovered.verdict {
                             return Err(OpenError::new(format!(
                                 "{}: {}",
@@ -92,14 +93,25 @@ impl<I: Io> RecordLog<I> {
                                 segment.recovered.verdict.prose()
                             )));
                         }
-                        file.sync().await.map_err(|error| OpenError::io("syncing", &spec.path, &error))?;
-                        let appender = recover::resume(&segment, CONFIG, &file, None).await?;
-                        Committer::new(io.clone(), appender, Files { meta: file, data: None })
+                        let appender =
+                            recover::resume(&io, &segment, CONFIG, &spec.path, &file, None).await?;
+                        Committer::new(
+                            io.clone(),
+                            appender,
+                            Files {
+                                meta: file,
+                                data: None,
+                            },
+                        )
                     }
                 }
             }
         };
-        Ok(Self { io, spec, committer: RefCell::new(committer) })
+        Ok(Self {
+            io,
+            spec,
+            committer: RefCell::new(committer),
+        })
     }
 
     /// Writes a new file at `path` with `records` in it, durable with its name when this returns.
@@ -112,16 +124,32 @@ impl<I: Io> RecordLog<I> {
     ) -> Result<Rc<Committer<I>>, OpenError> {
         let directory = path.parent().unwrap_or(Path::new("."));
         let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
-        let file = Rc::new(io.create(path).await.map_err(|error| failed("creating", &error))?);
+        let file = Rc::new(
+            io.create(path)
+                .await
+                .map_err(|error| failed("creating", &error))?,
+        );
         let salt = io.random_u64();
         let header = SegmentHeader::new(spec.kind, spec.owner, base, salt, io.now_us(), 1);
         let mut block = io.alloc(BLOCK_BYTES);
         block.as_mut().copy_from_slice(&header.to_block());
-        file.write_at(FilePos::new(0), block).await.map_err(|error| failed("writing", &error))?;
+        file.write_at(FilePos::new(0), block)
+            .await
+            .map_err(|error| failed("writing", &error))?;
         file.sync().await.map_err(|error| failed("syncing", &error))?;
-        let facts = SegmentFacts { salt, base_event_id: base, incarnation: 1 };
-        let committer =
-            Committer::new(io.clone(), Appender::new(CONFIG, facts), Files { meta: Rc::clone(&file), data: None });
+        let facts = SegmentFacts {
+            salt,
+            base_event_id: base,
+            incarnation: 1,
+        };
+        let committer = Committer::new(
+            io.clone(),
+            Appender::new(CONFIG, facts),
+            Files {
+                meta: Rc::clone(&file),
+                data: None,
+            },
+        );
         if !records.is_empty() {
             committer.accept(batch_of(&records), AckAt::Synced, Box::new(|_| ()));
             committer.drain().await;
@@ -129,7 +157,9 @@ impl<I: Io> RecordLog<I> {
                 return Err(OpenError::new(format!("{}: {}", path.display(), poison.reason)));
             }
         }
-        io.sync_dir(directory).await.map_err(|error| failed("syncing the directory of", &error))?;
+        io.sync_dir(directory)
+            .await
+            .map_err(|error| failed("syncing the directory of", &error))?;
         Ok(committer)
     }
 
@@ -152,7 +182,10 @@ impl<I: Io> RecordLog<I> {
 
     /// Whether the file has outgrown its use and nothing is under way, so that [`RecordLog::rewrite`] pays.
     pub(crate) fn wants_rewrite(&self, snapshot_bytes: u64) -> bool {
-        let bytes = self.committer.borrow().with_appender(|appender| appender.meta_end().get());
+        let bytes = self
+            .committer
+            .borrow()
+            .with_appender(|appender| appender.meta_end().get());
         bytes > self.spec.rewrite_bytes && bytes / 4 > snapshot_bytes
     }
 
@@ -166,9 +199,15 @@ impl<I: Io> RecordLog<I> {
         let beside = self.spec.path.with_extension("new");
         let committer = Self::create(&self.io, &self.spec, &beside, EventId::new(0), records).await?;
         let failed = |what: &str, error: &std::io::Error| OpenError::io(what, &beside, error);
-        self.io.rename(&beside, &self.spec.path).await.map_err(|error| failed("renaming", &error))?;
+        self.io
+            .rename(&beside, &self.spec.path)
+            .await
+            .map_err(|error| failed("renaming", &error))?;
         let directory = self.spec.path.parent().unwrap_or(Path::new("."));
-        self.io.sync_dir(directory).await.map_err(|error| failed("syncing the directory of", &error))?;
+        self.io
+            .sync_dir(directory)
+            .await
+            .map_err(|error| failed("syncing the directory of", &error))?;
         *self.committer.borrow_mut() = committer;
         let files = old.files();
         drop(old);
@@ -185,7 +224,10 @@ impl<I: Io> RecordLog<I> {
 
     /// Why appending is refused, if it is.
     pub(crate) fn poison(&self) -> Option<String> {
-        self.committer.borrow().poison().map(|poison| poison.reason.clone())
+        self.committer
+            .borrow()
+            .poison()
+            .map(|poison| poison.reason.clone())
     }
 }
 
@@ -193,7 +235,9 @@ fn batch_of(records: &[Vec<u8>]) -> Batch {
     assert!(!records.is_empty(), "a batch has at least one event");
     let mut builder = BatchBuilder::new();
     for record in records {
-        builder.push(record, std::iter::empty::<&[u8]>()).expect("records are bounded far below a batch's limits");
+        builder
+            .push(record, std::iter::empty::<&[u8]>())
+            .expect("records are bounded far below a batch's limits");
     }
     let (frame, data) = builder.finish(None);
     Batch::check_client(frame, data).expect("what the builder made checks")

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, MetaScan, Recovered, Resume, SegmentFacts,
-    SegmentHeader, SegmentHeaderError, check_pieces,
+    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, MetaScan, Recovered, Resume,
+    SegmentFacts, SegmentHeader, SegmentHeaderError, check_pieces,
 };
 
 use crate::io::{Io, IoFile};
@@ -55,10 +55,20 @@ pub(crate) async fn meta_file<I: Io>(
 ) -> Result<Opened, OpenError> {
     let failed = |error: &std::io::Error| OpenError::io("reading", path, error);
     let size = meta.size_bytes().await.map_err(|error| failed(&error))?;
-    let block = meta.read_at(FilePos::new(0), BLOCK_BYTES).await.map_err(|error| failed(&error))?;
+    let block = meta
+        .read_at(FilePos::new(0), BLOCK_BYTES)
+        .await
+        .map_err(|error| failed(&error))?;
     let header = match SegmentHeader::check(&block) {
         Ok(header) => header,
-        Err(SegmentHeaderError::Absent) if size <= BLOCK_BYTES as u64 => return Ok(Opened::NeverUsed),
+        // The header is durable before the first frame is written: a file that ends with its first block and has no
+        // whole header was being made when the machine stopped, and nothing was ever acknowledged from it.
+        Err(
+            SegmentHeaderError::Absent
+            | SegmentHeaderError::Short { .. }
+            | SegmentHeaderError::Checksum { .. }
+            | SegmentHeaderError::Magic { .. },
+        ) if size <= BLOCK_BYTES as u64 => return Ok(Opened::NeverUsed),
         Err(error) => return Err(OpenError::new(format!("{}: {error}", path.display()))),
     };
     let mut scan = MetaScan::new(&header);
@@ -73,16 +83,18 @@ pub(crate) async fn meta_file<I: Io>(
             window = meta.read_at(at, bytes).await.map_err(|error| failed(&error))?;
             window_at = at;
         }
-        let skip = usize::try_from(at.get() - window_at.get()).unwrap_or(usize::MAX).min(window.len());
+        let skip = usize::try_from(at.get() - window_at.get())
+            .unwrap_or(usize::MAX)
+            .min(window.len());
         let rest = window.slice(skip..);
         let end_of_file = window_end(at, &rest) >= size || rest.is_empty();
         scan.feed(at, rest, end_of_file, visit);
     }
     let first_bad_data = match data {
         None => None,
-        Some(data) => first_bad_data::<I>(&scan, data).await.map_err(|error| {
-            OpenError::io("reading the data file of", path, &error)
-        })?,
+        Some(data) => first_bad_data::<I>(&scan, data)
+            .await
+            .map_err(|error| OpenError::io("reading the data file of", path, &error))?,
     };
     let recovered = scan.finish(first_bad_data);
     Ok(Opened::Segment(Box::new(OpenedSegment { header, recovered })))
@@ -107,15 +119,35 @@ async fn first_bad_data<I: Io>(scan: &MetaScan, data: &Rc<I::File>) -> std::io::
     Ok(None)
 }
 
-/// An appender that goes on where the segment ends, in a new incarnation.
-pub(crate) async fn resume<F: IoFile>(
+/// An appender that goes on where the segment ends, in a new incarnation. What recovery kept is made durable first,
+/// whoever wrote it: it counts from now on. What it dropped is overwritten with zeros, or a frame of an earlier life
+/// could one day take the place of a later one with the same ids.
+pub(crate) async fn resume<I: Io>(
+    io: &I,
     segment: &OpenedSegment,
     config: AppenderConfig,
-    meta: &Rc<F>,
-    data: Option<&Rc<F>>,
+    path: &Path,
+    meta: &Rc<I::File>,
+    data: Option<&Rc<I::File>>,
 ) -> Result<Appender, OpenError> {
     let recovered = &segment.recovered;
+    let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
+    if let Some(data) = data {
+        data.sync()
+            .await
+            .map_err(|error| failed("syncing the data of", &error))?;
+    }
     let meta_tail = tail(meta, recovered.meta_end).await?;
+    for plan in recovered.cut(&meta_tail) {
+        let bytes = usize::try_from(plan.total_bytes())
+            .map_err(|error| failed("cutting", &std::io::Error::other(error)))?;
+        let mut buf = io.alloc(bytes);
+        plan.fill(buf.as_mut());
+        meta.write_at(plan.at(), buf)
+            .await
+            .map_err(|error| failed("cutting the torn tail of", &error))?;
+    }
+    meta.sync().await.map_err(|error| failed("syncing", &error))?;
     let data_tail = match data {
         Some(data) => tail(data, recovered.data_end).await?,
         None => Vec::new(),
@@ -132,7 +164,6 @@ pub(crate) async fn resume<F: IoFile>(
             meta_end: recovered.meta_end,
             data_end: recovered.data_end,
             next_event_id: recovered.next_event_id,
-            // The caller synced the files: what recovery kept is durable now, whoever wrote it.
             synced_end: recovered.next_event_id,
             meta_tail,
             data_tail,
@@ -152,7 +183,10 @@ async fn tail<F: IoFile>(file: &Rc<F>, end: FilePos) -> Result<Vec<u8>, OpenErro
         .await
         .map_err(|error| OpenError::new(format!("reading the last block at {start}: {error}")))?;
     if tail.len() != bytes {
-        return Err(OpenError::new(format!("the last block at {start} has {} of {bytes} bytes", tail.len())));
+        return Err(OpenError::new(format!(
+            "the last block at {start} has {} of {bytes} bytes",
+            tail.len()
+        )));
     }
     Ok(tail.to_vec())
 }

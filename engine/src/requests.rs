@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use mofka_log::{Batch, Durability, EventId};
-use mofka_net::control::{From, SeekRequest, SeekResponse, SubscribeRequest, SubscribeResponse, Selection};
+use mofka_net::control::{From, SeekRequest, SeekResponse, Selection, SubscribeRequest, SubscribeResponse};
 use mofka_net::{
-    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FetchResponse, FlushRequest, FrameHeader, Opcode, ProduceRequest,
-    ProduceResponse, WireError,
+    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FetchResponse,
+    FlushRequest, FrameHeader, Opcode, ProduceRequest, ProduceResponse, WireError,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,7 +48,10 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
         Opcode::Seek => seek(session, &request),
         Opcode::Feed => {
             let message = "feeds go from the server to the client".to_owned();
-            session.fail(header.request_id(), &WireError::new(ErrorCode::UnknownOpcode, message));
+            session.fail(
+                header.request_id(),
+                &WireError::new(ErrorCode::UnknownOpcode, message),
+            );
         }
         _ => control(session, opcode, request),
     }
@@ -114,12 +117,22 @@ fn admit_produce<I: Io, P: Peers>(session: &Session<I, P>, body: Bytes) -> Resul
     let produce = ProduceRequest::check(body)?;
     let partition = session.shard.partition(produce.partition)?;
     let batch = Batch::check_client(produce.frame, produce.data).map_err(|error| {
-        let code = if error.is_checksum() { ErrorCode::BadChecksum } else { ErrorCode::Malformed };
-        WireError::new(code, format!("the batch for partition {}: {error}", produce.partition))
+        let code = if error.is_checksum() {
+            ErrorCode::BadChecksum
+        } else {
+            ErrorCode::Malformed
+        };
+        WireError::new(
+            code,
+            format!("the batch for partition {}: {error}", produce.partition),
+        )
     })?;
     let events_max = session.shard.facts().limits.batch_events_max;
     if batch.event_count() > events_max {
-        let message = format!("a batch of {} events is more than this node takes ({events_max})", batch.event_count());
+        let message = format!(
+            "a batch of {} events is more than this node takes ({events_max})",
+            batch.event_count()
+        );
         return Err(WireError::new(ErrorCode::TooLarge, message));
     }
     Ok((partition, batch, produce.durability))
@@ -157,7 +170,9 @@ fn subscribe<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<S
     }
     let partition = session.shard.partition(request.partition)?;
     let start = match request.from {
-        From::Cursor => partition.cursor(&request.consumer).unwrap_or_else(|| partition.trim_end()),
+        From::Cursor => partition
+            .cursor(&request.consumer)
+            .unwrap_or_else(|| partition.trim_end()),
         From::First => partition.trim_end(),
         From::Last => partition.visible_end(),
         From::Id(id) => EventId::new(id),
@@ -174,10 +189,16 @@ fn subscribe<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<S
         },
         credits: request.credits,
     };
-    let response = SubscribeResponse { next_event_id: start.get(), visible_end: partition.visible_end().get() };
+    let response = SubscribeResponse {
+        next_event_id: start.get(),
+        visible_end: partition.visible_end().get(),
+    };
     let answer = to_body(&response)?;
     let subscription = Subscription::new(partition, terms);
-    session.subscriptions.borrow_mut().insert(request.subscription, Rc::clone(&subscription));
+    session
+        .subscriptions
+        .borrow_mut()
+        .insert(request.subscription, Rc::clone(&subscription));
     Ok((answer, subscription))
 }
 
@@ -210,7 +231,12 @@ fn fetch<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
         Err(error) => return session.fail(header.request_id(), &error),
     };
     let bytes_max = session.shard.facts().limits.frame_bytes_max / 2;
-    let cost = fetch.items.iter().map(|item| item.bytes()).fold(0_u64, u64::saturating_add).min(bytes_max);
+    let cost = fetch
+        .items
+        .iter()
+        .map(|item| item.bytes())
+        .fold(0_u64, u64::saturating_add)
+        .min(bytes_max);
     session.begin(cost);
     let weak = session.me.clone();
     session.shard.io().spawn(async move {
@@ -261,7 +287,8 @@ fn acknowledge<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
                 ack.next_event_id,
                 Box::new(move |outcome| {
                     if let Some(session) = weak.upgrade() {
-                        let body = outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode());
+                        let body =
+                            outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode());
                         session.conclude(&header, body);
                     }
                 }),
@@ -286,7 +313,10 @@ fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
             }
         };
         if to > partition.visible_end() {
-            let message = format!("cannot seek to {to}: the visible events end at {}", partition.visible_end());
+            let message = format!(
+                "cannot seek to {to}: the visible events end at {}",
+                partition.visible_end()
+            );
             return Err(WireError::new(ErrorCode::InvalidArgument, message));
         }
         Ok((partition, seek.consumer, to))
@@ -300,7 +330,11 @@ fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
                 to,
                 Box::new(move |outcome| {
                     if let Some(session) = weak.upgrade() {
-                        let body = outcome.and_then(|next| to_body(&SeekResponse { next_event_id: next.get() }));
+                        let body = outcome.and_then(|next| {
+                            to_body(&SeekResponse {
+                                next_event_id: next.get(),
+                            })
+                        });
                         session.conclude(&header, body);
                     }
                 }),

@@ -108,7 +108,10 @@ impl<I: Io, P: Peers> Session<I, P> {
             self.heard.set(false);
             self.shard.io().sleep(heartbeat * 3).await;
             if !self.heard.get() && self.inflight_bytes.get() == 0 {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing heard for three heartbeats"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "nothing heard for three heartbeats",
+                ));
             }
         }
     }
@@ -132,7 +135,11 @@ impl<I: Io, P: Peers> Session<I, P> {
             };
             buffer.truncate(filled + read);
             if read == 0 {
-                return if buffer.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if buffer.is_empty() {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
             }
             // Memory is zeroed before it is read into: ask for much only where much comes.
             read_bytes = match read {
@@ -164,7 +171,9 @@ impl<I: Io, P: Peers> Session<I, P> {
     /// When what came is not a frame: nothing after it can be trusted, so the connection ends. The client is told
     /// first.
     fn next_request(&self, buffer: &mut BytesMut) -> io::Result<Option<Request>> {
-        let Some(first) = buffer.get(..FRAME_HEADER_BYTES) else { return Ok(None) };
+        let Some(first) = buffer.get(..FRAME_HEADER_BYTES) else {
+            return Ok(None);
+        };
         let header = match self.state.borrow_mut().check_header(first) {
             Ok(header) => header,
             Err(error) => return Err(self.give_up(0, error)),
@@ -174,7 +183,9 @@ impl<I: Io, P: Peers> Session<I, P> {
             return Ok(None);
         }
         buffer.advance(FRAME_HEADER_BYTES);
-        let body_bytes = usize::try_from(header.body_bytes()).unwrap_or(usize::MAX).min(buffer.len());
+        let body_bytes = usize::try_from(header.body_bytes())
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let body = buffer.split_to(body_bytes).freeze();
         if let Err(error) = self.state.borrow_mut().check_body(&header, &body) {
             return Err(self.give_up(header.request_id(), error));
@@ -184,7 +195,9 @@ impl<I: Io, P: Peers> Session<I, P> {
 
     /// How much of the request that has begun is still to come.
     fn missing_bytes(&self, buffer: &BytesMut) -> usize {
-        let Some(first) = buffer.get(..FRAME_HEADER_BYTES) else { return 0 };
+        let Some(first) = buffer.get(..FRAME_HEADER_BYTES) else {
+            return 0;
+        };
         match self.state.borrow_mut().check_header(first) {
             Ok(header) => usize::try_from(header.body_bytes())
                 .unwrap_or(0)
@@ -270,7 +283,10 @@ impl<I: Io, P: Peers> Session<I, P> {
     /// A subscription of this session.
     pub(crate) fn subscription(&self, id: u64) -> Result<Rc<Subscription<I>>, WireError> {
         self.subscriptions.borrow().get(&id).cloned().ok_or_else(|| {
-            WireError::new(ErrorCode::UnknownSubscription, format!("no subscription {id} on this connection"))
+            WireError::new(
+                ErrorCode::UnknownSubscription,
+                format!("no subscription {id} on this connection"),
+            )
         })
     }
 }

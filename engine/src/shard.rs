@@ -162,15 +162,24 @@ impl<I: Io, P: Peers> Shard<I, P> {
             return Ok(Rc::clone(partition));
         }
         if let Some(reason) = self.broken.borrow().get(&id) {
-            return Err(WireError::new(ErrorCode::Damaged, format!("partition {id} could not be opened: {reason}")));
+            return Err(WireError::new(
+                ErrorCode::Damaged,
+                format!("partition {id} could not be opened: {reason}"),
+            ));
         }
         match self.catalog().partition(id) {
             Some(record) if self.owner(record) != self.number() => {
                 let owner = self.owner(record);
-                let message = format!("partition {id} is served by shard {owner}, not by shard {}", self.number());
+                let message = format!(
+                    "partition {id} is served by shard {owner}, not by shard {}",
+                    self.number()
+                );
                 Err(WireError::not_owner(message, &self.facts().addresses_of(owner)))
             }
-            _ => Err(WireError::new(ErrorCode::UnknownPartition, format!("no partition {id} on this node"))),
+            _ => Err(WireError::new(
+                ErrorCode::UnknownPartition,
+                format!("no partition {id} on this node"),
+            )),
         }
     }
 
@@ -187,7 +196,12 @@ impl<I: Io, P: Peers> Shard<I, P> {
         if self.partitions.borrow().contains_key(&id) {
             return Ok(());
         }
-        let spec = PartitionSpec { dir: self.dir_of(id), limits: self.facts().limits, topic, record };
+        let spec = PartitionSpec {
+            dir: self.dir_of(id),
+            limits: self.facts().limits,
+            topic,
+            record,
+        };
         let partition = Partition::open(self.io().clone(), spec).await?;
         let spec = partition.spec();
         tracing::info!(
@@ -221,7 +235,10 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 let id = record.id;
                 let opened = self.open_partition(topic, record).await;
                 opened.map(|()| ShardReply::Done).map_err(|error| {
-                    WireError::new(ErrorCode::Internal, format!("partition {id} could not be made: {error}"))
+                    WireError::new(
+                        ErrorCode::Internal,
+                        format!("partition {id} could not be made: {error}"),
+                    )
                 })
             }
             ShardCall::Drop(ids) => {
@@ -265,7 +282,10 @@ impl<I: Io, P: Peers> Shard<I, P> {
             }
         };
         for name in names {
-            if name.parse::<Uuid>().is_ok_and(|id| catalog.partition(id).is_none()) {
+            if name
+                .parse::<Uuid>()
+                .is_ok_and(|id| catalog.partition(id).is_none())
+            {
                 tracing::info!(partition = %name, "removing the files of a deleted partition");
                 if let Err(error) = self.io().remove(&dir.join(&name)).await {
                     tracing::warn!(partition = %name, %error, "the files of a deleted partition could not be removed");
@@ -290,14 +310,21 @@ impl<I: Io, P: Peers> Shard<I, P> {
 
     fn status(&self) -> ShardStatus {
         let partitions = self.partitions.borrow();
-        let mut statuses: Vec<PartitionStatus> =
-            partitions.values().map(|partition| crate::control::partition_status(self, partition)).collect();
+        let mut statuses: Vec<PartitionStatus> = partitions
+            .values()
+            .map(|partition| crate::control::partition_status(self, partition))
+            .collect();
         for (id, reason) in self.broken.borrow().iter() {
             if let Some(status) = crate::control::broken_status(self, *id, reason) {
                 statuses.push(status);
             }
         }
-        let sessions = self.sessions.borrow().iter().filter(|session| session.strong_count() > 0).count();
+        let sessions = self
+            .sessions
+            .borrow()
+            .iter()
+            .filter(|session| session.strong_count() > 0)
+            .count();
         ShardStatus {
             shard: u32::try_from(self.number()).unwrap_or(u32::MAX),
             addresses: self.facts().addresses_of(self.number()),

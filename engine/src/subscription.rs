@@ -152,7 +152,10 @@ impl<I: Io> Subscription<I> {
 /// A batch as it is stored, with its data when that is wanted and here.
 fn push_item(pieces: &mut Vec<Bytes>, batch: &Batch, with_data: bool) {
     let data = batch.data().filter(|_| with_data).cloned().unwrap_or_default();
-    let item = FeedItem { frame_bytes: batch.frame_bytes(), data_bytes: data.len() as u64 };
+    let item = FeedItem {
+        frame_bytes: batch.frame_bytes(),
+        data_bytes: data.len() as u64,
+    };
     pieces.push(item.encode());
     pieces.push(Bytes::copy_from_slice(batch.header_bytes()));
     pieces.push(batch.body().clone());

@@ -209,7 +209,11 @@ impl ProducerTable {
                 producer.window.pop_back();
                 producer.next_sequence = producer.next_sequence.saturating_sub(1);
             }
-            producer.last_base = producer.last_base.min(end);
+            let earlier_base = producer.last_base.min(end);
+            producer.last_base = producer
+                .window
+                .back()
+                .map_or(earlier_base, |answer| answer.base_event_id);
             // Of one whose every batch is later there is nothing to remember, unless it fences an earlier epoch.
             producer.next_sequence > 0 || producer.epoch > 0
         });

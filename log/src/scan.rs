@@ -7,6 +7,10 @@
 //! of an earlier life. Every valid frame is a **witness**: its `synced_end` was durable when it was written, and the
 //! greatest of them is `vouched_end`. What is missing below that is damage, what is missing above it a torn tail.
 //!
+//! What is dropped must be gone before anything new is accepted ([`Recovered::cut`]): else a frame of this life that
+//! rots later could be followed by one of an earlier life with the same ids, and would not be missed. The incarnation
+//! keeps stale frames off the chain in the meantime.
+//!
 //! Frames of the chain at or beyond `vouched_end` are kept only if their data is there too; the engine reads it
 //! ([`MetaScan::unvouched`]) and names the first that is not.
 //!
@@ -34,7 +38,7 @@ use crate::producers::ProducerTable;
 use crate::segment::SegmentHeader;
 use crate::verdict::{BadData, Facts, HeaderFact, Places, decide};
 use kept::Kept;
-use window::{Attempt, HEADER_BYTES, Searched, Window};
+use window::{Attempt, HEADER_BYTES, Stop, Window};
 
 /// See the module.
 pub struct MetaScan {
@@ -74,7 +78,8 @@ struct Beyond {
     survivors: u64,
     survivor_events: u64,
     stale: u64,
-    residue: bool,
+    /// End of the last byte that is not zero.
+    residue_end: Option<FilePos>,
 }
 
 impl MetaScan {
@@ -191,17 +196,17 @@ impl MetaScan {
     /// Looks for valid frames from the chain's end to the end of the file.
     fn search(&mut self, window: &Window) -> Option<u64> {
         let searched = window.search(self.at);
-        self.beyond.residue |= searched.residue();
-        match searched {
-            Searched::End { .. } => {
+        self.beyond.residue_end = self.beyond.residue_end.max(searched.residue_end);
+        match searched.stop {
+            Stop::End => {
                 self.phase = Phase::Done;
                 return None;
             }
-            Searched::More { at, .. } => {
+            Stop::More(at) => {
                 self.at = at;
                 return Some(HEADER_BYTES);
             }
-            Searched::Candidate { at, .. } => self.at = at,
+            Stop::Candidate(at) => self.at = at,
         }
         match window.attempt(self.at, self.salt) {
             Attempt::More(min_bytes) => return Some(min_bytes),
@@ -209,6 +214,7 @@ impl MetaScan {
                 self.meet(&batch);
                 // Nothing newer lies within a frame that checks.
                 self.at = self.at.plus(batch.frame_bytes());
+                self.beyond.residue_end = self.beyond.residue_end.max(Some(self.at));
             }
             Attempt::Nothing => self.at = self.at.plus(8),
         }
@@ -269,12 +275,12 @@ impl MetaScan {
         };
         let verdict = decide(&Facts {
             header: HeaderFact::Checks,
-            beyond_header: self.kept.meta_end > FilePos::FIRST || self.beyond.residue,
+            beyond_header: self.chain.meta_end > FilePos::FIRST || self.beyond.residue_end.is_some(),
             vouched_missing: self.kept.next_event_id < self.vouched_end,
             bad_data,
             clean_mark: self.kept.clean_mark,
             survivors: self.beyond.survivors > 0,
-            residue: self.beyond.residue,
+            residue: self.beyond.residue_end.is_some(),
             places: Places {
                 cut_at: self.kept.meta_end,
                 kept_end,
@@ -287,6 +293,11 @@ impl MetaScan {
             verdict,
             next_event_id: kept_end,
             meta_end: self.kept.meta_end,
+            // Frames of the chain that are dropped for their data lie beyond the end, too.
+            residue_end: self
+                .chain
+                .meta_end
+                .max(self.beyond.residue_end.unwrap_or_default()),
             data_end: self.kept.data_end,
             next_incarnation: self.incarnation_max.saturating_add(1),
             synced_end: self.vouched_end.min(kept_end),

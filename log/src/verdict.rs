@@ -297,7 +297,7 @@ const TABLE: [Row; 11] = [
         ..chain_row(Case::Clean)
     },
     // B: the last frame is the mark of an orderly stop, and nothing was written after it. What else follows is left
-    // from an earlier life: a tail that was cut by recovery stays in the file until it is written over.
+    // from an earlier life, or from a later one whose first write landed in part: there is nothing to keep of either.
     Row {
         vouched_missing: Is::False,
         bad_data: GOOD,

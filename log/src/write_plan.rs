@@ -189,6 +189,17 @@ impl FileTail {
         plan.content_bytes = self.end.since(plan.at);
     }
 
+    /// A write of so many zeros at the end, which moves past them to the end of their last block.
+    pub(crate) fn zeros(&mut self, bytes: u64) -> WritePlan {
+        let mut plan = self.begin();
+        // What is not filled with parts is filled with zeros.
+        self.end = self.end.plus(bytes).block_up();
+        self.partial.clear();
+        plan.content_bytes = self.end.since(plan.at);
+        self.landed();
+        plan
+    }
+
     /// Moves the end past these bytes, and keeps those of the block that is partial then.
     fn absorb(&mut self, bytes: &[u8]) {
         let room = self.end.block_down().plus(4096).since(self.end);

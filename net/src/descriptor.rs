@@ -305,9 +305,15 @@ impl DataDescriptor {
         Flatten::new(&self.selections, self.bytes)
     }
 
+    /// Length of [`Self::serialize`]'s result.
+    pub fn serialized_bytes(&self) -> usize {
+        let selections = self.selections.iter().map(Selection::serialized_bytes);
+        selections.fold(self.location().len().saturating_add(32), usize::saturating_add)
+    }
+
     /// The bytes that stand for this descriptor on the wire.
     pub fn serialize(&self) -> Vec<u8> {
-        let mut into = Vec::new();
+        let mut into = Vec::with_capacity(self.serialized_bytes());
         let location = self.location();
         for number in [self.bytes, self.base_bytes, wide(location.len())] {
             into.extend_from_slice(&number.to_le_bytes());

@@ -186,9 +186,9 @@ mod tests {
     fn batch() -> (Bytes, Bytes) {
         let mut builder = BatchBuilder::new();
         builder
-            .push(b"{\"a\":1}", [&b"some "[..], b"data"].into_iter())
+            .push(b"{\"a\":1}", [&b"some "[..], b"data"])
             .unwrap();
-        builder.push(b"{}", std::iter::empty()).unwrap();
+        builder.push(b"{}", []).unwrap();
         builder.finish(Some((ProducerId::new(5), 0, 0)))
     }
 

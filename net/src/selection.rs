@@ -140,6 +140,15 @@ impl Selection {
         }
     }
 
+    /// Tag and numbers.
+    pub(crate) fn serialized_bytes(&self) -> usize {
+        match self {
+            Self::Sub(_) => 17,
+            Self::Strided(_) => 33,
+            Self::Unstructured(segments) => segments.len().saturating_mul(16).saturating_add(9),
+        }
+    }
+
     pub(crate) fn tag(&self) -> u8 {
         match self {
             Self::Sub(_) => TAG_SUB,

@@ -1,5 +1,7 @@
 //! System tests: the real daemon, real files, real sockets.
 
+mod consume;
+mod kill;
 mod protocol;
 mod restart;
 mod start;

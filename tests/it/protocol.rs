@@ -1,7 +1,9 @@
 //! The daemon on the wire: what it answers, to honest clients and to others.
 
 use mofka_net::control::{From, Selection, SubscribeRequest};
-use mofka_net::{DataDescriptor, ErrorCode, FetchRequest, FetchResponse, FrameHeader, Opcode, ProduceResponse, WireError};
+use mofka_net::{
+    DataDescriptor, ErrorCode, FetchRequest, FetchResponse, FrameHeader, Opcode, ProduceResponse, WireError,
+};
 use mofka_tests::Node;
 use mofka_tests::raw::RawClient;
 use serde_json::json;
@@ -28,14 +30,24 @@ fn events_go_in_and_out_over_tcp_and_unix_sockets() {
         let node = Node::start(&["--listen", listen, "--shards", "1"]);
         let (mut client, hello) = RawClient::hello(&node.group_file());
         assert_eq!((hello.shards, hello.version), (1, 1));
-        let topic = client.create_topic(&json!({"name": "t", "num_partitions": 1})).unwrap();
+        let topic = client
+            .create_topic(&json!({"name": "t", "num_partitions": 1}))
+            .unwrap();
         let partition = topic.partitions[0].id;
         let events: [(&str, &[u8]); 3] = [("{\"n\":0}", b"zero"), ("{\"n\":1}", b""), ("{\"n\":2}", b"two")];
         let answer = client.produce_now(partition, &events, None).unwrap();
-        assert_eq!((answer.base_event_id.get(), answer.event_count, answer.duplicate), (0, 3, false));
-        client.subscribe(&subscription(partition, From::Cursor, Selection::All)).unwrap();
+        assert_eq!(
+            (answer.base_event_id.get(), answer.event_count, answer.duplicate),
+            (0, 3, false)
+        );
+        client
+            .subscribe(&subscription(partition, From::Cursor, Selection::All))
+            .unwrap();
         let (feed, batches) = client.feed(1 << 40);
-        assert_eq!((feed.header.first_event_id.get(), feed.header.end_event_id.get()), (0, 3));
+        assert_eq!(
+            (feed.header.first_event_id.get(), feed.header.end_event_id.get()),
+            (0, 3)
+        );
         let found: Vec<&[u8]> = batches[0].events().map(|event| event.metadata).collect();
         assert_eq!(found, [&b"{\"n\":0}"[..], b"{\"n\":1}", b"{\"n\":2}"]);
         assert_eq!(batches[0].data().unwrap().as_ref(), b"zerotwo");
@@ -59,7 +71,9 @@ fn events_go_in_and_out_over_tcp_and_unix_sockets() {
 fn any_shard_answers_about_topics_and_names_the_owner_of_a_partition() {
     let node = Node::start(&TCP);
     let (mut client, hello) = RawClient::hello(&node.group_file());
-    let topic = client.create_topic(&json!({"name": "t", "num_partitions": 4})).unwrap();
+    let topic = client
+        .create_topic(&json!({"name": "t", "num_partitions": 4}))
+        .unwrap();
     let shards: Vec<u32> = topic.partitions.iter().map(|partition| partition.shard).collect();
     assert_eq!(shards, [0, 1, 0, 1], "partitions go round the shards");
     for (shard, addresses) in hello.endpoints.iter().enumerate() {
@@ -83,11 +97,14 @@ fn any_shard_answers_about_topics_and_names_the_owner_of_a_partition() {
 fn requests_are_pipelined_and_a_resent_batch_gets_its_first_answer_also_after_a_restart() {
     let mut node = Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"]);
     let (mut client, _) = RawClient::hello(&node.group_file());
-    let topic = client.create_topic(&json!({"name": "t", "num_partitions": 1})).unwrap();
+    let topic = client
+        .create_topic(&json!({"name": "t", "num_partitions": 1}))
+        .unwrap();
     let partition = topic.partitions[0].id;
     let event = |n: u64| format!("{{\"n\":{n}}}");
-    let numbers: Vec<u64> =
-        (0..10).map(|n| client.produce(partition, &[(&event(n), b"d")], Some((77, 0, n)))).collect();
+    let numbers: Vec<u64> = (0..10)
+        .map(|n| client.produce(partition, &[(&event(n), b"d")], Some((77, 0, n))))
+        .collect();
     for (n, number) in (0..).zip(numbers) {
         let answer = ProduceResponse::check(client.wait_for(number).unwrap()).unwrap();
         assert_eq!((answer.base_event_id.get(), answer.duplicate), (n, false));
@@ -96,12 +113,18 @@ fn requests_are_pipelined_and_a_resent_batch_gets_its_first_answer_also_after_a_
     node.start_again();
     let (mut client, _) = RawClient::hello(&node.group_file());
     for n in [9, 0, 5] {
-        let again = client.produce_now(partition, &[(&event(n), b"d")], Some((77, 0, n))).unwrap();
+        let again = client
+            .produce_now(partition, &[(&event(n), b"d")], Some((77, 0, n)))
+            .unwrap();
         assert_eq!((again.base_event_id.get(), again.duplicate), (n, true));
     }
-    let next = client.produce_now(partition, &[(&event(10), b"d")], Some((77, 0, 10))).unwrap();
+    let next = client
+        .produce_now(partition, &[(&event(10), b"d")], Some((77, 0, 10)))
+        .unwrap();
     assert_eq!((next.base_event_id.get(), next.duplicate), (10, false));
-    let gap = client.produce_now(partition, &[("{}", b"")], Some((77, 0, 12))).unwrap_err();
+    let gap = client
+        .produce_now(partition, &[("{}", b"")], Some((77, 0, 12)))
+        .unwrap_err();
     assert_eq!((gap.code, gap.expected()), (ErrorCode::SequenceGap, Some(11)));
 }
 
@@ -118,7 +141,10 @@ fn nonsense_is_answered_and_the_connection_ends() {
     let mut client = RawClient::connect(address);
     client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!(first_error(&mut client).code, ErrorCode::BadChecksum);
-    assert!(client.receive().is_err(), "nothing after a broken frame can be trusted");
+    assert!(
+        client.receive().is_err(),
+        "nothing after a broken frame can be trusted"
+    );
 
     let mut client = RawClient::connect(address);
     let error = client.json(Opcode::Status, &json!({})).unwrap_err();
@@ -128,14 +154,21 @@ fn nonsense_is_answered_and_the_connection_ends() {
     let mut header = FrameHeader::request(Opcode::Status, 5, b"{}").to_vec();
     header[16] ^= 0xff;
     client.send(&header).unwrap();
-    assert!(matches!(first_error(&mut client).code, ErrorCode::Malformed | ErrorCode::BadChecksum));
+    assert!(matches!(
+        first_error(&mut client).code,
+        ErrorCode::Malformed | ErrorCode::BadChecksum
+    ));
 
     let (mut client, _) = RawClient::hello_at(address);
-    client.send(&FrameHeader::self_checked(Opcode::Produce, 6, 1 << 31)).unwrap();
+    client
+        .send(&FrameHeader::self_checked(Opcode::Produce, 6, 1 << 31))
+        .unwrap();
     assert_eq!(first_error(&mut client).code, ErrorCode::TooLarge);
 
     let (mut client, _) = RawClient::hello_at(address);
-    let error = client.json(Opcode::TopicCreate, &json!({"name": "a", "durabilty": "synced"})).unwrap_err();
+    let error = client
+        .json(Opcode::TopicCreate, &json!({"name": "a", "durabilty": "synced"}))
+        .unwrap_err();
     assert!(error.message.contains("durabilty"), "{error}");
     for name in ["", "..", "a/b", "a b", &"x".repeat(201)] {
         let error = client.create_topic(&json!({"name": name})).unwrap_err();
@@ -148,12 +181,20 @@ fn nonsense_is_answered_and_the_connection_ends() {
 fn a_batch_that_was_changed_on_its_way_is_refused_and_stores_nothing() {
     let node = Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"]);
     let (mut client, _) = RawClient::hello(&node.group_file());
-    let topic = client.create_topic(&json!({"name": "t", "num_partitions": 1})).unwrap();
+    let topic = client
+        .create_topic(&json!({"name": "t", "num_partitions": 1}))
+        .unwrap();
     let partition = topic.partitions[0].id;
     let mut builder = mofka_log::BatchBuilder::new();
-    builder.push(b"{\"a\":1}", std::iter::once(&b"some data"[..])).unwrap();
+    builder
+        .push(b"{\"a\":1}", std::iter::once(&b"some data"[..]))
+        .unwrap();
     let (frame, data) = builder.finish(None);
-    let prefix = mofka_net::ProducePrefix { partition, durability: None }.encode();
+    let prefix = mofka_net::ProducePrefix {
+        partition,
+        durability: None,
+    }
+    .encode();
     let whole = [&prefix[..], &frame, &data].concat();
     for at in 0..whole.len() {
         let mut changed = whole.clone();
@@ -162,7 +203,10 @@ fn a_batch_that_was_changed_on_its_way_is_refused_and_stores_nothing() {
         let header = FrameHeader::self_checked(Opcode::Produce, number, changed.len() as u64);
         client.send(&[&header[..], &changed].concat()).unwrap();
         let error = client.wait_for(number).unwrap_err();
-        assert!(matches!(error.code, ErrorCode::BadChecksum | ErrorCode::Malformed), "byte {at}: {error}");
+        assert!(
+            matches!(error.code, ErrorCode::BadChecksum | ErrorCode::Malformed),
+            "byte {at}: {error}"
+        );
     }
     let answer = client.produce_now(partition, &[("{}", b"x")], None).unwrap();
     assert_eq!(answer.base_event_id.get(), 0, "nothing of that was stored");
@@ -172,7 +216,9 @@ fn a_batch_that_was_changed_on_its_way_is_refused_and_stores_nothing() {
 fn credit_bounds_what_is_sent() {
     let node = Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"]);
     let (mut client, _) = RawClient::hello(&node.group_file());
-    let topic = client.create_topic(&json!({"name": "t", "num_partitions": 1})).unwrap();
+    let topic = client
+        .create_topic(&json!({"name": "t", "num_partitions": 1}))
+        .unwrap();
     let partition = topic.partitions[0].id;
     for _ in 0..10 {
         client.produce_now(partition, &[("{}", b"x")], None).unwrap();
@@ -185,8 +231,15 @@ fn credit_bounds_what_is_sent() {
     assert_eq!(client.feed(terms.subscription).0.header.end_event_id.get(), 4);
     // A ping's answer comes before any third feed would.
     let ping = client.request(Opcode::Ping, b"");
-    assert_eq!(client.receive().unwrap().header.request_id(), ping, "without credit nothing is fed");
-    let more = mofka_net::CreditRequest { subscription: terms.subscription, credits: 1 };
+    assert_eq!(
+        client.receive().unwrap().header.request_id(),
+        ping,
+        "without credit nothing is fed"
+    );
+    let more = mofka_net::CreditRequest {
+        subscription: terms.subscription,
+        credits: 1,
+    };
     client.request(Opcode::Credit, &more.encode());
     assert_eq!(client.feed(terms.subscription).0.header.end_event_id.get(), 6);
 }

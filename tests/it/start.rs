@@ -6,7 +6,11 @@ use mofka_tests::{Node, program};
 use rustix::process::geteuid;
 
 fn mofkad(dir: &std::path::Path, arguments: &[&str]) -> (Output, String) {
-    let output = Command::new(program("mofkad")).args(arguments).current_dir(dir).output().unwrap();
+    let output = Command::new(program("mofkad"))
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!text.contains("panicked"), "{text}");
     (output, text)
@@ -20,15 +24,26 @@ fn refused(arguments: &[&str], config: Option<&str>, expected: &[&str]) {
     let (output, text) = mofkad(node.dir(), arguments);
     assert!(!output.status.success(), "{arguments:?} was accepted:\n{text}");
     for part in expected {
-        assert!(text.contains(part), "{arguments:?}: {part:?} is missing in\n{text}");
+        assert!(
+            text.contains(part),
+            "{arguments:?}: {part:?} is missing in\n{text}"
+        );
     }
 }
 
 #[test]
 fn wrong_configurations_are_refused_with_what_and_where() {
     let with_config = ["-c", "config.json"];
-    refused(&with_config, Some("{\"shard\": 2}"), &["config.json", "unknown key \"shard\"", "did you mean \"shards\"?"]);
-    refused(&with_config, Some("{\"shards\": \"two\"}"), &["config.json", "line 1"]);
+    refused(
+        &with_config,
+        Some("{\"shard\": 2}"),
+        &["config.json", "unknown key \"shard\"", "did you mean \"shards\"?"],
+    );
+    refused(
+        &with_config,
+        Some("{\"shards\": \"two\"}"),
+        &["config.json", "line 1"],
+    );
     refused(&with_config, Some("{"), &["config.json", "not JSON"]);
     refused(&with_config, Some("{\"providers\": []}"), &["mofka:master"]);
     refused(&["-c", "missing.json"], None, &["missing.json", "No such file"]);
@@ -43,10 +58,18 @@ fn a_port_in_use_and_a_directory_in_use_are_named() {
     let node = Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", taken.local_addr().unwrap());
-    refused(&["--listen", &address, "--shards", "1"], None, &[&address, "another program"]);
+    refused(
+        &["--listen", &address, "--shards", "1"],
+        None,
+        &[&address, "another program"],
+    );
     let dir = node.data_dir().display().to_string();
     let by = format!("process {}", node.pid());
-    refused(&["--data-dir", &dir], None, &[&dir, "in use by another mofkad", &by]);
+    refused(
+        &["--data-dir", &dir],
+        None,
+        &[&dir, "in use by another mofkad", &by],
+    );
 }
 
 #[test]
@@ -55,7 +78,11 @@ fn a_directory_that_cannot_hold_a_log_is_refused() {
         // Root may write everywhere: a file in the way is refused for everybody.
         refused(&["--data-dir", "/proc/mofka"], None, &["/proc/mofka"]);
     } else {
-        refused(&["--data-dir", "/mofka-data"], None, &["/mofka-data", "Permission denied"]);
+        refused(
+            &["--data-dir", "/mofka-data"],
+            None,
+            &["/mofka-data", "Permission denied"],
+        );
     }
     let in_memory = tempfile::tempdir_in("/dev/shm").unwrap();
     let dir = in_memory.path().display().to_string();
@@ -71,15 +98,21 @@ fn buffered_files_are_used_where_that_is_allowed_and_the_log_says_so() {
     node.start_again();
     assert!(node.log().contains("no direct I/O"), "{}", node.log());
     let (mut client, _) = mofka_tests::raw::RawClient::hello(&node.group_file());
-    let topic = client.create_topic(&serde_json::json!({"name": "t", "num_partitions": 1})).unwrap();
+    let topic = client
+        .create_topic(&serde_json::json!({"name": "t", "num_partitions": 1}))
+        .unwrap();
     for n in 0..3 {
-        let answer = client.produce_now(topic.partitions[0].id, &[("{}", b"data")], None).unwrap();
+        let answer = client
+            .produce_now(topic.partitions[0].id, &[("{}", b"data")], None)
+            .unwrap();
         assert_eq!(answer.base_event_id.get(), n);
     }
     node.kill();
     node.start_again();
     let (mut client, _) = mofka_tests::raw::RawClient::hello(&node.group_file());
-    let answer = client.produce_now(topic.partitions[0].id, &[("{}", b"data")], None).unwrap();
+    let answer = client
+        .produce_now(topic.partitions[0].id, &[("{}", b"data")], None)
+        .unwrap();
     assert_eq!(answer.base_event_id.get(), 3);
 }
 
@@ -87,8 +120,12 @@ fn buffered_files_are_used_where_that_is_allowed_and_the_log_says_so() {
 fn log_files_bypass_the_page_cache() {
     let node = Node::start(&["--shards", "1"]);
     let (mut client, _) = mofka_tests::raw::RawClient::hello(&node.group_file());
-    let topic = client.create_topic(&serde_json::json!({"name": "t", "num_partitions": 1})).unwrap();
-    client.produce_now(topic.partitions[0].id, &[("{}", b"data")], None).unwrap();
+    let topic = client
+        .create_topic(&serde_json::json!({"name": "t", "num_partitions": 1}))
+        .unwrap();
+    client
+        .produce_now(topic.partitions[0].id, &[("{}", b"data")], None)
+        .unwrap();
     let process = std::path::PathBuf::from(format!("/proc/{}", node.pid()));
     let mut direct = Vec::new();
     let mut rings = 0;
@@ -96,9 +133,17 @@ fn log_files_bypass_the_page_cache() {
         let entry = entry.unwrap();
         let target = std::fs::read_link(entry.path()).unwrap_or_default();
         rings += usize::from(target.to_string_lossy().contains("io_uring"));
-        if target.extension().is_some_and(|end| end == "meta" || end == "data") {
+        if target
+            .extension()
+            .is_some_and(|end| end == "meta" || end == "data")
+        {
             let info = std::fs::read_to_string(process.join("fdinfo").join(entry.file_name())).unwrap();
-            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim().to_owned();
+            let flags = info
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .unwrap()
+                .trim()
+                .to_owned();
             // O_DIRECT, in octal.
             direct.push(u32::from_str_radix(&flags, 8).unwrap() & 0o40000 != 0);
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use mofka_client::{Driver, DriverOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -19,8 +20,13 @@ const START_MAX: Duration = Duration::from_secs(20);
 
 /// Where the programs under test are: what `make` says, else beside the tests.
 pub fn program(name: &str) -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf()));
-    let dirs = std::env::var_os("MOFKA_BIN_DIR").map(PathBuf::from).into_iter().chain(beside);
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf()));
+    let dirs = std::env::var_os("MOFKA_BIN_DIR")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(beside);
     for dir in dirs {
         let path = dir.join(name);
         if path.exists() {
@@ -58,9 +64,19 @@ impl Node {
         let base = std::env::current_exe().unwrap().parent().unwrap().join("nodes");
         std::fs::create_dir_all(&base).unwrap();
         let dir = tempfile::Builder::new().prefix("node-").tempdir_in(base).unwrap();
-        let log = File::options().create(true).append(true).read(true).open(dir.path().join("log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(dir.path().join("log"))
+            .unwrap();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        Self { dir, arguments, child: None, log }
+        Self {
+            dir,
+            arguments,
+            child: None,
+            log,
+        }
     }
 
     /// Where the node runs.
@@ -105,8 +121,16 @@ impl Node {
         let started = Instant::now();
         while !self.group_file().exists() {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
-            assert!(ended.is_none(), "mofkad ended at once ({ended:?}):\n{}", self.log());
-            assert!(started.elapsed() < START_MAX, "mofkad is not ready after {START_MAX:?}:\n{}", self.log());
+            assert!(
+                ended.is_none(),
+                "mofkad ended at once ({ended:?}):\n{}",
+                self.log()
+            );
+            assert!(
+                started.elapsed() < START_MAX,
+                "mofkad is not ready after {START_MAX:?}:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -119,7 +143,12 @@ impl Node {
         let mut child = self.child.take().expect("the node runs");
         child.kill().unwrap();
         let status = child.wait().unwrap();
-        assert_eq!(status.signal(), Some(9), "it ended by itself before it was killed:\n{}", self.log());
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "it ended by itself before it was killed:\n{}",
+            self.log()
+        );
     }
 
     /// Asks it to stop and waits for that.
@@ -163,6 +192,14 @@ impl Node {
         file.read_to_string(&mut text).unwrap();
         text
     }
+
+    /// A driver for it.
+    ///
+    /// # Panics
+    /// When it cannot be reached.
+    pub fn driver(&self) -> Driver {
+        Driver::connect(DriverOptions::group_file(self.group_file())).unwrap()
+    }
 }
 
 impl Drop for Node {
@@ -174,5 +211,23 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("--- what the node logged ---\n{}", self.log());
         }
+    }
+}
+
+/// Numbers that follow from a seed, so that a test that failed can be repeated.
+pub struct Random(u64);
+
+impl Random {
+    /// The numbers of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next number, below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
     }
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use mofka_log::{Batch, BatchBuilder, ProducerId};
 use mofka_net::control::{
-    HelloRequest, HelloResponse, SubscribeRequest, SubscribeResponse, TopicCreateRequest, TopicInfo, decode_any, encode,
+    HelloRequest, HelloResponse, SubscribeRequest, SubscribeResponse, TopicCreateRequest, TopicInfo,
+    decode_any, encode,
 };
 use mofka_net::{
-    Address, FRAME_HEADER_BYTES, Feed, FrameHeader, FrameKind, GroupFile, Opcode, ProducePrefix, ProduceResponse,
-    WireError,
+    Address, FRAME_HEADER_BYTES, Feed, FrameHeader, FrameKind, GroupFile, Opcode, ProducePrefix,
+    ProduceResponse, WireError,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -71,7 +72,10 @@ impl RawClient {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
             Stream::Unix(stream) => stream.set_read_timeout(Some(PATIENCE)).unwrap(),
         }
-        Self { stream, next_request: 1 }
+        Self {
+            stream,
+            next_request: 1,
+        }
     }
 
     /// Connects to the first address of the node's first shard and says hello.
@@ -132,7 +136,10 @@ impl RawClient {
         let mut body = vec![0; usize::try_from(header.body_bytes()).unwrap()];
         self.fill(&mut body)?;
         header.check_body(&body).unwrap();
-        Ok(Received { header, body: body.into() })
+        Ok(Received {
+            header,
+            body: body.into(),
+        })
     }
 
     /// Sends a request without waiting for its answer; returns its number.
@@ -203,19 +210,29 @@ impl RawClient {
     ///
     /// # Panics
     /// When the connection ended.
-    pub fn produce(&mut self, partition: Uuid, events: &[(&str, &[u8])], producer: Option<(u64, u32, u64)>) -> u64 {
+    pub fn produce(
+        &mut self,
+        partition: Uuid,
+        events: &[(&str, &[u8])],
+        producer: Option<(u64, u32, u64)>,
+    ) -> u64 {
         let mut builder = BatchBuilder::new();
         for (metadata, data) in events {
             builder.push(metadata.as_bytes(), std::iter::once(*data)).unwrap();
         }
         let (frame, data) =
             builder.finish(producer.map(|(id, epoch, sequence)| (ProducerId::new(id), epoch, sequence)));
-        let prefix = ProducePrefix { partition, durability: None }.encode();
+        let prefix = ProducePrefix {
+            partition,
+            durability: None,
+        }
+        .encode();
         let number = self.next_request;
         self.next_request += 1;
         let body_bytes = u64::try_from(prefix.len() + frame.len() + data.len()).unwrap();
         let header = FrameHeader::self_checked(Opcode::Produce, number, body_bytes);
-        self.send(&[&header[..], &prefix, &frame, &data].concat()).unwrap();
+        self.send(&[&header[..], &prefix, &frame, &data].concat())
+            .unwrap();
         number
     }
 
@@ -257,8 +274,11 @@ impl RawClient {
             let received = self.receive().unwrap();
             if received.header.request_id() == subscription {
                 let feed = Feed::check(received.answer().unwrap()).unwrap();
-                let batches =
-                    feed.items.iter().map(|item| Batch::check(item.frame.clone(), item.data.clone()).unwrap()).collect();
+                let batches = feed
+                    .items
+                    .iter()
+                    .map(|item| Batch::check(item.frame.clone(), item.data.clone()).unwrap())
+                    .collect();
                 return (feed, batches);
             }
         }

@@ -1,5 +1,7 @@
 //! The Mofka daemon: one process, one shard per core.
 
+#![deny(unsafe_code)]
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,7 +78,8 @@ fn run(options: Options) -> Result<(), String> {
     start_logging(&options)?;
     let loaded = configuration(&options)?;
     // Before any thread starts, so that a signal during the start is not lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("could not handle signals: {error}"))?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("could not handle signals: {error}"))?;
     let node = uring::start(loaded.config, &loaded.notes).map_err(|error| error.to_string())?;
     let facts = node.facts().clone();
     let addresses: Vec<String> = facts.addresses().iter().flatten().cloned().collect();
@@ -90,16 +93,18 @@ fn run(options: Options) -> Result<(), String> {
     );
     let stop = facts.clone();
     let handle = signals.handle();
-    let waiting = std::thread::Builder::new().name("mofka-signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            if stop.stop.swap(true, Ordering::SeqCst) {
-                tracing::warn!("stopping already; send SIGKILL to give up on what is not synced");
-            } else {
-                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                tracing::info!(signal = name, "stopping: finishing what was accepted");
+    let waiting = std::thread::Builder::new()
+        .name("mofka-signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if stop.stop.swap(true, Ordering::SeqCst) {
+                    tracing::warn!("stopping already; send SIGKILL to give up on what is not synced");
+                } else {
+                    let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                    tracing::info!(signal = name, "stopping: finishing what was accepted");
+                }
             }
-        }
-    });
+        });
     let waiting = waiting.map_err(|error| format!("could not start a thread: {error}"))?;
     while !facts.stop.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(100));
@@ -115,7 +120,9 @@ fn run(options: Options) -> Result<(), String> {
 
 fn configuration(options: &Options) -> Result<Loaded, String> {
     let mut loaded = match &options.config {
-        Some(path) => NodeConfig::load(path, options.protocol.as_deref()).map_err(|error| error.to_string())?,
+        Some(path) => {
+            NodeConfig::load(path, options.protocol.as_deref()).map_err(|error| error.to_string())?
+        }
         None => {
             let mut loaded = Loaded::default();
             if let Some(protocol) = &options.protocol {
@@ -143,7 +150,10 @@ fn configuration(options: &Options) -> Result<Loaded, String> {
 fn start_logging(options: &Options) -> Result<(), String> {
     let filter = EnvFilter::try_new(&options.log_level)
         .map_err(|error| format!("--log-level \"{}\" is not understood: {error}", options.log_level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match options.log_format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().init(),

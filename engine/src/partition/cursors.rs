@@ -43,7 +43,11 @@ enum Waiting {
 impl<I: Io> PartitionCursors<I> {
     /// Cursors that live as long as the process: a memory partition's events do not outlive it either.
     pub(crate) fn in_memory(io: I) -> Self {
-        Self { io, spec: None, state: Rc::new(RefCell::new(State::new(Cursors::default(), None))) }
+        Self {
+            io,
+            spec: None,
+            state: Rc::new(RefCell::new(State::new(Cursors::default(), None))),
+        }
     }
 
     /// Opens the cursors file of a partition. The file is made when the first cursor is set.
@@ -51,7 +55,12 @@ impl<I: Io> PartitionCursors<I> {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub(crate) async fn open(io: I, path: PathBuf, partition: Uuid) -> Result<Self, OpenError> {
-        let spec = RecordLogSpec { path, kind: SegmentKind::Cursors, owner: partition, rewrite_bytes: REWRITE_BYTES };
+        let spec = RecordLogSpec {
+            path,
+            kind: SegmentKind::Cursors,
+            owner: partition,
+            rewrite_bytes: REWRITE_BYTES,
+        };
         let mut table = Cursors::default();
         let exists = io.open(&spec.path).await.is_ok();
         let log = if exists {
@@ -65,7 +74,11 @@ impl<I: Io> PartitionCursors<I> {
         } else {
             None
         };
-        Ok(Self { io, spec: Some(spec), state: Rc::new(RefCell::new(State::new(table, log))) })
+        Ok(Self {
+            io,
+            spec: Some(spec),
+            state: Rc::new(RefCell::new(State::new(table, log))),
+        })
     }
 
     /// Where `consumer` goes on, if it ever acknowledged anything here.
@@ -75,7 +88,12 @@ impl<I: Io> PartitionCursors<I> {
 
     /// Every consumer and where it goes on, in the order of the names.
     pub(crate) fn all(&self) -> Vec<(String, EventId)> {
-        self.state.borrow().table.iter().map(|(name, id)| (name.to_owned(), id)).collect()
+        self.state
+            .borrow()
+            .table
+            .iter()
+            .map(|(name, id)| (name.to_owned(), id))
+            .collect()
     }
 
     /// Moves a cursor forward to `next`; an older position changes nothing and is answered with the one in force.
@@ -95,14 +113,22 @@ impl<I: Io> PartitionCursors<I> {
         {
             let state = self.state.borrow();
             if state.table.get(consumer).is_none() && state.table.len() >= CONSUMERS_MAX {
-                let message = format!("partition already remembers {CONSUMERS_MAX} consumers; remove some first");
+                let message =
+                    format!("partition already remembers {CONSUMERS_MAX} consumers; remove some first");
                 drop(state);
                 return done(Err(WireError::new(ErrorCode::Overloaded, message)));
             }
         }
-        let record = CursorRecord { name: consumer.to_owned(), next_event_id: next, timestamp_us: now_us, removed: false };
+        let record = CursorRecord {
+            name: consumer.to_owned(),
+            next_event_id: next,
+            timestamp_us: now_us,
+            removed: false,
+        };
         self.state.borrow_mut().table.apply(&record);
-        let Some(spec) = &self.spec else { return done(Ok(next)) };
+        let Some(spec) = &self.spec else {
+            return done(Ok(next));
+        };
         let mut state = self.state.borrow_mut();
         if state.busy {
             state.waiting.push(Waiting::Store(record, done));
@@ -154,7 +180,12 @@ impl<I: Io> PartitionCursors<I> {
 
 impl<I: Io> State<I> {
     fn new(table: Cursors, log: Option<Rc<RecordLog<I>>>) -> Self {
-        Self { table, log, busy: false, waiting: Vec::new() }
+        Self {
+            table,
+            log,
+            busy: false,
+            waiting: Vec::new(),
+        }
     }
 }
 
@@ -162,11 +193,15 @@ impl<I: Io> State<I> {
 async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) {
     let log = state.borrow().log.clone();
     let outcome = match log {
-        None => RecordLog::open(io, spec, |_| Ok(())).await.map(|log| Some(Rc::new(log))),
+        None => RecordLog::open(io, spec, |_| Ok(()))
+            .await
+            .map(|log| Some(Rc::new(log))),
         Some(log) => {
             // The table has the waiting changes already; storing them once more below changes nothing.
             let snapshot = state.borrow().table.snapshot();
-            log.rewrite(snapshot.iter().map(CursorRecord::encode).collect()).await.map(|()| None)
+            log.rewrite(snapshot.iter().map(CursorRecord::encode).collect())
+                .await
+                .map(|()| None)
         }
     };
     let (log, waiting) = {
@@ -179,7 +214,10 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
     };
     let error = match outcome {
         Ok(_) => None,
-        Err(error) => Some(WireError::new(ErrorCode::Poisoned, format!("storing a cursor: {error}"))),
+        Err(error) => Some(WireError::new(
+            ErrorCode::Poisoned,
+            format!("storing a cursor: {error}"),
+        )),
     };
     for item in waiting {
         match (item, &log, &error) {
@@ -199,9 +237,10 @@ fn answer(position: EventId, done: CursorDone) -> Done {
     Box::new(move |stored| {
         done(match stored {
             Ok(()) => Ok(position),
-            Err(poison) => {
-                Err(WireError::new(ErrorCode::Poisoned, format!("storing a cursor: {}", poison.reason)))
-            }
+            Err(poison) => Err(WireError::new(
+                ErrorCode::Poisoned,
+                format!("storing a cursor: {}", poison.reason),
+            )),
         });
     })
 }

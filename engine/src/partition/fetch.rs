@@ -33,7 +33,9 @@ impl<I: Io> Partition<I> {
         bytes_max: u64,
         last: &mut Option<Batch>,
     ) -> Result<Fetched, WireError> {
-        let id = descriptor.event_id().ok_or_else(|| invalid("the descriptor's location is not an event id"))?;
+        let id = descriptor
+            .event_id()
+            .ok_or_else(|| invalid("the descriptor's location is not an event id"))?;
         let batch = match last.take() {
             Some(batch) if batch.base_event_id() <= id && id < batch.end_event_id() => batch,
             _ => self.batch_of(id).await?,
@@ -50,7 +52,10 @@ impl<I: Io> Partition<I> {
         if descriptor.bytes() > bytes_max {
             return Err(WireError::new(
                 ErrorCode::TooLarge,
-                format!("{} bytes of event {id} were asked for at once, and at most {bytes_max} are sent", descriptor.bytes()),
+                format!(
+                    "{} bytes of event {id} were asked for at once, and at most {bytes_max} are sent",
+                    descriptor.bytes()
+                ),
             ));
         }
         let whole = descriptor.is_whole();
@@ -58,7 +63,11 @@ impl<I: Io> Partition<I> {
             Some(data) => select(data, &place, descriptor)?,
             None => self.select_stored(id, batch, &place, descriptor).await?,
         };
-        let crc = if whole { combine_crc(&place.pieces, place.data_bytes) } else { crc32fast::hash(&bytes) };
+        let crc = if whole {
+            combine_crc(&place.pieces, place.data_bytes)
+        } else {
+            crc32fast::hash(&bytes)
+        };
         Ok(Fetched { bytes, crc })
     }
 
@@ -69,10 +78,17 @@ impl<I: Io> Partition<I> {
         place: &Place,
         descriptor: &DataDescriptor,
     ) -> Result<Bytes, WireError> {
-        let Some(store) = &self.store else { return Err(self.damaged("a memory partition lost an event's data")) };
-        let located = store.locate(id).await.map_err(|error| self.unreadable(&error.to_string()))?;
-        let file = located.and_then(|(readable, _)| readable.files.data.clone());
-        let Some(file) = file else { return Err(self.damaged("the segment has no data file")) };
+        let Some(store) = &self.store else {
+            return Err(self.damaged("a memory partition lost an event's data"));
+        };
+        let located = store
+            .locate(id)
+            .await
+            .map_err(|error| self.unreadable(&error.to_string()))?;
+        let file = located.and_then(|(readable, _)| readable.files.data);
+        let Some(file) = file else {
+            return Err(self.damaged("the segment has no data file"));
+        };
         let event_at = batch.data_at().get() + place.offset;
         let mut selected = BytesMut::with_capacity(usize::try_from(descriptor.bytes()).unwrap_or(0));
         let mut run = Run::default();
@@ -112,13 +128,21 @@ impl<I: Io> Partition<I> {
             .await
             .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data at {at}: {error}")))?;
         if stored.len() != bytes {
-            return Err(self.damaged(&format!("the data file ends at {} instead of after {}", stored.len(), bytes)));
+            return Err(self.damaged(&format!(
+                "the data file ends at {} instead of after {}",
+                stored.len(),
+                bytes
+            )));
         }
         for (place_in_run, piece) in stored.chunks(PIECE_BYTES).enumerate() {
-            let index = usize::try_from(start / piece_bytes).unwrap_or(usize::MAX).saturating_add(place_in_run);
+            let index = usize::try_from(start / piece_bytes)
+                .unwrap_or(usize::MAX)
+                .saturating_add(place_in_run);
             let expected = place.pieces.get(index).copied();
             if !expected.is_some_and(|crc| check_piece(piece, crc)) {
-                return Err(self.damaged(&format!("the checksum of 64 KiB piece {index} at {at} does not match")));
+                return Err(self.damaged(&format!(
+                    "the checksum of 64 KiB piece {index} at {at} does not match"
+                )));
             }
         }
         Ok(Run { start, bytes: stored })
@@ -136,7 +160,11 @@ impl Place {
     fn of(batch: &Batch, id: EventId) -> Option<Self> {
         let index = id.get().checked_sub(batch.base_event_id().get())?;
         let event = batch.event(u32::try_from(index).ok()?)?;
-        Some(Self { offset: event.data_offset, data_bytes: event.data_bytes, pieces: event.pieces.iter().collect() })
+        Some(Self {
+            offset: event.data_offset,
+            data_bytes: event.data_bytes,
+            pieces: event.pieces.iter().collect(),
+        })
     }
 }
 
@@ -154,7 +182,9 @@ impl Run {
 
     /// Copies from `offset` on, up to `bytes` and the end of the run; returns how many.
     fn copy(&self, offset: u64, bytes: u64, into: &mut BytesMut) -> u64 {
-        let start = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
+        let start = usize::try_from(offset - self.start)
+            .unwrap_or(usize::MAX)
+            .min(self.bytes.len());
         let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
         let end = start.saturating_add(wanted).min(self.bytes.len());
         into.extend_from_slice(&self.bytes[start..end]);
@@ -171,9 +201,13 @@ fn select(data: &Bytes, place: &Place, descriptor: &DataDescriptor) -> Result<By
     };
     let beyond = || invalid("the selection reaches beyond the event's data");
     let mut ranges = descriptor.flatten();
-    let Some(first) = ranges.next() else { return Ok(Bytes::new()) };
+    let Some(first) = ranges.next() else {
+        return Ok(Bytes::new());
+    };
     let first = part(first.offset, first.bytes).ok_or_else(beyond)?;
-    let Some(second) = ranges.next() else { return Ok(first) };
+    let Some(second) = ranges.next() else {
+        return Ok(first);
+    };
     let mut selected = BytesMut::with_capacity(usize::try_from(descriptor.bytes()).unwrap_or(0));
     selected.extend_from_slice(&first);
     selected.extend_from_slice(&part(second.offset, second.bytes).ok_or_else(beyond)?);

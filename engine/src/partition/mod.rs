@@ -7,6 +7,8 @@ mod cursors;
 mod fetch;
 mod read;
 mod recent;
+mod refusal;
+mod segment_files;
 mod store;
 
 use std::cell::{Cell, RefCell};
@@ -17,8 +19,8 @@ use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use mofka_log::{
-    AckAt, Batch, Durability, Ends, EventId, PartitionKind, PartitionRecord, ProducerTable, SequenceVerdict, Stamp,
-    StoredBatch, TopicRecord, Verdict,
+    AckAt, Batch, Durability, Ends, EventId, PartitionKind, PartitionRecord, ProducerTable, SequenceVerdict,
+    Stamp, StoredBatch, TopicRecord, Verdict,
 };
 use mofka_net::{ErrorCode, WireError};
 
@@ -27,6 +29,7 @@ use cursors::PartitionCursors;
 pub use fetch::Fetched;
 pub use read::{ReadLimits, Slice};
 use recent::Recent;
+use refusal::refusal;
 use store::Store;
 
 use crate::commit::{CommitSink, Done, Poison};
@@ -98,14 +101,20 @@ impl<I: Io> Partition<I> {
             PartitionKind::Memory => (None, None, PartitionCursors::in_memory(io.clone())),
             PartitionKind::Default => {
                 let config = spec.limits.appender();
-                let (store, found) = Store::open(io.clone(), spec.dir.clone(), spec.record.id, config).await?;
+                let (store, found) =
+                    Store::open(io.clone(), spec.dir.clone(), spec.record.id, config).await?;
                 let path = spec.dir.join("cursors");
                 let cursors = PartitionCursors::open(io.clone(), path, spec.record.id).await?;
                 (Some(store), Some(found), cursors)
             }
         };
         let (end, producers, verdict, read_only) = match found {
-            Some(found) => (found.next_event_id, found.producers, found.verdict, found.read_only),
+            Some(found) => (
+                found.next_event_id,
+                found.producers,
+                found.verdict,
+                found.read_only,
+            ),
             None => (EventId::new(0), ProducerTable::default(), Verdict::Clean, None),
         };
         let partition = Rc::new_cyclic(|me| Self {
@@ -128,7 +137,8 @@ impl<I: Io> Partition<I> {
             me: me.clone(),
         });
         if let Some(store) = &partition.store {
-            store.committer().attach(Rc::clone(&partition) as Rc<dyn CommitSink>);
+            let sink: Weak<dyn CommitSink> = partition.me.clone();
+            store.committer().attach(sink);
         }
         Ok(partition)
     }
@@ -142,9 +152,19 @@ impl<I: Io> Partition<I> {
     pub fn append(&self, batch: Batch, asked: Option<Durability>, done: AppendDone) {
         match self.admit(&batch, asked) {
             Err(error) => done(Err(error)),
-            Ok(Admitted::Again { base_event_id, event_count, at }) => {
-                let appended = Appended { base_event_id, event_count, duplicate: true };
-                let end = base_event_id.checked_add(u64::from(event_count)).unwrap_or(base_event_id);
+            Ok(Admitted::Again {
+                base_event_id,
+                event_count,
+                at,
+            }) => {
+                let appended = Appended {
+                    base_event_id,
+                    event_count,
+                    duplicate: true,
+                };
+                let end = base_event_id
+                    .checked_add(u64::from(event_count))
+                    .unwrap_or(base_event_id);
                 match &self.store {
                     None => done(Ok(appended)),
                     Some(store) => store.committer().wait_for(end, at, answer(appended, done)),
@@ -160,25 +180,42 @@ impl<I: Io> Partition<I> {
         let base_event_id = match &self.store {
             None => {
                 let base_event_id = self.memory_end.get();
-                batch.stamp(Stamp { base_event_id, timestamp_us: self.io.now_us(), ..Stamp::default() });
+                batch.stamp(Stamp {
+                    base_event_id,
+                    timestamp_us: self.io.now_us(),
+                    ..Stamp::default()
+                });
                 let end = batch.end_event_id();
                 self.recent.borrow_mut().push(batch);
                 self.memory_end.set(end);
                 self.visible_end.set(end);
                 self.changed.notify(usize::MAX);
-                done(Ok(Appended { base_event_id, event_count, duplicate: false }));
+                done(Ok(Appended {
+                    base_event_id,
+                    event_count,
+                    duplicate: false,
+                }));
                 base_event_id
             }
             Some(store) => {
                 let base_event_id = store.committer().ends().appended_end;
-                let appended = Appended { base_event_id, event_count, duplicate: false };
+                let appended = Appended {
+                    base_event_id,
+                    event_count,
+                    duplicate: false,
+                };
                 let accepted = store.committer().accept(batch, at, answer(appended, done));
-                assert_eq!(accepted.base_event_id, base_event_id, "ids are given in order of acceptance");
+                assert_eq!(
+                    accepted.base_event_id, base_event_id,
+                    "ids are given in order of acceptance"
+                );
                 base_event_id
             }
         };
         if let Some((id, epoch, sequence)) = producer {
-            self.producers.borrow_mut().note(id, epoch, sequence, base_event_id, event_count);
+            self.producers
+                .borrow_mut()
+                .note(id, epoch, sequence, base_event_id, event_count);
         }
     }
 
@@ -188,8 +225,15 @@ impl<I: Io> Partition<I> {
         if let Some((producer, epoch, sequence)) = batch.producer() {
             match self.producers.borrow().check(producer, epoch, sequence) {
                 SequenceVerdict::New => {}
-                SequenceVerdict::Duplicate { base_event_id, event_count } => {
-                    return Ok(Admitted::Again { base_event_id, event_count, at });
+                SequenceVerdict::Duplicate {
+                    base_event_id,
+                    event_count,
+                } => {
+                    return Ok(Admitted::Again {
+                        base_event_id,
+                        event_count,
+                        at,
+                    });
                 }
                 // The events and with them the sequences of a memory partition end with the process.
                 SequenceVerdict::Unknown if self.store.is_none() => {}
@@ -197,7 +241,10 @@ impl<I: Io> Partition<I> {
             }
         }
         if self.complete.get() {
-            let message = format!("topic {} is marked complete: it takes no more events", self.spec.topic.name);
+            let message = format!(
+                "topic {} is marked complete: it takes no more events",
+                self.spec.topic.name
+            );
             return Err(WireError::new(ErrorCode::TopicComplete, message));
         }
         if self.store.is_none() {
@@ -216,7 +263,10 @@ impl<I: Io> Partition<I> {
 
     fn refuse_if_unable(&self) -> Result<(), WireError> {
         if self.stopping.get() {
-            return Err(WireError::new(ErrorCode::ShuttingDown, "the node is shutting down".to_owned()));
+            return Err(WireError::new(
+                ErrorCode::ShuttingDown,
+                "the node is shutting down".to_owned(),
+            ));
         }
         if let Some(reason) = self.poison() {
             return Err(poisoned(&self.spec, &reason));
@@ -256,11 +306,17 @@ impl<I: Io> Partition<I> {
     /// Calls `done` when everything appended before this call is durable.
     pub fn barrier(&self, done: AppendDone) {
         let end = self.appended_end();
-        let appended = Appended { base_event_id: end, event_count: 0, duplicate: false };
+        let appended = Appended {
+            base_event_id: end,
+            event_count: 0,
+            duplicate: false,
+        };
         match &self.store {
             None => done(Ok(appended)),
             Some(store) => {
-                store.committer().wait_for(end, AckAt::Synced, answer(appended, done));
+                store
+                    .committer()
+                    .wait_for(end, AckAt::Synced, answer(appended, done));
                 store.committer().kick();
             }
         }
@@ -268,9 +324,9 @@ impl<I: Io> Partition<I> {
 
     /// Whether so much waits to be written that no more should be read from sockets.
     pub fn is_congested(&self) -> bool {
-        self.store
-            .as_ref()
-            .is_some_and(|store| store.committer().pending_bytes() > self.spec.limits.partition_pending_bytes_max)
+        self.store.as_ref().is_some_and(|store| {
+            store.committer().pending_bytes() > self.spec.limits.partition_pending_bytes_max
+        })
     }
 
     /// The exclusive end of what consumers may see.
@@ -284,7 +340,9 @@ impl<I: Io> Partition<I> {
     }
 
     fn appended_end(&self) -> EventId {
-        self.store.as_ref().map_or(self.memory_end.get(), |store| store.committer().ends().appended_end)
+        self.store.as_ref().map_or(self.memory_end.get(), |store| {
+            store.committer().ends().appended_end
+        })
     }
 
     /// The chain of positions of this partition.
@@ -293,7 +351,11 @@ impl<I: Io> Partition<I> {
             Some(store) => store.committer().ends(),
             None => {
                 let end = self.memory_end.get();
-                Ends { synced_end: end, written_end: end, appended_end: end }
+                Ends {
+                    synced_end: end,
+                    written_end: end,
+                    appended_end: end,
+                }
             }
         }
     }
@@ -362,7 +424,10 @@ impl<I: Io> Partition<I> {
 
     /// Why the partition takes no more events, if an I/O error stopped it.
     pub fn poison(&self) -> Option<String> {
-        self.store.as_ref().and_then(|store| store.committer().poison()).map(|poison| poison.reason.clone())
+        self.store
+            .as_ref()
+            .and_then(|store| store.committer().poison())
+            .map(|poison| poison.reason.clone())
     }
 
     /// Why the partition only serves reads, if so.
@@ -377,7 +442,9 @@ impl<I: Io> Partition<I> {
 
     /// Bytes on the device, or in memory for a memory partition.
     pub fn used_bytes(&self) -> u64 {
-        self.store.as_ref().map_or_else(|| self.recent.borrow().bytes(), Store::used_bytes)
+        self.store
+            .as_ref()
+            .map_or_else(|| self.recent.borrow().bytes(), Store::used_bytes)
     }
 
     /// Segments on the device.
@@ -391,7 +458,6 @@ impl<I: Io> Partition<I> {
         if let Some(store) = &self.store {
             store.committer().drain().await;
             store.committer().mark(true).await;
-            store.committer().detach();
         }
         self.cursors.stop().await;
         self.wake();
@@ -435,8 +501,14 @@ impl<I: Io> Partition<I> {
 }
 
 enum Admitted {
-    New { at: AckAt },
-    Again { base_event_id: EventId, event_count: u32, at: AckAt },
+    New {
+        at: AckAt,
+    },
+    Again {
+        base_event_id: EventId,
+        event_count: u32,
+        at: AckAt,
+    },
 }
 
 impl<I: Io> CommitSink for Partition<I> {
@@ -459,7 +531,10 @@ impl<I: Io> CommitSink for Partition<I> {
             Durability::Synced => ends.synced_end,
             Durability::Written | Durability::Buffered => ends.written_end,
         };
-        assert!(visible_end >= self.visible_end.get(), "what was visible stays visible");
+        assert!(
+            visible_end >= self.visible_end.get(),
+            "what was visible stays visible"
+        );
         if visible_end > self.visible_end.get() {
             self.visible_end.set(visible_end);
             self.wake();
@@ -486,7 +561,10 @@ impl<I: Io> CommitSink for Partition<I> {
 }
 
 fn poisoned(spec: &PartitionSpec, reason: &str) -> WireError {
-    let message = format!("partition {} of topic {} is poisoned: {reason}", spec.record.index, spec.topic.name);
+    let message = format!(
+        "partition {} of topic {} is poisoned: {reason}",
+        spec.record.index, spec.topic.name
+    );
     WireError::new(ErrorCode::Poisoned, message)
 }
 
@@ -497,27 +575,4 @@ fn answer(appended: Appended, done: AppendDone) -> Done {
             Err(poison) => Err(WireError::new(ErrorCode::Poisoned, poison.reason.clone())),
         });
     })
-}
-
-fn refusal(verdict: SequenceVerdict, producer: u64, epoch: u32, sequence: u64) -> WireError {
-    let of = format!("batch {sequence} of producer {producer:016x} epoch {epoch}");
-    match verdict {
-        SequenceVerdict::Gap { expected } => {
-            WireError::sequence_gap(format!("{of} does not follow: {expected} is expected next"), expected)
-        }
-        SequenceVerdict::TooOld => WireError::new(
-            ErrorCode::SequenceTooOld,
-            format!("{of} was accepted so long ago that its ids are no longer known"),
-        ),
-        SequenceVerdict::Fenced { epoch: newer } => {
-            WireError::new(ErrorCode::ProducerFenced, format!("{of} is fenced by epoch {newer}"))
-        }
-        SequenceVerdict::Unknown => WireError::new(
-            ErrorCode::UnknownProducer,
-            format!("{of} is the first one seen here, and a first batch has sequence 0"),
-        ),
-        SequenceVerdict::New | SequenceVerdict::Duplicate { .. } => {
-            unreachable!("these are not refused")
-        }
-    }
 }

@@ -36,7 +36,11 @@ pub struct Slice {
 impl Slice {
     /// No events, at `id`.
     pub(crate) fn empty(id: EventId) -> Self {
-        Self { batches: Vec::new(), first_event_id: id, end_event_id: id }
+        Self {
+            batches: Vec::new(),
+            first_event_id: id,
+            end_event_id: id,
+        }
     }
 }
 
@@ -51,8 +55,14 @@ impl Budget {
     /// Whether the batch still fits; the first always does.
     fn take(&mut self, batch: &Batch) -> bool {
         let events = u64::from(batch.event_count());
-        let bytes = batch.frame_bytes() + if self.limits.with_data { batch.data_bytes() } else { 0 };
-        let fits = self.events + events <= self.limits.events_max && self.bytes + bytes <= self.limits.bytes_max;
+        let bytes = batch.frame_bytes()
+            + if self.limits.with_data {
+                batch.data_bytes()
+            } else {
+                0
+            };
+        let fits =
+            self.events + events <= self.limits.events_max && self.bytes + bytes <= self.limits.bytes_max;
         let first = self.events == 0;
         if first || fits {
             self.events += events;
@@ -74,16 +84,27 @@ impl<I: Io> Partition<I> {
         if from >= visible_end {
             return Ok(slice);
         }
-        let mut budget = Budget { limits, events: 0, bytes: 0 };
+        let mut budget = Budget {
+            limits,
+            events: 0,
+            bytes: 0,
+        };
         if self.read_recent(from, visible_end, &mut budget, &mut slice) {
             return Ok(slice);
         }
-        self.read_stored(from, visible_end, &mut budget, &mut slice).await?;
+        self.read_stored(from, visible_end, &mut budget, &mut slice)
+            .await?;
         Ok(slice)
     }
 
     /// Returns whether the memory had the first one.
-    fn read_recent(&self, from: EventId, visible_end: EventId, budget: &mut Budget, slice: &mut Slice) -> bool {
+    fn read_recent(
+        &self,
+        from: EventId,
+        visible_end: EventId,
+        budget: &mut Budget,
+        slice: &mut Slice,
+    ) -> bool {
         let recent = self.recent.borrow();
         for batch in recent.from(from) {
             if batch.end_event_id() > visible_end || !budget.take(batch) {
@@ -103,8 +124,13 @@ impl<I: Io> Partition<I> {
         slice: &mut Slice,
     ) -> Result<(), WireError> {
         let Some(store) = &self.store else { return Ok(()) };
-        let located = store.locate(from).await.map_err(|error| self.unreadable(&error.to_string()))?;
-        let Some((readable, at)) = located else { return Ok(()) };
+        let located = store
+            .locate(from)
+            .await
+            .map_err(|error| self.unreadable(&error.to_string()))?;
+        let Some((readable, at)) = located else {
+            return Ok(());
+        };
         let mut frames = Frames::new(&readable, at);
         loop {
             let next = frames.next().await;
@@ -124,7 +150,11 @@ impl<I: Io> Partition<I> {
                 return Ok(());
             }
             slice.end_event_id = batch.end_event_id();
-            let batch = if budget.limits.with_data { self.with_data(&readable, batch, budget).await? } else { batch };
+            let batch = if budget.limits.with_data {
+                self.with_data(&readable, batch, budget).await?
+            } else {
+                batch
+            };
             slice.batches.push(batch);
             if slice.end_event_id >= visible_end || budget.bytes >= budget.limits.bytes_max {
                 return Ok(());
@@ -142,7 +172,8 @@ impl<I: Io> Partition<I> {
         if batch.data_bytes() > budget.limits.bytes_max {
             return Ok(batch);
         }
-        let bytes = usize::try_from(batch.data_bytes()).map_err(|error| self.unreadable(&error.to_string()))?;
+        let bytes =
+            usize::try_from(batch.data_bytes()).map_err(|error| self.unreadable(&error.to_string()))?;
         let data = match (&readable.files.data, bytes) {
             (_, 0) => Bytes::new(),
             (None, _) => return Err(self.unreadable("the segment has no data file")),
@@ -151,7 +182,9 @@ impl<I: Io> Partition<I> {
                 .await
                 .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data: {error}")))?,
         };
-        batch.with_data(data).map_err(|error| self.damaged(&error.to_string()))
+        batch
+            .with_data(data)
+            .map_err(|error| self.damaged(&error.to_string()))
     }
 
     /// The one batch that holds `id`.
@@ -160,10 +193,17 @@ impl<I: Io> Partition<I> {
     /// As [`Partition::read`], and when `id` is not visible or no longer stored.
     pub(super) async fn batch_of(&self, id: EventId) -> Result<Batch, WireError> {
         if id < self.trim_end() {
-            let message = format!("event {id} was trimmed: the first one still stored is {}", self.trim_end());
+            let message = format!(
+                "event {id} was trimmed: the first one still stored is {}",
+                self.trim_end()
+            );
             return Err(WireError::new(ErrorCode::Trimmed, message));
         }
-        let limits = ReadLimits { events_max: 1, bytes_max: 0, with_data: false };
+        let limits = ReadLimits {
+            events_max: 1,
+            bytes_max: 0,
+            with_data: false,
+        };
         let slice = self.read(id, limits).await?;
         slice.batches.into_iter().next().ok_or_else(|| {
             let message = format!(
@@ -189,7 +229,9 @@ impl<I: Io> Partition<I> {
     }
 
     fn lost(&self, id: EventId) -> WireError {
-        self.damaged(&format!("event {id} should be stored and is not where the log says"))
+        self.damaged(&format!(
+            "event {id} should be stored and is not where the log says"
+        ))
     }
 }
 
@@ -203,7 +245,12 @@ pub(super) struct Frames<'a, F> {
 
 impl<'a, F: IoFile> Frames<'a, F> {
     pub(super) fn new(readable: &'a Readable<F>, at: FilePos) -> Self {
-        Self { readable, at, window: Bytes::new(), window_at: at }
+        Self {
+            readable,
+            at,
+            window: Bytes::new(),
+            window_at: at,
+        }
     }
 
     /// The next frame of the chain that carries events; `None` at the end of what is written. A frame is at the end
@@ -229,7 +276,9 @@ impl<'a, F: IoFile> Frames<'a, F> {
 
     async fn frame(&mut self, at: FilePos) -> Result<Option<Batch>, String> {
         let header = self.bytes(at, BATCH_HEADER_BYTES).await?;
-        let Ok(frame_bytes) = frame_bytes_hint(&header) else { return Ok(None) };
+        let Ok(frame_bytes) = frame_bytes_hint(&header) else {
+            return Ok(None);
+        };
         let frame_bytes = usize::try_from(frame_bytes).map_err(|error| error.to_string())?;
         let frame = self.bytes(at, frame_bytes).await?;
         match Batch::check(frame, None) {
@@ -250,9 +299,11 @@ impl<'a, F: IoFile> Frames<'a, F> {
         }
         let meta = &self.readable.files.meta;
         let wanted = bytes.max(WINDOW_BYTES);
-        self.window = meta.read_at(at, wanted).await.map_err(|error| format!("reading {wanted} bytes at {at}: {error}"))?;
+        self.window = meta
+            .read_at(at, wanted)
+            .await
+            .map_err(|error| format!("reading {wanted} bytes at {at}: {error}"))?;
         self.window_at = at;
         Ok(self.window.slice(..bytes.min(self.window.len())))
     }
 }
-

@@ -25,7 +25,11 @@ impl Recent {
 
     pub(crate) fn push(&mut self, batch: Batch) {
         if let Some(last) = self.batches.back() {
-            assert_eq!(last.end_event_id(), batch.base_event_id(), "batches enter in order, without gaps");
+            assert_eq!(
+                last.end_event_id(),
+                batch.base_event_id(),
+                "batches enter in order, without gaps"
+            );
         }
         self.bytes += cost_bytes(&batch);
         self.batches.push_back(batch);
@@ -68,11 +72,14 @@ mod tests {
     fn batch(base: u64, events: u32) -> Batch {
         let mut builder = BatchBuilder::new();
         for _ in 0..events {
-            builder.push(b"{}", [&b"0123456789"[..]].into_iter()).unwrap();
+            builder.push(b"{}", [&b"0123456789"[..]]).unwrap();
         }
         let (frame, data): (Bytes, Bytes) = builder.finish(None);
         let mut batch = Batch::check_client(frame, data).unwrap();
-        batch.stamp(Stamp { base_event_id: EventId::new(base), ..Stamp::default() });
+        batch.stamp(Stamp {
+            base_event_id: EventId::new(base),
+            ..Stamp::default()
+        });
         batch
     }
 
@@ -83,9 +90,16 @@ mod tests {
         recent.push(batch(15, 1));
         recent.push(batch(16, 4));
         let bases = |id: u64| -> Vec<u64> {
-            recent.from(EventId::new(id)).map(|batch| batch.base_event_id().get()).collect()
+            recent
+                .from(EventId::new(id))
+                .map(|batch| batch.base_event_id().get())
+                .collect()
         };
-        assert_eq!(bases(9), Vec::<u64>::new(), "before what is held: the disk has it");
+        assert_eq!(
+            bases(9),
+            Vec::<u64>::new(),
+            "before what is held: the disk has it"
+        );
         assert_eq!(bases(10), [10, 15, 16]);
         assert_eq!(bases(14), [10, 15, 16]);
         assert_eq!(bases(15), [15, 16]);
@@ -101,7 +115,11 @@ mod tests {
         }
         let each = recent.bytes() / 4;
         recent.evict(2 * each, EventId::new(1));
-        assert_eq!(recent.first_event_id(), Some(EventId::new(1)), "1 is not written yet, so only 0 goes");
+        assert_eq!(
+            recent.first_event_id(),
+            Some(EventId::new(1)),
+            "1 is not written yet, so only 0 goes"
+        );
         recent.evict(2 * each, EventId::new(4));
         assert_eq!(recent.first_event_id(), Some(EventId::new(2)));
         assert_eq!(recent.bytes(), 2 * each);

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, Footer, FooterFacts, FooterTail, ProducerTable,
-    SegmentFacts, SegmentHeader, SegmentKind, SparseIndex, StoredBatch, Verdict,
+    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, FooterFacts, ProducerTable, SegmentFacts,
+    SegmentHeader, SegmentKind, SparseIndex, StoredBatch, Verdict,
 };
 use uuid::Uuid;
 
+use super::segment_files::{Sealing, base_of, create_segment, data_path, meta_path, read_footer, seal};
 use crate::commit::{Committer, Files};
 use crate::io::{Io, IoFile};
 use crate::recover::{self, OpenError, Opened, OpenedSegment};
@@ -66,10 +67,19 @@ impl<I: Io> Store<I> {
         partition: Uuid,
         config: AppenderConfig,
     ) -> Result<(Self, Found), OpenError> {
-        let names = io.list(&dir).await.map_err(|error| OpenError::io("listing", &dir, &error))?;
+        let names = io
+            .list(&dir)
+            .await
+            .map_err(|error| OpenError::io("listing", &dir, &error))?;
         let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
-        let mut opening = Opening { io: &io, dir: &dir, partition, sealed: Vec::new(), producers: ProducerTable::default() };
+        let mut opening = Opening {
+            io: &io,
+            dir: &dir,
+            partition,
+            sealed: Vec::new(),
+            producers: ProducerTable::default(),
+        };
         let mut read_only = None;
         let mut tail = None;
         for (place, base) in bases.iter().enumerate() {
@@ -89,7 +99,9 @@ impl<I: Io> Store<I> {
                 }
             }
         }
-        let Opening { sealed, producers, .. } = opening;
+        let Opening {
+            sealed, producers, ..
+        } = opening;
         let next = match (&tail, sealed.last()) {
             (Some(tail), _) => tail.opened.recovered.next_event_id,
             (None, Some(sealed)) => sealed.end.get().unwrap_or(sealed.base),
@@ -98,7 +110,12 @@ impl<I: Io> Store<I> {
         if let Some(gap) = first_gap(&sealed, tail.as_ref().map(|tail| tail.base)) {
             read_only.get_or_insert(gap);
         }
-        let mut found = Found { next_event_id: next, producers, verdict: Verdict::Clean, read_only };
+        let mut found = Found {
+            next_event_id: next,
+            producers,
+            verdict: Verdict::Clean,
+            read_only,
+        };
         let mut segments: Vec<Rc<Segment>> = sealed;
         let (committer, active) = match tail {
             Some(tail) => {
@@ -111,7 +128,10 @@ impl<I: Io> Store<I> {
             None => {
                 let (files, facts) = create_segment(&io, &dir, partition, next, 1).await?;
                 let segment = Segment::active(&facts, SparseIndex::default());
-                (Committer::new(io.clone(), Appender::new(config, facts), files), segment)
+                (
+                    Committer::new(io.clone(), Appender::new(config, facts), files),
+                    segment,
+                )
             }
         };
         segments.push(Rc::new(active));
@@ -132,14 +152,23 @@ impl<I: Io> Store<I> {
 
     /// The first event that is still stored.
     pub(crate) fn trim_end(&self) -> EventId {
-        self.segments.borrow().first().map_or(EventId::new(0), |segment| segment.base)
+        self.segments
+            .borrow()
+            .first()
+            .map_or(EventId::new(0), |segment| segment.base)
     }
 
     /// Bytes of all files, as far as they are used.
     pub(crate) fn used_bytes(&self) -> u64 {
-        let sealed: u64 =
-            self.segments.borrow().iter().map(|segment| segment.meta_bytes.get() + segment.data_bytes.get()).sum();
-        let active = self.committer.with_appender(|appender| appender.meta_end().get() + appender.data_end().get());
+        let sealed: u64 = self
+            .segments
+            .borrow()
+            .iter()
+            .map(|segment| segment.meta_bytes.get() + segment.data_bytes.get())
+            .sum();
+        let active = self
+            .committer
+            .with_appender(|appender| appender.meta_end().get() + appender.data_end().get());
         sealed + active
     }
 
@@ -156,7 +185,12 @@ impl<I: Io> Store<I> {
             for stored in batches {
                 if !stored.batch.is_mark() {
                     let batch = &stored.batch;
-                    index.note(batch.base_event_id(), stored.meta_at, batch.frame_bytes(), batch.timestamp_us());
+                    index.note(
+                        batch.base_event_id(),
+                        stored.meta_at,
+                        batch.frame_bytes(),
+                        batch.timestamp_us(),
+                    );
                 }
             }
         }
@@ -166,7 +200,10 @@ impl<I: Io> Store<I> {
     ///
     /// # Errors
     /// When the files cannot be opened or the footer does not check.
-    pub(crate) async fn locate(&self, id: EventId) -> Result<Option<(Readable<I::File>, FilePos)>, OpenError> {
+    pub(crate) async fn locate(
+        &self,
+        id: EventId,
+    ) -> Result<Option<(Readable<I::File>, FilePos)>, OpenError> {
         let segment = {
             let segments = self.segments.borrow();
             let after = segments.partition_point(|segment| segment.base <= id);
@@ -177,7 +214,10 @@ impl<I: Io> Store<I> {
         };
         let files = self.files_of(&segment).await?;
         let index = self.index_of(&segment, &files).await?;
-        let at = index.borrow().lookup(id).unwrap_or(FilePos::new(BLOCK_BYTES as u64));
+        let at = index
+            .borrow()
+            .lookup(id)
+            .unwrap_or(FilePos::new(BLOCK_BYTES as u64));
         Ok(Some((Readable { segment, files }, at)))
     }
 
@@ -185,7 +225,12 @@ impl<I: Io> Store<I> {
         if segment.end.get().is_none() {
             return Ok(self.committer.files());
         }
-        let known = self.open.borrow().iter().find(|(base, _)| *base == segment.base).map(|(_, files)| files.clone());
+        let known = self
+            .open
+            .borrow()
+            .iter()
+            .find(|(base, _)| *base == segment.base)
+            .map(|(_, files)| files.clone());
         if let Some(files) = known {
             return Ok(files);
         }
@@ -207,9 +252,14 @@ impl<I: Io> Store<I> {
             return Ok(Rc::clone(index));
         }
         let path = meta_path(&self.dir, segment.base);
-        let footer = read_footer(&path, &files.meta).await?.ok_or_else(|| {
-            OpenError::new(format!("{}: the footer of this sealed segment is gone", path.display()))
-        })?;
+        let footer = read_footer(&path, &files.meta, Sealing::Done)
+            .await?
+            .ok_or_else(|| {
+                OpenError::new(format!(
+                    "{}: the footer of this sealed segment is gone",
+                    path.display()
+                ))
+            })?;
         let index = Rc::new(RefCell::new(footer.index()));
         // Bounded by what is open: an index goes when its segment's files do.
         for other in self.segments.borrow().iter() {
@@ -231,7 +281,12 @@ impl<I: Io> Store<I> {
         let Some(active) = active else { return Ok(()) };
         let files = self.committer.files();
         let (facts, ends) = self.committer.with_appender(|appender| {
-            let index = active.index.borrow().as_ref().map(|index| index.borrow().clone()).unwrap_or_default();
+            let index = active
+                .index
+                .borrow()
+                .as_ref()
+                .map(|index| index.borrow().clone())
+                .unwrap_or_default();
             let ends = appender.ends();
             let facts = FooterFacts {
                 salt: active.salt,
@@ -245,14 +300,18 @@ impl<I: Io> Store<I> {
             (facts, ends)
         });
         let path = meta_path(&self.dir, active.base);
-        let sealed = seal(&self.io, &files, &facts).await.map_err(|error| OpenError::io("sealing", &path, &error))?;
+        let sealed = seal(&self.io, &files, &facts)
+            .await
+            .map_err(|error| OpenError::io("sealing", &path, &error))?;
         let incarnation = self.committer.with_appender(|appender| appender.incarnation());
         let (next_files, next) =
             create_segment(&self.io, &self.dir, self.partition, ends.synced_end, incarnation).await?;
         active.end.set(Some(ends.synced_end));
         active.meta_bytes.set(sealed);
         active.data_bytes.set(facts.data_end.get());
-        self.segments.borrow_mut().push(Rc::new(Segment::active(&next, SparseIndex::default())));
+        self.segments
+            .borrow_mut()
+            .push(Rc::new(Segment::active(&next, SparseIndex::default())));
         self.committer.install(|appender| appender.roll(next), next_files);
         Ok(())
     }
@@ -299,15 +358,23 @@ struct Tail<F> {
 impl<I: Io> Opening<'_, I> {
     async fn segment(&mut self, base: EventId, last: bool) -> Result<Look<I::File>, OpenError> {
         let path = meta_path(self.dir, base);
-        let meta = self.io.open(&path).await.map_err(|error| OpenError::io("opening", &path, &error))?;
+        let meta = self
+            .io
+            .open(&path)
+            .await
+            .map_err(|error| OpenError::io("opening", &path, &error))?;
         let meta = Rc::new(meta);
-        if let Some(footer) = read_footer(&path, &meta).await? {
+        let sealing = if last { Sealing::MayBeTorn } else { Sealing::Done };
+        if let Some(footer) = read_footer(&path, &meta, sealing).await? {
             let block = meta
                 .read_at(FilePos::new(0), BLOCK_BYTES)
                 .await
                 .map_err(|error| OpenError::io("reading", &path, &error))?;
             self.check_header(&path, SegmentHeader::check(&block).as_ref().ok())?;
-            let size = meta.size_bytes().await.map_err(|error| OpenError::io("reading", &path, &error))?;
+            let size = meta
+                .size_bytes()
+                .await
+                .map_err(|error| OpenError::io("reading", &path, &error))?;
             self.producers = footer.producers();
             self.sealed.push(Rc::new(Segment {
                 base,
@@ -352,21 +419,29 @@ impl<I: Io> Opening<'_, I> {
                         data_path.display()
                     )));
                 };
-                Ok(Look::Tail(Tail { base, files: Files { meta, data: Some(data) }, opened }))
+                Ok(Look::Tail(Tail {
+                    base,
+                    files: Files {
+                        meta,
+                        data: Some(data),
+                    },
+                    opened,
+                }))
             }
         }
     }
 
     fn check_header(&self, path: &Path, header: Option<&SegmentHeader>) -> Result<(), OpenError> {
-        let header = header
-            .ok_or_else(|| OpenError::new(format!("{}: the segment header does not check", path.display())))?;
+        let header = header.ok_or_else(|| {
+            OpenError::new(format!("{}: the segment header does not check", path.display()))
+        })?;
         header
             .expect(SegmentKind::Meta, self.partition)
             .map_err(|error| OpenError::new(format!("{}: {error}", path.display())))
     }
 }
 
-/// Makes what recovery kept durable, and goes on after it.
+/// Goes on after what recovery kept.
 async fn resume_tail<I: Io>(
     io: &I,
     dir: &Path,
@@ -374,13 +449,8 @@ async fn resume_tail<I: Io>(
     config: AppenderConfig,
 ) -> Result<(Rc<Committer<I>>, Segment), OpenError> {
     let path = meta_path(dir, tail.base);
-    // A frame may have survived that nobody ever synced (the daemon was killed between write and sync). It counts
-    // from now on, so it must be durable before anybody sees it.
-    tail.files.meta.sync().await.map_err(|error| OpenError::io("syncing", &path, &error))?;
-    if let Some(data) = &tail.files.data {
-        data.sync().await.map_err(|error| OpenError::io("syncing the data of", &path, &error))?;
-    }
-    let appender = recover::resume(&tail.opened, config, &tail.files.meta, tail.files.data.as_ref()).await?;
+    let data = tail.files.data.as_ref();
+    let appender = recover::resume(io, &tail.opened, config, &path, &tail.files.meta, data).await?;
     let facts = SegmentFacts {
         salt: tail.opened.header.salt(),
         base_event_id: tail.base,
@@ -393,95 +463,35 @@ async fn resume_tail<I: Io>(
 async fn open_files<I: Io>(io: &I, dir: &Path, base: EventId) -> Result<Files<I::File>, OpenError> {
     let meta_path = meta_path(dir, base);
     let data_path = data_path(dir, base);
-    let meta = io.open(&meta_path).await.map_err(|error| OpenError::io("opening", &meta_path, &error))?;
-    let data = io.open(&data_path).await.map_err(|error| OpenError::io("opening", &data_path, &error))?;
-    Ok(Files { meta: Rc::new(meta), data: Some(Rc::new(data)) })
-}
-
-/// Both files with their headers, durable with their names.
-async fn create_segment<I: Io>(
-    io: &I,
-    dir: &Path,
-    partition: Uuid,
-    base: EventId,
-    incarnation: u32,
-) -> Result<(Files<I::File>, SegmentFacts), OpenError> {
-    let salt = io.random_u64();
-    let meta_path = meta_path(dir, base);
-    let data_path = data_path(dir, base);
-    // The data file first: a segment is there when its meta file is, and then its data file is there too.
-    let mut files = Vec::new();
-    for (path, kind) in [(&data_path, SegmentKind::Data), (&meta_path, SegmentKind::Meta)] {
-        let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
-        let file = io.create(path).await.map_err(|error| failed("creating", &error))?;
-        let header = SegmentHeader::new(kind, partition, base, salt, io.now_us(), incarnation);
-        let mut block = io.alloc(BLOCK_BYTES);
-        block.as_mut().copy_from_slice(&header.to_block());
-        file.write_at(FilePos::new(0), block).await.map_err(|error| failed("writing", &error))?;
-        file.sync().await.map_err(|error| failed("syncing", &error))?;
-        io.sync_dir(dir).await.map_err(|error| failed("syncing the directory of", &error))?;
-        files.push(Rc::new(file));
-    }
-    let meta = files.pop().ok_or_else(|| OpenError::new("no meta file".into()))?;
-    let facts = SegmentFacts { salt, base_event_id: base, incarnation };
-    Ok((Files { meta, data: files.pop() }, facts))
-}
-
-/// Writes the footer, so that this segment opens by reading its last block. Returns the meta file's size.
-async fn seal<I: Io>(io: &I, files: &Files<I::File>, facts: &FooterFacts) -> std::io::Result<u64> {
-    let footer_at = facts.meta_end.align_up(BLOCK_BYTES as u64);
-    let bytes = Footer::encode(facts, footer_at);
-    let mut buf = io.alloc(bytes.len());
-    buf.as_mut().copy_from_slice(&bytes);
-    // Whatever lies beyond goes first: the footer's tail must be the last thing in the file.
-    files.meta.truncate(footer_at).await?;
-    files.meta.write_at(footer_at, buf).await?;
-    files.meta.sync().await?;
-    if let Some(data) = &files.data {
-        data.truncate(facts.data_end.align_up(BLOCK_BYTES as u64)).await?;
-        data.sync().await?;
-    }
-    Ok(footer_at.get() + bytes.len() as u64)
-}
-
-/// The footer of a sealed segment; nothing when the segment is not sealed.
-async fn read_footer<F: IoFile>(path: &Path, meta: &Rc<F>) -> Result<Option<Footer>, OpenError> {
-    let failed = |error: &std::io::Error| OpenError::io("reading the footer of", path, error);
-    let size = meta.size_bytes().await.map_err(|error| failed(&error))?;
-    let Some(block_at) = size.checked_sub(BLOCK_BYTES as u64) else { return Ok(None) };
-    let block = meta.read_at(FilePos::new(block_at), BLOCK_BYTES).await.map_err(|error| failed(&error))?;
-    let Some(tail) = FooterTail::check(&block, size) else { return Ok(None) };
-    let bytes = usize::try_from(tail.footer_bytes()).map_err(|error| failed(&std::io::Error::other(error)))?;
-    let bytes = meta.read_at(tail.footer_at(), bytes).await.map_err(|error| failed(&error))?;
-    Footer::check(&bytes, tail.salt())
-        .map(Some)
-        .map_err(|error| OpenError::new(format!("{}: {error}", path.display())))
+    let meta = io
+        .open(&meta_path)
+        .await
+        .map_err(|error| OpenError::io("opening", &meta_path, &error))?;
+    let data = io
+        .open(&data_path)
+        .await
+        .map_err(|error| OpenError::io("opening", &data_path, &error))?;
+    Ok(Files {
+        meta: Rc::new(meta),
+        data: Some(Rc::new(data)),
+    })
 }
 
 fn first_gap(sealed: &[Rc<Segment>], tail: Option<EventId>) -> Option<String> {
     let mut expected: Option<EventId> = None;
-    let bases = sealed.iter().map(|segment| (segment.base, segment.end.get())).chain(tail.map(|base| (base, None)));
+    let bases = sealed
+        .iter()
+        .map(|segment| (segment.base, segment.end.get()))
+        .chain(tail.map(|base| (base, None)));
     for (base, end) in bases {
         if let Some(expected) = expected
             && expected != base
         {
-            return Some(format!("events {expected} to {base} are missing: no segment holds them"));
+            return Some(format!(
+                "events {expected} to {base} are missing: no segment holds them"
+            ));
         }
         expected = end;
     }
     None
-}
-
-fn meta_path(dir: &Path, base: EventId) -> PathBuf {
-    dir.join(format!("{:020}.meta", base.get()))
-}
-
-fn data_path(dir: &Path, base: EventId) -> PathBuf {
-    dir.join(format!("{:020}.data", base.get()))
-}
-
-fn base_of(name: &str) -> Option<EventId> {
-    let digits = name.strip_suffix(".meta")?;
-    let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    all_digits.then(|| digits.parse().ok().map(EventId::new)).flatten()
 }

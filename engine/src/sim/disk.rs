@@ -36,8 +36,8 @@ impl Random {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -46,7 +46,7 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 
     /// True in `percent` of 100 cases.
@@ -57,8 +57,16 @@ impl Random {
 
 #[derive(Clone, Debug)]
 enum Change {
-    Write { at: usize, bytes: Vec<u8>, completed: bool, number: u64 },
-    Truncate { end: usize, number: u64 },
+    Write {
+        at: usize,
+        bytes: Vec<u8>,
+        completed: bool,
+        number: u64,
+    },
+    Truncate {
+        end: usize,
+        number: u64,
+    },
 }
 
 impl Change {
@@ -133,7 +141,11 @@ impl Disk {
         let mut disk = Self::default();
         for (path, content) in image {
             disk.names.insert(path.clone(), disk.files.len());
-            disk.files.push(SimFile { durable: content.clone(), seen: content.clone(), unsynced: Vec::new() });
+            disk.files.push(SimFile {
+                durable: content.clone(),
+                seen: content.clone(),
+                unsynced: Vec::new(),
+            });
         }
         disk.durable_names.clone_from(&disk.names);
         disk
@@ -146,20 +158,28 @@ impl Disk {
     pub(super) fn create(&mut self, path: &Path) -> FileId {
         let file = self.files.len();
         self.files.push(SimFile::default());
-        self.change_names(NameChange::Create { path: path.to_path_buf(), file });
+        self.change_names(NameChange::Create {
+            path: path.to_path_buf(),
+            file,
+        });
         file
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> bool {
         let known = self.names.contains_key(from);
         if known {
-            self.change_names(NameChange::Rename { from: from.to_path_buf(), to: to.to_path_buf() });
+            self.change_names(NameChange::Rename {
+                from: from.to_path_buf(),
+                to: to.to_path_buf(),
+            });
         }
         known
     }
 
     pub(super) fn remove(&mut self, path: &Path) {
-        self.change_names(NameChange::Remove { path: path.to_path_buf() });
+        self.change_names(NameChange::Remove {
+            path: path.to_path_buf(),
+        });
     }
 
     fn change_names(&mut self, change: NameChange) {
@@ -169,12 +189,16 @@ impl Disk {
 
     pub(super) fn list(&self, dir: &Path) -> Vec<String> {
         let in_dir = self.names.keys().filter(|path| path.parent() == Some(dir));
-        in_dir.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect()
+        in_dir
+            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+            .collect()
     }
 
     pub(super) fn sync_dir(&mut self, dir: &Path) {
-        let (synced, rest): (Vec<_>, Vec<_>) =
-            self.unsynced_names.drain(..).partition(|change| change.directory() == Some(dir));
+        let (synced, rest): (Vec<_>, Vec<_>) = self
+            .unsynced_names
+            .drain(..)
+            .partition(|change| change.directory() == Some(dir));
         for change in synced {
             change.apply(&mut self.durable_names);
         }
@@ -184,14 +208,24 @@ impl Disk {
     /// A write leaves for the device. It may land from now on, and is seen when [`Disk::complete_write`] is called.
     pub(super) fn issue_write(&mut self, file: FileId, at: usize, bytes: Vec<u8>) -> u64 {
         let number = self.number();
-        self.files[file].unsynced.push(Change::Write { at, bytes, completed: false, number });
+        self.files[file].unsynced.push(Change::Write {
+            at,
+            bytes,
+            completed: false,
+            number,
+        });
         number
     }
 
     pub(super) fn complete_write(&mut self, file: FileId, write: u64) {
         let file = &mut self.files[file];
         for change in &mut file.unsynced {
-            if let Change::Write { at, bytes, completed, number } = change
+            if let Change::Write {
+                at,
+                bytes,
+                completed,
+                number,
+            } = change
                 && *number == write
             {
                 *completed = true;
@@ -202,13 +236,20 @@ impl Disk {
 
     /// A sync is issued: returns the moment that it covers.
     pub(super) fn issue_sync(&mut self, file: FileId) -> Vec<u64> {
-        self.files[file].unsynced.iter().filter(|change| change.completed()).map(Change::number).collect()
+        self.files[file]
+            .unsynced
+            .iter()
+            .filter(|change| change.completed())
+            .map(Change::number)
+            .collect()
     }
 
     pub(super) fn complete_sync(&mut self, file: FileId, covered: &[u64]) {
         let file = &mut self.files[file];
-        let (synced, rest): (Vec<_>, Vec<_>) =
-            file.unsynced.drain(..).partition(|change| covered.contains(&change.number()));
+        let (synced, rest): (Vec<_>, Vec<_>) = file
+            .unsynced
+            .drain(..)
+            .partition(|change| covered.contains(&change.number()));
         for change in synced {
             change.apply(&mut file.durable);
         }
@@ -269,7 +310,10 @@ impl Disk {
 
     /// What an orderly power-off leaves: everything completed.
     pub(super) fn settled(&self) -> Image {
-        self.names.iter().map(|(path, id)| (path.clone(), self.files[*id].seen.clone())).collect()
+        self.names
+            .iter()
+            .map(|(path, id)| (path.clone(), self.files[*id].seen.clone()))
+            .collect()
     }
 }
 

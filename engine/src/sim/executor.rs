@@ -121,9 +121,12 @@ impl SimIo {
     /// Ends one operation that is in flight, chosen by the seed, and runs the tasks that waited for it. Sleeps end
     /// only when nothing else is in flight. Returns whether there was one.
     pub fn step(&self) -> bool {
+        self.run_tasks();
         let chosen = {
             let mut pending = self.0.pending.borrow_mut();
-            let busy: Vec<usize> = (0..pending.len()).filter(|i| !matches!(pending[*i].op, Op::Sleep { .. })).collect();
+            let busy: Vec<usize> = (0..pending.len())
+                .filter(|i| !matches!(pending[*i].op, Op::Sleep { .. }))
+                .collect();
             if let Some(count) = u64::try_from(busy.len()).ok().filter(|count| *count > 0) {
                 let place = usize::try_from(self.0.random.borrow_mut().below(count)).unwrap_or(0);
                 Some(pending.swap_remove(busy[place]))
@@ -142,9 +145,19 @@ impl SimIo {
         true
     }
 
+    /// Drops every task and operation: tasks hold on to the machine that holds them.
+    pub fn shut_down(&self) {
+        let tasks = (self.0.tasks.take(), self.0.spawned.take(), self.0.pending.take());
+        drop(tasks);
+    }
+
     /// Whether anything but sleeping is in flight.
     pub fn is_busy(&self) -> bool {
-        self.0.pending.borrow().iter().any(|pending| !matches!(pending.op, Op::Sleep { .. }))
+        self.0
+            .pending
+            .borrow()
+            .iter()
+            .any(|pending| !matches!(pending.op, Op::Sleep { .. }))
     }
 
     fn end(&self, pending: Pending) {
@@ -173,7 +186,10 @@ impl SimIo {
 
     async fn op(&self, op: Op) -> io::Result<()> {
         let done = Rc::new(Cell::new(None));
-        let pending = Pending { op, done: Rc::clone(&done) };
+        let pending = Pending {
+            op,
+            done: Rc::clone(&done),
+        };
         if self.0.immediate {
             self.end(pending);
         } else {
@@ -237,18 +253,36 @@ impl IoFile for SimFileHandle {
     type Buf = Vec<u8>;
 
     async fn write_at(&self, at: FilePos, buf: Vec<u8>) -> io::Result<()> {
-        assert_eq!((place(at) % 4096, buf.len() % 4096), (0, 0), "direct I/O wants aligned writes");
+        assert_eq!(
+            (place(at) % 4096, buf.len() % 4096),
+            (0, 0),
+            "direct I/O wants aligned writes"
+        );
         let number = self.io.0.disk.borrow_mut().issue_write(self.file, place(at), buf);
-        self.io.op(Op::Write { file: self.file, number }).await
+        self.io
+            .op(Op::Write {
+                file: self.file,
+                number,
+            })
+            .await
     }
 
     async fn read_at(&self, at: FilePos, bytes: usize) -> io::Result<Bytes> {
-        Ok(Bytes::from(self.io.0.disk.borrow().read(self.file, place(at), bytes)))
+        Ok(Bytes::from(self.io.0.disk.borrow().read(
+            self.file,
+            place(at),
+            bytes,
+        )))
     }
 
     async fn sync(&self) -> io::Result<()> {
         let covered = self.io.0.disk.borrow_mut().issue_sync(self.file);
-        self.io.op(Op::Sync { file: self.file, covered }).await
+        self.io
+            .op(Op::Sync {
+                file: self.file,
+                covered,
+            })
+            .await
     }
 
     async fn truncate(&self, end: FilePos) -> io::Result<()> {
@@ -274,17 +308,27 @@ impl IoDir for SimIo {
 
     async fn open(&self, path: &Path) -> io::Result<SimFileHandle> {
         let file = self.0.disk.borrow().find(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SimFileHandle { io: self.clone(), file })
+        Ok(SimFileHandle {
+            io: self.clone(),
+            file,
+        })
     }
 
     async fn create(&self, path: &Path) -> io::Result<SimFileHandle> {
         let file = self.0.disk.borrow_mut().create(path);
-        Ok(SimFileHandle { io: self.clone(), file })
+        Ok(SimFileHandle {
+            io: self.clone(),
+            file,
+        })
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let renamed = self.0.disk.borrow_mut().rename(from, to);
-        if renamed { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if renamed {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
@@ -307,7 +351,7 @@ impl Io for SimIo {
     }
 
     fn random_u64(&self) -> u64 {
-        self.0.random.borrow_mut().next()
+        self.0.random.borrow_mut().number()
     }
 
     async fn sleep(&self, duration: Duration) {

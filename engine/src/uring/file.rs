@@ -45,7 +45,10 @@ impl IoFile for UringFile {
         let wanted = buf.len();
         let written = match self {
             Self::Direct(file) => file.write_at(buf, at.get()).await.map_err(plain)?,
-            Self::Buffered(file) => file.write_at(buf.as_bytes().to_vec(), at.get()).await.map_err(plain)?,
+            Self::Buffered(file) => file
+                .write_at(buf.as_bytes().to_vec(), at.get())
+                .await
+                .map_err(plain)?,
         };
         if written == wanted {
             return Ok(());
@@ -60,7 +63,9 @@ impl IoFile for UringFile {
             Self::Buffered(file) => file.read_at(at.get(), bytes).await.map_err(plain)?,
         };
         // A direct read past the end of the file may bring padding; what was asked for is the bound.
-        Ok(Bytes::copy_from_slice(read.get(..bytes.min(read.len())).unwrap_or_default()))
+        Ok(Bytes::copy_from_slice(
+            read.get(..bytes.min(read.len())).unwrap_or_default(),
+        ))
     }
 
     async fn sync(&self) -> io::Result<()> {
@@ -101,11 +106,20 @@ impl IoFile for UringFile {
 impl UringIo {
     async fn file(&self, path: &Path, create: bool) -> io::Result<UringFile> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(create).truncate(create).mode(0o600);
+        options
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(create)
+            .mode(0o600);
         if self.direct {
             options.dma_open(path).await.map(UringFile::Direct).map_err(plain)
         } else {
-            options.buffered_open(path).await.map(UringFile::Buffered).map_err(plain)
+            options
+                .buffered_open(path)
+                .await
+                .map(UringFile::Buffered)
+                .map_err(plain)
         }
     }
 }
@@ -139,7 +153,11 @@ impl IoDir for UringIo {
     async fn remove(&self, path: &Path) -> io::Result<()> {
         let path = path.to_path_buf();
         blocking(move || {
-            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
             match removed {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
@@ -181,10 +199,8 @@ impl Io for UringIo {
         uuid::Uuid::new_v4().as_u64_pair().1
     }
 
-    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> {
-        async move {
-            glommio::timer::sleep(duration).await;
-        }
+    async fn sleep(&self, duration: Duration) {
+        glommio::timer::sleep(duration).await;
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {

@@ -15,6 +15,7 @@ use crate::shard::{Peers, ShardCall, ShardReply};
 pub(super) const DEPTH: usize = 1024;
 
 type Answer = Result<ShardReply, WireError>;
+type Waiting = Box<dyn FnOnce(Answer)>;
 
 /// What travels between two shards.
 pub(super) enum Envelope {
@@ -35,7 +36,7 @@ struct Inner {
     /// None on a node with one shard.
     senders: Option<Senders<Envelope>>,
     next: Cell<u64>,
-    waiting: RefCell<HashMap<u64, Box<dyn FnOnce(Answer)>>>,
+    waiting: RefCell<HashMap<u64, Waiting>>,
 }
 
 impl Mesh {
@@ -50,7 +51,12 @@ impl Mesh {
         };
         // Places are given by the mesh; a shard's number is its place.
         let shard = senders.as_ref().map_or(0, Senders::peer_id);
-        let inner = Inner { shard, senders, next: Cell::new(1), waiting: RefCell::new(HashMap::new()) };
+        let inner = Inner {
+            shard,
+            senders,
+            next: Cell::new(1),
+            waiting: RefCell::new(HashMap::new()),
+        };
         (Self(Rc::new(inner)), receivers)
     }
 

@@ -38,14 +38,21 @@ pub(super) async fn run(io: UringIo, dir: &Path, shard: usize) -> Result<(), Sel
 
 async fn write_and_read(io: UringIo, path: &Path) -> Result<(), (&'static str, io::Error)> {
     let file = Rc::new(io.create(path).await.map_err(|error| ("creating", error))?);
-    let pattern: Vec<u8> = (0..BYTES).map(|place| u8::try_from(place % 251).unwrap_or(0)).collect();
+    let pattern: Vec<u8> = (0..BYTES)
+        .map(|place| u8::try_from(place % 251).unwrap_or(0))
+        .collect();
     let mut buf = io.alloc(BYTES);
     buf.as_mut().copy_from_slice(&pattern);
-    file.write_at(FilePos::new(0), buf).await.map_err(|error| ("writing", error))?;
+    file.write_at(FilePos::new(0), buf)
+        .await
+        .map_err(|error| ("writing", error))?;
     file.sync().await.map_err(|error| ("syncing", error))?;
     for (at, bytes) in [(0_usize, BYTES), (4095, 4098), (60_000, 100)] {
         let position = FilePos::new(u64::try_from(at).unwrap_or(0));
-        let read = file.read_at(position, bytes).await.map_err(|error| ("reading", error))?;
+        let read = file
+            .read_at(position, bytes)
+            .await
+            .map_err(|error| ("reading", error))?;
         if Some(read.as_ref()) != pattern.get(at..at + bytes) {
             let message = "what was read back is not what was written";
             return Err(("checking", io::Error::new(io::ErrorKind::InvalidData, message)));

@@ -60,18 +60,32 @@ impl Listeners {
     /// # Errors
     /// The first address that cannot be listened on.
     pub(super) fn bind(listen: &[String], shard: usize, data_dir: &Path) -> Result<Self, ListenError> {
-        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), order: Vec::new() };
+        let mut listeners = Self {
+            tcp: Vec::new(),
+            unix: Vec::new(),
+            order: Vec::new(),
+        };
         for text in listen {
-            let invalid = |reason: String| ListenError::Invalid { address: text.clone(), reason };
+            let invalid = |reason: String| ListenError::Invalid {
+                address: text.clone(),
+                reason,
+            };
             if text == "na+sm" {
                 let path = socket_path(data_dir).map_err(invalid)?;
                 listeners.unix("na+sm", &path, shard)?;
                 continue;
             }
-            match text.parse::<Address>().map_err(|error| invalid(error.to_string()))? {
+            match text
+                .parse::<Address>()
+                .map_err(|error| invalid(error.to_string()))?
+            {
                 Address::Tcp { host, port } => listeners.tcp(&host, port, shard)?,
                 Address::Unix(path) => {
-                    let scheme = if text.starts_with("na+sm") { "na+sm" } else { "unix" };
+                    let scheme = if text.starts_with("na+sm") {
+                        "na+sm"
+                    } else {
+                        "unix"
+                    };
                     listeners.unix(scheme, &path, shard)?;
                 }
             }
@@ -82,24 +96,40 @@ impl Listeners {
     fn tcp(&mut self, host: &str, port: u16, shard: usize) -> Result<(), ListenError> {
         let own_port = match port {
             0 => Some(0),
-            port => u16::try_from(shard).ok().and_then(|shard| port.checked_add(shard)),
+            port => u16::try_from(shard)
+                .ok()
+                .and_then(|shard| port.checked_add(shard)),
         };
         let shown = format!("tcp://{host}:{}", own_port.unwrap_or(port));
         let failed = |source: io::Error| {
             let hint = match source.kind() {
-                io::ErrorKind::AddrInUse => " (another program listens there; each shard takes the next port)",
+                io::ErrorKind::AddrInUse => {
+                    " (another program listens there; each shard takes the next port)"
+                }
                 _ => "",
             };
-            ListenError::Bind { address: shown.clone(), source, hint }
+            ListenError::Bind {
+                address: shown.clone(),
+                source,
+                hint,
+            }
         };
-        let own_port = own_port.ok_or_else(|| failed(io::Error::other("the shard's port would be beyond 65535")))?;
+        let own_port =
+            own_port.ok_or_else(|| failed(io::Error::other("the shard's port would be beyond 65535")))?;
         // glommio sets SO_REUSEPORT, so that a second daemon would silently share the port: look first.
         if own_port != 0 {
             std::net::TcpListener::bind((host, own_port)).map_err(failed)?;
         }
         let listener = TcpListener::bind((host, own_port)).map_err(|error| failed(error.into()))?;
-        let port = listener.local_addr().map_err(|error| failed(error.into()))?.port();
-        let address = Address::Tcp { host: host.to_owned(), port }.to_string();
+        let port = listener
+            .local_addr()
+            .map_err(|error| failed(error.into()))?
+            .port();
+        let address = Address::Tcp {
+            host: host.to_owned(),
+            port,
+        }
+        .to_string();
         self.order.push(address.clone());
         self.tcp.push((listener, address));
         Ok(())
@@ -113,10 +143,16 @@ impl Listeners {
         let address = format!("{scheme}://{}", path.display());
         let failed = |hint: &'static str| {
             let address = address.clone();
-            move |source: io::Error| ListenError::Bind { address, source, hint }
+            move |source: io::Error| ListenError::Bind {
+                address,
+                source,
+                hint,
+            }
         };
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-            return Err(failed(" (another program answers there)")(io::ErrorKind::AddrInUse.into()));
+            return Err(failed(" (another program answers there)")(
+                io::ErrorKind::AddrInUse.into(),
+            ));
         }
         if path.exists() {
             // A socket that nobody answers on is left from a node that was killed.
@@ -153,7 +189,10 @@ fn socket_path(data_dir: &Path) -> Result<PathBuf, String> {
     let stat = rustix::fs::lstat(&dir).map_err(|error| failed(error.into()))?;
     let is_dir = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
     if !is_dir || stat.st_uid != uid || stat.st_mode & 0o077 != 0 {
-        return Err(format!("{} belongs to somebody else or is open to others: remove it", dir.display()));
+        return Err(format!(
+            "{} belongs to somebody else or is open to others: remove it",
+            dir.display()
+        ));
     }
     let name = crc32fast::hash(data_dir.as_os_str().as_encoded_bytes());
     Ok(dir.join(format!("{name:08x}.sock")))
@@ -195,14 +234,17 @@ pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: List
     while !facts.stop.load(Ordering::SeqCst) {
         glommio::timer::sleep(STOP_CHECK).await;
     }
+    tracing::debug!("no longer accepting connections");
     for task in tasks {
         task.cancel().await;
     }
+    tracing::debug!("finishing what was accepted");
     for path in paths {
         std::fs::remove_file(&path).ok();
     }
     // What was accepted is finished and answered; then the connections end.
     shard.drain().await;
+    tracing::debug!("closing connections");
     let farewell = shard.close_sessions();
     future::or(farewell, async {
         glommio::timer::sleep(FAREWELL).await;
@@ -220,7 +262,9 @@ fn serve_tcp(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: TcpStr
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "could not turn off Nagle's algorithm");
     }
-    let peer = stream.peer_addr().map_or_else(|_| "tcp peer".to_owned(), |peer| peer.to_string());
+    let peer = stream
+        .peer_addr()
+        .map_or_else(|_| "tcp peer".to_owned(), |peer| peer.to_string());
     serve(shard, connections, stream, peer);
 }
 
@@ -233,7 +277,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     if connections.get() >= shard.facts().limits.connections_max {
-        tracing::warn!(peer, "refused a connection: this shard has as many as its limit connections_max allows");
+        tracing::warn!(
+            peer,
+            "refused a connection: this shard has as many as its limit connections_max allows"
+        );
         return;
     }
     connections.set(connections.get() + 1);

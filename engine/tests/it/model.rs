@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub(crate) type Content = (Vec<u8>, Vec<u8>);
 
 pub(crate) fn partition_id() -> Uuid {
-    Uuid::from_u128(0x6d6f_666b_61)
+    Uuid::from_u128(0x006d_6f66_6b61)
 }
 
 /// A partition with segments so small that a short test rolls them.
@@ -51,14 +51,24 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         recent_bytes_max: 8 << 10,
         ..EngineLimits::default()
     };
-    PartitionSpec { record, topic, dir: PathBuf::from("/p"), limits }
+    PartitionSpec {
+        record,
+        topic,
+        dir: PathBuf::from("/p"),
+        limits,
+    }
 }
 
 /// A batch as a client would send it.
 pub(crate) fn batch(events: &[Content], producer: Option<(u64, u32, u64)>) -> Batch {
     let mut builder = BatchBuilder::new();
     for (metadata, data) in events {
-        builder.push(metadata, std::iter::once(data.as_slice()).filter(|data| !data.is_empty())).unwrap();
+        builder
+            .push(
+                metadata,
+                std::iter::once(data.as_slice()).filter(|data| !data.is_empty()),
+            )
+            .unwrap();
     }
     let (frame, data): (Bytes, Bytes) =
         builder.finish(producer.map(|(id, epoch, sequence)| (ProducerId::new(id), epoch, sequence)));
@@ -70,15 +80,20 @@ pub(crate) fn random_events(random: &mut Random, tag: u64) -> Vec<Content> {
     let count = 1 + random.below(5);
     (0..count)
         .map(|n| {
-            let metadata = format!("{{\"tag\":{tag},\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(random.below(200) as usize));
+            let metadata = format!(
+                "{{\"tag\":{tag},\"n\":{n},\"pad\":\"{}\"}}",
+                "x".repeat(random.below(200) as usize)
+            );
             let data_bytes = match random.below(10) {
                 0..=2 => 0,
                 3..=7 => random.below(3000),
                 8 => 4096 * (1 + random.below(3)),
                 _ => 60_000 + random.below(80_000),
             };
-            let first = random.next();
-            let data = (0..data_bytes).map(|place| (first.wrapping_add(place.wrapping_mul(31)) >> 3) as u8).collect();
+            let first = random.number();
+            let data = (0..data_bytes)
+                .map(|place| (first.wrapping_add(place.wrapping_mul(31)) >> 3) as u8)
+                .collect();
             (metadata.into_bytes(), data)
         })
         .collect()
@@ -94,12 +109,19 @@ pub(crate) struct Sent {
 
 impl Sent {
     pub(crate) fn acknowledged(&self) -> Option<Appended> {
-        self.outcome.borrow().as_ref().and_then(|outcome| outcome.as_ref().ok().copied())
+        self.outcome
+            .borrow()
+            .as_ref()
+            .and_then(|outcome| outcome.as_ref().ok().copied())
     }
 }
 
 /// Sends a batch; its outcome is noted when it comes.
-pub(crate) fn send(partition: &Rc<Partition<SimIo>>, events: Vec<Content>, producer: (u64, u32, u64)) -> Sent {
+pub(crate) fn send(
+    partition: &Rc<Partition<SimIo>>,
+    events: Vec<Content>,
+    producer: (u64, u32, u64),
+) -> Sent {
     let outcome = Rc::new(RefCell::new(None));
     let noted = Rc::clone(&outcome);
     partition.append(
@@ -108,7 +130,11 @@ pub(crate) fn send(partition: &Rc<Partition<SimIo>>, events: Vec<Content>, produ
         Box::new(move |answer| *noted.borrow_mut() = Some(answer.map_err(|error| error.to_string()))),
     );
     partition.kick();
-    Sent { events, sequence: producer.2, outcome }
+    Sent {
+        events,
+        sequence: producer.2,
+        outcome,
+    }
 }
 
 /// Everything a partition shows, by event id, read the way consumers read.
@@ -116,8 +142,15 @@ pub(crate) async fn read_all(partition: Rc<Partition<SimIo>>) -> Result<BTreeMap
     let mut found = BTreeMap::new();
     let mut next = partition.trim_end();
     while next < partition.visible_end() {
-        let limits = ReadLimits { events_max: 16, bytes_max: 1 << 20, with_data: true };
-        let slice = partition.read(next, limits).await.map_err(|error| error.to_string())?;
+        let limits = ReadLimits {
+            events_max: 16,
+            bytes_max: 1 << 20,
+            with_data: true,
+        };
+        let slice = partition
+            .read(next, limits)
+            .await
+            .map_err(|error| error.to_string())?;
         if slice.end_event_id <= next {
             return Err(format!("reading at {next} makes no progress"));
         }
@@ -137,7 +170,11 @@ pub(crate) async fn read_all(partition: Rc<Partition<SimIo>>) -> Result<BTreeMap
 /// Opens the partition on this machine.
 pub(crate) fn open(io: &SimIo, spec: PartitionSpec) -> Result<Rc<Partition<SimIo>>, String> {
     let machine = io.clone();
-    io.block_on(async move { Partition::open(machine, spec).await.map_err(|error| error.to_string()) })
+    io.block_on(async move {
+        Partition::open(machine, spec)
+            .await
+            .map_err(|error| error.to_string())
+    })
 }
 
 pub(crate) fn id(n: u64) -> EventId {

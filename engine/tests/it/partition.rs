@@ -17,14 +17,20 @@ fn segment(offset: u64, bytes: u64) -> Segment {
 type Answers = Rc<RefCell<Vec<Result<Appended, WireError>>>>;
 
 fn content(n: u64, data_bytes: usize) -> Vec<Content> {
-    let data = (0..data_bytes).map(|place| (place as u64).wrapping_mul(n + 3).to_le_bytes()[0]).collect();
+    let data = (0..data_bytes)
+        .map(|place| (place as u64).wrapping_mul(n + 3).to_le_bytes()[0])
+        .collect();
     vec![(format!("{{\"n\":{n}}}").into_bytes(), data)]
 }
 
 fn append(partition: &Rc<Partition<SimIo>>, n: u64, asked: Option<Durability>) -> Answers {
     let answers = Answers::default();
     let kept = Rc::clone(&answers);
-    partition.append(batch(&content(n, 10), None), asked, Box::new(move |answer| kept.borrow_mut().push(answer)));
+    partition.append(
+        batch(&content(n, 10), None),
+        asked,
+        Box::new(move |answer| kept.borrow_mut().push(answer)),
+    );
     partition.kick();
     answers
 }
@@ -50,13 +56,25 @@ fn an_answer_comes_at_the_durability_that_was_asked_for_and_not_before() {
     while io.is_busy() {
         io.step();
         let ends = partition.ends();
-        assert!(written.borrow().is_empty() || ends.written_end.get() >= 2, "answered before it was written");
-        assert!(synced.borrow().is_empty() || ends.synced_end.get() >= 1, "answered before it was synced");
+        assert!(
+            written.borrow().is_empty() || ends.written_end.get() >= 2,
+            "answered before it was written"
+        );
+        assert!(
+            synced.borrow().is_empty() || ends.synced_end.get() >= 1,
+            "answered before it was synced"
+        );
         written_before_synced |= !written.borrow().is_empty() && ends.synced_end.get() < 2;
-        assert!(partition.visible_end() <= ends.synced_end, "readers of a synced topic see only what is synced");
+        assert!(
+            partition.visible_end() <= ends.synced_end,
+            "readers of a synced topic see only what is synced"
+        );
     }
     assert!(written_before_synced, "asking for less is answered earlier");
-    assert_eq!(synced.borrow()[0].as_ref().unwrap().base_event_id, EventId::new(0));
+    assert_eq!(
+        synced.borrow()[0].as_ref().unwrap().base_event_id,
+        EventId::new(0)
+    );
 }
 
 #[test]
@@ -70,16 +88,24 @@ fn a_failed_sync_poisons_and_nothing_after_it_is_acknowledged() {
         io.fail_sync(failing);
         let answers: Vec<Answers> = (1..12).map(|n| append(&partition, n, None)).collect();
         settle(&io);
-        let Some(reason) = partition.poison() else { continue };
+        let Some(reason) = partition.poison() else {
+            continue;
+        };
         assert!(reason.contains("syncing"), "{reason}");
-        let acknowledged = answers.iter().take_while(|answer| matches!(answer.borrow().first(), Some(Ok(_)))).count();
+        let acknowledged = answers
+            .iter()
+            .take_while(|answer| matches!(answer.borrow().first(), Some(Ok(_))))
+            .count();
         for answer in &answers[acknowledged..] {
             let answer = answer.borrow();
             let error = answer[0].as_ref().unwrap_err();
             assert_eq!(error.code, ErrorCode::Poisoned, "{error}");
         }
         let refused = append(&partition, 99, None);
-        assert_eq!(refused.borrow()[0].as_ref().unwrap_err().code, ErrorCode::Poisoned);
+        assert_eq!(
+            refused.borrow()[0].as_ref().unwrap_err().code,
+            ErrorCode::Poisoned
+        );
         // What was synced is still served.
         let found = io.block_on(read_all(Rc::clone(&partition))).unwrap();
         assert_eq!(found.len(), 1 + acknowledged);
@@ -111,7 +137,10 @@ fn a_memory_partition_gives_what_it_can_and_refuses_what_it_cannot() {
     let partition = open(&io, spec(PartitionKind::Memory, Durability::Synced)).unwrap();
     assert!(append(&partition, 0, None).borrow()[0].is_ok());
     let refused = append(&partition, 1, Some(Durability::Synced));
-    assert_eq!(refused.borrow()[0].as_ref().unwrap_err().code, ErrorCode::DurabilityUnavailable);
+    assert_eq!(
+        refused.borrow()[0].as_ref().unwrap_err().code,
+        ErrorCode::DurabilityUnavailable
+    );
     assert_eq!(io.block_on(read_all(Rc::clone(&partition))).unwrap().len(), 1);
 }
 
@@ -124,8 +153,14 @@ fn a_full_memory_partition_refuses_and_keeps_what_it_has() {
     let answers: Vec<Answers> = (0..20).map(|n| append(&partition, n, None)).collect();
     let accepted = answers.iter().filter(|answer| answer.borrow()[0].is_ok()).count();
     assert!((1..20).contains(&accepted));
-    assert_eq!(answers[19].borrow()[0].as_ref().unwrap_err().code, ErrorCode::NoSpace);
-    assert_eq!(io.block_on(read_all(Rc::clone(&partition))).unwrap().len(), accepted);
+    assert_eq!(
+        answers[19].borrow()[0].as_ref().unwrap_err().code,
+        ErrorCode::NoSpace
+    );
+    assert_eq!(
+        io.block_on(read_all(Rc::clone(&partition))).unwrap().len(),
+        accepted
+    );
 }
 
 #[test]
@@ -139,7 +174,11 @@ fn sequences_out_of_order_are_refused_with_what_is_expected() {
     assert!(outcome(&first).is_ok());
     assert!(outcome(&gap).unwrap_err().contains("1 is expected next"));
     let unknown = send(&partition, content(0, 5), (10, 0, 4));
-    assert!(outcome(&unknown).unwrap_err().contains("first batch has sequence 0"));
+    assert!(
+        outcome(&unknown)
+            .unwrap_err()
+            .contains("first batch has sequence 0")
+    );
     let newer = send(&partition, content(0, 5), (9, 1, 0));
     settle(&io);
     assert!(outcome(&newer).is_ok());
@@ -162,22 +201,36 @@ fn many_segments_are_read_back_and_reopened_by_their_footers() {
         }
     }
     settle(&io);
-    assert!(partition.segment_count() > 5, "{} segments", partition.segment_count());
+    assert!(
+        partition.segment_count() > 5,
+        "{} segments",
+        partition.segment_count()
+    );
     let check = |io: &SimIo, partition: &Rc<Partition<SimIo>>| {
         let found = io.block_on(read_all(Rc::clone(partition))).unwrap();
         assert_eq!(found.len(), expected.len());
-        assert!(found.values().eq(expected.iter()), "events are what was sent, in order");
+        assert!(
+            found.values().eq(expected.iter()),
+            "events are what was sent, in order"
+        );
     };
     check(&io, &partition);
     let stopping = Rc::clone(&partition);
     io.block_on(async move { stopping.stop().await });
     let again = SimIo::immediate(&io.settled());
     let partition = open(&again, spec(PartitionKind::Default, Durability::Synced)).unwrap();
-    assert!(partition.verdict().prose().contains("clean"), "{}", partition.verdict().prose());
+    assert!(
+        partition.verdict().prose().contains("clean"),
+        "{}",
+        partition.verdict().prose()
+    );
     check(&again, &partition);
     let duplicate = send(&partition, expected[..1].to_vec(), (1, 0, 59));
     again.run_tasks();
-    assert!(duplicate.acknowledged().unwrap().duplicate, "sequences survive in footers");
+    assert!(
+        duplicate.acknowledged().unwrap().duplicate,
+        "sequences survive in footers"
+    );
 }
 
 #[test]
@@ -196,8 +249,14 @@ fn selections_are_read_from_memory_and_from_disk_alike() {
         whole.clone(),
         whole.sub_view(65_530, 20),
         whole.strided_view(100, 30, 10, 5000).unwrap(),
-        whole.unstructured_view(&[segment(3, 6), segment(70_000, 40), segment(199_990, 10)]).unwrap(),
-        whole.sub_view(60_000, 100_000).strided_view(10, 3, 20_000, 100).unwrap().sub_view(19_990, 20),
+        whole
+            .unstructured_view(&[segment(3, 6), segment(70_000, 40), segment(199_990, 10)])
+            .unwrap(),
+        whole
+            .sub_view(60_000, 100_000)
+            .strided_view(10, 3, 20_000, 100)
+            .unwrap()
+            .sub_view(19_990, 20),
     ];
     for pick in picks {
         let expected: Vec<u8> = pick
@@ -206,7 +265,9 @@ fn selections_are_read_from_memory_and_from_disk_alike() {
             .collect();
         for (io, partition) in [(&io, &partition), (&reopened, &from_disk)] {
             let (partition, pick) = (Rc::clone(partition), pick.clone());
-            let fetched = io.block_on(async move { partition.fetch(&pick, 1 << 20, &mut None).await }).unwrap();
+            let fetched = io
+                .block_on(async move { partition.fetch(&pick, 1 << 20, &mut None).await })
+                .unwrap();
             assert_eq!(fetched.bytes, expected);
             assert_eq!(fetched.crc, crc32fast::hash(&expected));
         }
@@ -225,8 +286,16 @@ fn damage_to_what_was_synced_is_found_and_never_served() {
         settle(&io);
     }
     let image = io.settled();
-    let data_path = image.keys().find(|path| path.extension().is_some_and(|end| end == "data")).unwrap().clone();
-    let meta_path = image.keys().find(|path| path.extension().is_some_and(|end| end == "meta")).unwrap().clone();
+    let data_path = image
+        .keys()
+        .find(|path| path.extension().is_some_and(|end| end == "data"))
+        .unwrap()
+        .clone();
+    let meta_path = image
+        .keys()
+        .find(|path| path.extension().is_some_and(|end| end == "meta"))
+        .unwrap()
+        .clone();
     let mut damaged_data = image.clone();
     damaged_data.get_mut(&data_path).unwrap()[4096 + 700] ^= 1;
     let machine = SimIo::immediate(&damaged_data);
@@ -237,7 +306,19 @@ fn damage_to_what_was_synced_is_found_and_never_served() {
     damaged_meta.get_mut(&meta_path).unwrap()[4096 + 40] ^= 1;
     let machine = SimIo::immediate(&damaged_meta);
     let opened = open(&machine, spec(PartitionKind::Default, Durability::Synced)).unwrap();
-    assert!(opened.read_only().is_some(), "events that later frames vouch for are gone: {}", opened.verdict().prose());
+    assert!(
+        opened.read_only().is_some(),
+        "events that later frames vouch for are gone: {}",
+        opened.verdict().prose()
+    );
     let refused = send(&opened, content(9, 1), (1, 0, 6));
-    assert!(refused.outcome.borrow().clone().unwrap().unwrap_err().contains("read-only"));
+    assert!(
+        refused
+            .outcome
+            .borrow()
+            .clone()
+            .unwrap()
+            .unwrap_err()
+            .contains("read-only")
+    );
 }

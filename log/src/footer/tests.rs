@@ -214,6 +214,37 @@ fn lies_with_a_right_checksum_are_named() {
     assert_eq!(Footer::check(&[], 1), Err(FooterError::Length { have_bytes: 0 }));
 }
 
+#[test]
+fn bytes_after_the_producers_are_refused() {
+    let (_, mut bytes) = sealed(&facts(1, 1));
+    bytes[4031] = 1;
+    let crc = footer_crc(&bytes).to_le_bytes();
+    bytes[4..8].copy_from_slice(&crc);
+    assert_eq!(Footer::check(&bytes, 0x5a17), Err(FooterError::Reserved));
+}
+
+#[test]
+fn a_tail_that_cannot_be_is_none() {
+    let good = FooterTail::new(FilePos::new(8192), 4096, 7);
+    let check = |change: fn(&mut FooterTail), file_bytes: u64| {
+        let mut tail = good;
+        change(&mut tail);
+        tail.crc = tail.compute_crc().into();
+        FooterTail::check(bytemuck::bytes_of(&tail), file_bytes)
+    };
+    assert_eq!(check(|_| (), 12288), Some(good));
+    assert_eq!(check(|tail| tail.magic = 1.into(), 12288), None);
+    assert_eq!(check(|tail| tail.reserved[31] = 1, 12288), None);
+    assert_eq!(check(|tail| tail.footer_at = 8200.into(), 12296), None);
+    assert_eq!(check(|tail| tail.footer_at = 0.into(), 4096), None);
+    assert_eq!(check(|tail| tail.footer_bytes = 0.into(), 8192), None);
+    assert_eq!(
+        check(|tail| tail.footer_bytes = (4 << 20).into(), 8192 + (4 << 20)),
+        None
+    );
+    assert_eq!(check(|tail| tail.footer_at = u64::MAX.into(), 4095), None);
+}
+
 proptest! {
     #[test]
     fn check_never_panics(bytes: Vec<u8>, flips in prop::collection::vec((0_usize..8192, any::<u8>()), 0..4)) {

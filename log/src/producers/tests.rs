@@ -100,6 +100,12 @@ fn the_longest_unused_is_forgotten() {
 fn the_table_of_a_sealed_segment_does_not_know_what_came_later() {
     let table = sent(20);
     assert_eq!(table.before(id(200)), table);
+    assert_eq!(sent(10).before(id(60)), sent(6));
+    assert_eq!(
+        sent(10).before(id(69)),
+        sent(6),
+        "a batch that is not over by then is later"
+    );
     let earlier = table.before(id(150));
     assert_eq!(earlier.check(A, 0, 14), duplicate(140, 10));
     assert_eq!(earlier.check(A, 0, 15), SequenceVerdict::New);
@@ -107,6 +113,11 @@ fn the_table_of_a_sealed_segment_does_not_know_what_came_later() {
     let earlier = table.before(id(40));
     assert_eq!(earlier.check(A, 0, 4), SequenceVerdict::New);
     assert_eq!(earlier.check(A, 0, 3), SequenceVerdict::TooOld);
+    assert_eq!(
+        earlier.producers[&A].last_base,
+        id(40),
+        "as if it was used last when the segment ended"
+    );
     assert_eq!(sent(3).before(id(0)).len(), 0);
     let mut fenced = ProducerTable::default();
     fenced.note(A, 5, 0, id(0), 1);

@@ -5,6 +5,7 @@ use crate::ids::{EventId, FilePos};
 use crate::index::SparseIndex;
 use crate::producers::ProducerTable;
 use crate::verdict::Verdict;
+use crate::write_plan::{FileTail, WritePlan};
 
 /// A frame of the chain that no later frame vouches for.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Recovered {
     /// End of the last frame that is kept. When data that was durable is damaged: end of the chain, since nothing may
     /// be appended then.
     pub meta_end: FilePos,
+    /// End of the last byte of the meta file that is not zero; `meta_end` when nothing follows it.
+    pub residue_end: FilePos,
     /// End of the data of the last kept batch that has any.
     pub data_end: FilePos,
     /// What the next opening for writing calls itself: higher than anything in the file.
@@ -68,6 +71,43 @@ pub struct Recovered {
     pub index: SparseIndex,
     /// The producers of the kept batches, on top of those the scan began with.
     pub producers: ProducerTable,
+}
+
+/// Bytes of one write of a cut, so that a tail of any length is cut with bounded memory.
+const CUT_BYTES_MAX: u64 = 1 << 20;
+
+impl Recovered {
+    /// The writes that carry out the cut: zeros over everything from `meta_end` to `residue_end`. To be done and synced
+    /// before [`crate::Appender::resume`]; a stop in between changes nothing that is kept, and the next recovery gives
+    /// the same. None when nothing follows the end; none either when the file is damaged, since what follows is then
+    /// evidence and a person decides.
+    ///
+    /// `meta_tail`: the meta file's bytes from the start of the block of `meta_end` up to there.
+    ///
+    /// # Panics
+    /// When `meta_tail` has another length.
+    pub fn cut(&self, meta_tail: &[u8]) -> impl Iterator<Item = WritePlan> {
+        let end = if self.verdict.is_damaged() {
+            self.meta_end
+        } else {
+            self.residue_end
+        };
+        let mut tail = FileTail::resume(self.meta_end, meta_tail.to_vec());
+        std::iter::from_fn(move || {
+            let left = end.since(tail.end());
+            (left > 0).then(|| {
+                // The first write goes to a block boundary with the rest of the partial block, the others with blocks.
+                let bytes = left.min(CUT_BYTES_MAX.saturating_sub(tail.end().in_block_bytes()));
+                let plan = tail.zeros(bytes);
+                assert!(
+                    plan.total_bytes() <= CUT_BYTES_MAX,
+                    "{} bytes of zeros at once",
+                    plan.total_bytes()
+                );
+                plan
+            })
+        })
+    }
 }
 
 /// The part of the chain that is certain.

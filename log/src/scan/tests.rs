@@ -1,171 +1,15 @@
-use proptest::collection::vec;
-use proptest::prelude::*;
+mod life;
+mod properties;
+
 use uuid::Uuid;
 
 use super::*;
-use crate::appender::{Appender, AppenderConfig, Commit, Resume, SegmentFacts};
-use crate::batch::{BatchBuilder, check_pieces};
 use crate::ids::ProducerId;
 use crate::producers::SequenceVerdict;
 use crate::segment::SegmentKind;
 use crate::verdict::{DamageCause, TornCause, Verdict};
 use crate::write_plan::WritePlan;
-
-const BASE: u64 = 100;
-const CONFIG: AppenderConfig = AppenderConfig {
-    commits_in_flight_max: 9,
-    commit_bytes_max: 1,
-    segment_meta_bytes: u64::MAX,
-    segment_data_bytes: u64::MAX,
-};
-
-fn id(n: u64) -> EventId {
-    EventId::new(n)
-}
-
-fn at(n: u64) -> FilePos {
-    FilePos::new(n)
-}
-
-/// `events` events with `data_bytes` bytes each.
-fn batch(events: u32, data_bytes: usize, sequence: u64) -> Batch {
-    let mut builder = BatchBuilder::new();
-    for n in 0..events {
-        let data: Vec<u8> = (0..data_bytes)
-            .map(|place| (place as u32 + n + sequence as u32) as u8 | 1)
-            .collect();
-        builder.push(b"{\"some\":\"metadata\"}", [&data[..]]).unwrap();
-    }
-    let (frame, data) = builder.finish(Some((ProducerId::new(7), 0, sequence)));
-    Batch::check_client(frame, data).unwrap()
-}
-
-/// The files of a segment, and the life that writes them.
-struct Life {
-    header: SegmentHeader,
-    meta: Vec<u8>,
-    data: Vec<u8>,
-    appender: Appender,
-    sequence: u64,
-}
-
-fn land(file: &mut Vec<u8>, plan: &WritePlan) {
-    let (start, end) = (plan.at().get() as usize, plan.end().get() as usize);
-    file.resize(file.len().max(end), 0);
-    plan.fill(&mut file[start..end]);
-}
-
-impl Life {
-    fn first() -> Self {
-        let header = SegmentHeader::new(SegmentKind::Meta, Uuid::from_u128(9), id(BASE), 0x5a17, 1, 1);
-        let facts = SegmentFacts {
-            salt: 0x5a17,
-            base_event_id: id(BASE),
-            incarnation: 1,
-        };
-        let (meta, data) = (header.to_block().to_vec(), vec![0; 4096]);
-        Self {
-            header,
-            meta,
-            data,
-            appender: Appender::new(CONFIG, facts),
-            sequence: 0,
-        }
-    }
-
-    /// The next life, which goes on where this recovery says.
-    fn next(&self, recovered: &Recovered) -> Self {
-        let tail =
-            |file: &[u8], end: FilePos| file[end.block_down().get() as usize..end.get() as usize].to_vec();
-        let incarnation = recovered.next_incarnation;
-        let facts = SegmentFacts {
-            salt: 0x5a17,
-            base_event_id: id(BASE),
-            incarnation,
-        };
-        let resume = Resume {
-            meta_end: recovered.meta_end,
-            data_end: recovered.data_end,
-            next_event_id: recovered.next_event_id,
-            synced_end: recovered.next_event_id,
-            meta_tail: tail(&self.meta, recovered.meta_end),
-            data_tail: tail(&self.data, recovered.data_end),
-        };
-        let appender = Appender::resume(CONFIG, facts, resume);
-        Self {
-            header: self.header,
-            meta: self.meta.clone(),
-            data: self.data.clone(),
-            appender,
-            sequence: self.sequence,
-        }
-    }
-
-    /// A commit that is planned and has not landed.
-    fn plan(&mut self, events: u32, data_bytes: usize) -> Commit {
-        self.appender
-            .accept(batch(events, data_bytes, self.sequence), 1000 + self.sequence);
-        self.sequence += 1;
-        self.appender.plan().unwrap()
-    }
-
-    fn land(&mut self, commit: &Commit) {
-        land(&mut self.meta, &commit.meta);
-        if let Some(plan) = &commit.data {
-            land(&mut self.data, plan);
-        }
-    }
-
-    fn sync(&mut self, commit: &Commit) {
-        self.appender.written(commit.id);
-        self.appender.synced(commit.id);
-    }
-
-    /// A commit that landed and was synced before the next.
-    fn store(&mut self, events: u32, data_bytes: usize) -> Commit {
-        let commit = self.plan(events, data_bytes);
-        self.land(&commit);
-        self.sync(&commit);
-        commit
-    }
-
-    fn mark(&mut self, clean: bool) {
-        let commit = self.appender.plan_mark(clean, 5).unwrap();
-        self.land(&commit);
-        self.sync(&commit);
-    }
-
-    fn scan(&self) -> Recovered {
-        self.scan_with(usize::MAX, &mut |_| ())
-    }
-
-    /// Scans as the engine does, shown `window_bytes` at a time.
-    fn scan_with(&self, window_bytes: usize, visit: &mut dyn FnMut(&Batch)) -> Recovered {
-        let mut scan = MetaScan::new(&self.header);
-        while let Some((at, min_bytes)) = scan.next_read() {
-            let start = (at.get() as usize).min(self.meta.len());
-            let bytes = window_bytes.max(min_bytes as usize);
-            let end = start.saturating_add(bytes).min(self.meta.len());
-            scan.feed(
-                at,
-                Bytes::copy_from_slice(&self.meta[start..end]),
-                end == self.meta.len(),
-                visit,
-            );
-        }
-        let bad = scan.unvouched().find(|frame| {
-            let start = frame.data_at().get() as usize;
-            let stored = self.data.get(start..start + frame.data_bytes() as usize);
-            frame.data_bytes() > 0 && !stored.is_some_and(|stored| check_pieces(stored, &frame.batch))
-        });
-        let bad = bad.map(UnvouchedFrame::base_event_id);
-        scan.finish(bad)
-    }
-}
-
-fn erase(file: &mut [u8], range: std::ops::Range<usize>) {
-    file[range].fill(0);
-}
+use life::{BASE, Life, at, erase, id, land};
 
 #[test]
 fn a_new_segment_is_clean_and_empty() {
@@ -201,11 +45,7 @@ fn a_chain_is_read_to_its_end() {
     let expected: Vec<Batch> = std::iter::once(&first)
         .chain(&commits)
         .chain([&last])
-        .flat_map(|commit| {
-            commit.batches.iter().map(|stored| Batch {
-                ..stored.batch.clone()
-            })
-        })
+        .flat_map(|commit| commit.batches.iter().map(|stored| stored.batch.clone()))
         .collect();
     assert_eq!(seen.len(), 5);
     for (seen, expected) in seen.iter().zip(&expected) {
@@ -463,7 +303,7 @@ fn frames_of_an_earlier_life_do_not_go_on_with_the_chain() {
         (recovered.next_event_id, recovered.dropped_frames),
         (id(BASE + 2), 1)
     );
-    let mut life = life.next(&recovered);
+    let mut life = life.next_uncut(&recovered);
     // As many events as were lost, so that the old survivor's ids and place would follow.
     let again = life.store(2, 0);
     assert_eq!(again.batches[0].batch.incarnation(), 2);
@@ -493,6 +333,68 @@ fn frames_of_an_earlier_life_do_not_go_on_with_the_chain() {
         Verdict::CleanStop,
         "what an earlier recovery cut does not count"
     );
+}
+
+#[test]
+fn a_cut_leaves_nothing_of_what_was_dropped() {
+    let mut life = Life::first();
+    life.store(2, 10);
+    let (_lost, torn, survivor) = (life.plan(2, 0), life.plan(60_000, 0), life.plan(1, 0));
+    life.land(&torn);
+    let place = torn.meta.at().get() as usize + 5000;
+    erase(&mut life.meta, place..place + 512);
+    life.land(&survivor);
+    let recovered = life.scan();
+    let survivor_end = survivor.batches[0]
+        .meta_at
+        .plus(survivor.batches[0].batch.frame_bytes());
+    assert_eq!(
+        (recovered.meta_end, recovered.residue_end),
+        (at(4096 + 208), survivor_end)
+    );
+    let tail = life.meta[4096..4096 + 208].to_vec();
+    let plans: Vec<WritePlan> = recovered.cut(&tail).collect();
+    let mut next = at(4096);
+    for plan in &plans {
+        assert_eq!(plan.at(), next);
+        assert!(plan.total_bytes() <= 1 << 20);
+        next = plan.end();
+    }
+    assert_eq!((next, plans.len()), (survivor_end.block_up(), 3));
+    // Whatever of it happened before a stop, the next recovery gives the same.
+    for done in 0..=plans.len() {
+        let mut cut = life.next_uncut(&recovered);
+        for plan in plans.iter().take(done) {
+            land(&mut cut.meta, plan);
+        }
+        let again = cut.scan();
+        assert_eq!(
+            (again.next_event_id, again.meta_end),
+            (recovered.next_event_id, recovered.meta_end)
+        );
+    }
+    let mut cut = life.next(&recovered);
+    assert_eq!(cut.meta[4096 + 208..].iter().position(|byte| *byte != 0), None);
+    let again = cut.scan();
+    assert_eq!(
+        (&again.verdict, again.residue_end),
+        (&Verdict::Clean, recovered.meta_end)
+    );
+    assert_eq!(again.cut(&tail).count(), 0);
+    cut.store(1, 0);
+    assert_eq!(cut.scan().next_event_id, id(BASE + 3));
+}
+
+#[test]
+fn what_follows_damage_is_not_cut() {
+    let mut life = Life::first();
+    life.store(1, 0);
+    life.store(1, 0);
+    life.mark(false);
+    life.meta[4096] ^= 1;
+    let damaged = life.scan();
+    assert!(damaged.verdict.is_damaged() && damaged.residue_end > damaged.meta_end);
+    assert_eq!(damaged.cut(&[]).count(), 0);
 }
 
 #[test]
@@ -566,6 +468,14 @@ fn a_frame_whose_data_would_lie_in_what_is_taken_does_not_go_on_with_the_chain()
         (recovered.next_event_id, recovered.dropped_frames),
         (id(BASE + 1), 1)
     );
+    // Not a matter of its data, which is not even looked at.
+    assert!(matches!(
+        recovered.verdict,
+        Verdict::TornTail {
+            cause: TornCause::Hole,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -596,98 +506,4 @@ fn a_large_frame_is_asked_for_as_a_whole() {
     );
     assert_eq!(scan.next_read(), Some((at(4096), frame_bytes)));
     assert_eq!(life.scan_with(1, &mut |_| ()), life.scan());
-}
-
-/// Lives of random commits, of which the last few landed as `landed` says; then a cut, and the next life.
-fn random_lives(lives: &[Vec<(u32, usize, u8)>]) -> Life {
-    let mut life = Life::first();
-    for (n, commits) in lives.iter().enumerate() {
-        if n > 0 {
-            life = life.next(&life.scan());
-        }
-        let mut under_way = Vec::new();
-        for (events, data_bytes, landed) in commits {
-            if under_way.len() == 9 {
-                break;
-            }
-            let commit = life.plan(*events, *data_bytes);
-            if landed & 1 == 1 {
-                life.land(&commit);
-            } else if landed & 2 == 2 {
-                land(&mut life.meta, &commit.meta);
-            }
-            if under_way.is_empty() && landed & 5 == 5 {
-                life.sync(&commit);
-            } else {
-                under_way.push(commit);
-            }
-        }
-    }
-    life
-}
-
-fn lives() -> impl Strategy<Value = Vec<Vec<(u32, usize, u8)>>> {
-    let data = prop_oneof![Just(0), 1..40_usize, Just(5000)];
-    vec(vec((1..40_u32, data, any::<u8>()), 1..9), 1..5)
-}
-
-proptest! {
-    #[test]
-    fn how_it_is_shown_makes_no_difference(lives in lives(), window_bytes in 1..9000_usize) {
-        let life = random_lives(&lives);
-        let (mut seen, mut again) = (Vec::new(), Vec::new());
-        let recovered = life.scan_with(usize::MAX, &mut |batch| seen.push(batch.clone()));
-        prop_assert_eq!(life.scan_with(window_bytes, &mut |batch| again.push(batch.clone())), recovered.clone());
-        prop_assert_eq!(again, seen);
-        prop_assert!(!recovered.verdict.is_damaged(), "{:?}", recovered.verdict);
-    }
-
-    #[test]
-    fn recovering_after_recovery_changes_nothing(lives in lives()) {
-        let life = random_lives(&lives);
-        let recovered = life.scan();
-        // The next life leaves a mark where the tail was cut, and is not synced; or stops in order.
-        for clean in [false, true] {
-            let mut next = life.next(&recovered);
-            next.mark(clean);
-            let again = next.scan();
-            prop_assert_eq!(again.next_event_id, recovered.next_event_id);
-            prop_assert_eq!((again.data_end, again.event_count), (recovered.data_end, recovered.event_count));
-            prop_assert_eq!((&again.index, &again.producers), (&recovered.index, &recovered.producers));
-            prop_assert_eq!(again.next_incarnation, recovered.next_incarnation + 1);
-            prop_assert_eq!(again.synced_end, recovered.next_event_id);
-            prop_assert_eq!(again.dropped_frames, 0, "all that was dropped is stale now");
-        }
-    }
-
-    #[test]
-    fn any_bytes_give_a_verdict(bytes in vec(any::<u8>(), 0..2000), window_bytes in 1..5000_usize) {
-        let mut life = Life::first();
-        life.store(2, 10);
-        life.meta.truncate(4096 + 208);
-        life.meta.extend(bytes);
-        let recovered = life.scan_with(window_bytes, &mut |_| ());
-        prop_assert_eq!(recovered.next_event_id, id(BASE + 2));
-    }
-
-    #[test]
-    fn changed_bytes_never_change_an_event(lives in lives(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let mut life = random_lives(&lives);
-        let mut before = Vec::new();
-        let whole = life.scan_with(usize::MAX, &mut |batch| before.push(batch.clone()));
-        for (place, value) in changes {
-            if life.meta.len() > 4096 {
-                let place = 4096 + place.index(life.meta.len() - 4096);
-                life.meta[place] = value;
-            }
-        }
-        let mut after = Vec::new();
-        let recovered = life.scan_with(999, &mut |batch| after.push(batch.clone()));
-        // A change can make an earlier life's frame fit again only where it restores it.
-        let same = after.iter().zip(&before).take_while(|(a, b)| a == b).count();
-        prop_assert!(same == after.len() || same == before.len(), "the chain goes another way");
-        if recovered.next_event_id < whole.synced_end {
-            prop_assert!(recovered.synced_end <= recovered.next_event_id);
-        }
-    }
 }

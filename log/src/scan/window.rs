@@ -27,22 +27,19 @@ pub(super) enum Attempt {
     More(u64),
 }
 
-/// How far a search came. `residue`: something other than zeros was passed.
-pub(super) enum Searched {
-    /// Here something begins like a frame.
-    Candidate { at: FilePos, residue: bool },
-    /// From here on more must be seen.
-    More { at: FilePos, residue: bool },
-    /// The file ended.
-    End { residue: bool },
+/// How far a search came, and where the last byte that is not zero ended that it passed.
+pub(super) struct Searched {
+    pub(super) stop: Stop,
+    pub(super) residue_end: Option<FilePos>,
 }
 
-impl Searched {
-    pub(super) fn residue(&self) -> bool {
-        match self {
-            Self::Candidate { residue, .. } | Self::More { residue, .. } | Self::End { residue } => *residue,
-        }
-    }
+pub(super) enum Stop {
+    /// Here something begins like a frame.
+    Candidate(FilePos),
+    /// From here on more must be seen.
+    More(FilePos),
+    /// The file ended.
+    End,
 }
 
 impl Window {
@@ -91,31 +88,40 @@ impl Window {
     /// Looks for the next place that begins like a frame, at `at` or a multiple of 8 after it.
     pub(super) fn search(&self, at: FilePos) -> Searched {
         let Some(rest) = self.from(at) else {
-            return Searched::More { at, residue: false };
+            return Searched {
+                stop: Stop::More(at),
+                residue_end: None,
+            };
         };
         let magic = MAGIC.to_le_bytes();
         let (words, last) = rest.as_chunks::<8>();
-        let mut residue = false;
+        let place = |n: u64| at.plus(n.saturating_mul(8));
+        let mut residue_end = None;
         for (n, word) in (0_u64..).zip(words) {
             if *word == [0; 8] {
                 continue;
             }
-            residue = true;
+            residue_end = Some(place(n.saturating_add(1)));
             if word.starts_with(&magic) {
-                return Searched::Candidate {
-                    at: at.plus(n.saturating_mul(8)),
-                    residue,
+                return Searched {
+                    stop: Stop::Candidate(place(n)),
+                    residue_end,
                 };
             }
         }
-        if self.end_of_file {
-            return Searched::End {
-                residue: residue || last.iter().any(|byte| *byte != 0),
+        let words_end = place(wide(words.len()));
+        if !self.end_of_file {
+            return Searched {
+                stop: Stop::More(words_end),
+                residue_end,
             };
         }
-        Searched::More {
-            at: at.plus(wide(words.len()).saturating_mul(8)),
-            residue,
+        if last.iter().any(|byte| *byte != 0) {
+            residue_end = Some(words_end.plus(wide(last.len())));
+        }
+        Searched {
+            stop: Stop::End,
+            residue_end,
         }
     }
 }

@@ -1,0 +1,91 @@
+# `make help` says what there is. CARGO_TARGET_DIR is respected.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+BIN := $(TARGET)/release
+TOOLS := $(TARGET)/tools
+CARGO := cargo
+export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
+# Tests that start the daemon find it here.
+export MOFKA_BIN_DIR := $(BIN)
+
+LINKS := mofkactl bedrock bedrock-shutdown bedrock-query
+# Seconds for each fuzz target in the smoke run.
+FUZZ_SECONDS ?= 15
+BENCH_ARGS ?=
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+.PHONY: needs
+needs:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs)" >&2; exit 1; }
+	@if ! command -v cc >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "no C compiler: installing gcc and libc6-dev"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev make; \
+	  else \
+	    echo "a C compiler is missing (io_uring's library is built from C): apt-get install gcc libc6-dev make" >&2; exit 1; \
+	  fi; \
+	fi
+
+.PHONY: build
+build: needs ## Daemon and tool, optimised, with the links to the tool's other names
+	$(CARGO) build --release --locked -p mofka-engine -p mofka-ctl
+	@for name in $(LINKS); do ln -sfn mofka-ctl "$(BIN)/$$name"; done
+	@echo "built $(BIN)/mofkad and $(BIN)/mofka-ctl ($(LINKS))"
+
+.PHONY: demo
+demo: build ## Real log lines through a real daemon, with a kill -9 half-way; checks itself
+	"$(BIN)/mofka-ctl" demo
+
+.PHONY: test
+test: build ## Every test, those that start and kill the real daemon too
+	$(CARGO) test --workspace --locked
+
+.PHONY: lint
+lint: needs ## Formatting and clippy, warnings denied
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: deny
+deny: needs ## Licences, sources, known-bad versions
+	$(CARGO) test --locked -p mofka-tidy dependencies
+	@if command -v cargo-deny >/dev/null; then \
+	  $(CARGO) deny --locked check licenses bans sources; \
+	else \
+	  echo "SKIPPED: cargo-deny is not installed (cargo install --locked cargo-deny --version 0.20.2); the check of tidy/ above covers licences and sources."; \
+	fi
+	@database="$${MOFKA_ADVISORY_DB:-$$HOME/.cargo/advisory-db}"; \
+	if [ -d "$$database" ] && command -v cargo-audit >/dev/null; then \
+	  $(CARGO) audit --db "$$database" --no-fetch --stale; \
+	else \
+	  echo "SKIPPED: the whole advisory database (needs cargo-audit, and the database at $$database or \$$MOFKA_ADVISORY_DB); the floors of known advisories were checked above."; \
+	fi
+
+.PHONY: bench
+bench: build ## Benchmarks against the raw device, interleaved (BENCH_ARGS="raw --help")
+	$(CARGO) build --release --locked -p mofka-benches
+	"$(BIN)/mofka-benches" $(or $(BENCH_ARGS),raw)
+
+.PHONY: doc
+doc: needs ## API documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+.PHONY: fuzz-smoke
+fuzz-smoke: needs ## Each fuzz target for a few seconds (FUZZ_SECONDS)
+	@if [ ! -f fuzz/Cargo.toml ]; then echo "SKIPPED: no fuzz targets yet (fuzz/Cargo.toml is not there)"; exit 0; fi; \
+	command -v cargo-fuzz >/dev/null || CARGO_TARGET_DIR="$(TARGET)/tools-build" $(CARGO) install --locked cargo-fuzz --version 0.13.2 --root "$(TOOLS)"; \
+	for target in $$($(CARGO) fuzz list); do \
+	  echo "fuzz $$target"; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none "$$target" -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf fuzz/target

@@ -1,0 +1,110 @@
+//! Benchmarks of Mofka. Each one measures the product and the raw device in one run, turn about, and prints medians and
+//! their ratio: figures of different runs do not compare.
+
+mod harness;
+mod node;
+mod produce;
+mod raw;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::harness::{Machine, Sample, Side};
+use crate::raw::{Limit, RawConfig};
+
+#[derive(Parser)]
+#[command(version, about = "Benchmarks of Mofka against the raw device")]
+struct Cli {
+    /// Print one JSON object instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What the device gives: durable commits of two files through a bare ring.
+    Raw(RawArgs),
+    /// Durable events through the whole path, beside the bare device.
+    Produce(produce::ProduceArgs),
+}
+
+#[derive(Args)]
+struct RawArgs {
+    /// Directory on the device to measure; two scratch files are made in it and removed.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Bytes of data in a commit, rounded up to 4096; several, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "0,4096,65536,131072,1048576")]
+    data_bytes: Vec<u64>,
+    /// Bytes of the meta file in a commit, rounded up to 4096.
+    #[arg(long, default_value_t = 4096)]
+    meta_bytes: u64,
+    /// Commits in flight; several, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "1,4")]
+    depth: Vec<usize>,
+    /// Milliseconds of each turn.
+    #[arg(long, default_value_t = 500)]
+    turn_ms: u64,
+    /// Turns of each side; the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Raw(args) => measure_raw(args, cli.json),
+        Command::Produce(args) => produce::measure(args, cli.json),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("Error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure_raw(args: &RawArgs, json: bool) -> Result<(), String> {
+    let mut sides = Vec::new();
+    for depth in &args.depth {
+        for data_bytes in &args.data_bytes {
+            let config = RawConfig {
+                directory: args.dir.clone(),
+                data_bytes: *data_bytes,
+                meta_bytes: args.meta_bytes,
+                depth: *depth,
+                limit: Limit::Time(Duration::from_millis(args.turn_ms)),
+            };
+            let name = format!(
+                "{} data + {} meta, depth {depth}",
+                bytes_text(*data_bytes),
+                bytes_text(args.meta_bytes)
+            );
+            let turn = move || {
+                let report = raw::run(&config).map_err(|e| e.to_string())?;
+                Ok(Sample::from(&report))
+            };
+            sides.push(Side::new(name, turn));
+        }
+    }
+    let series = harness::interleave(args.rounds, sides)?;
+    let title = "raw device: commits (write of both files, then fdatasync of both)";
+    harness::print(title, &Machine::here(&args.dir), &series, None, json);
+    Ok(())
+}
+
+fn bytes_text(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0 => "no".to_owned(),
+        b if b % MIB == 0 => format!("{} MiB", b / MIB),
+        b if b % 1024 == 0 => format!("{} KiB", b / 1024),
+        b => format!("{b} B"),
+    }
+}

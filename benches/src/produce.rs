@@ -1,0 +1,183 @@
+//! Durable events a second through the whole path (client, TCP loopback, daemon, device) beside what the bare device
+//! gives for the same bytes.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use hdrhistogram::Histogram;
+use mofka_client::{BatchSize, Driver, Metadata, ProducerOptions, TopicOptions};
+
+use crate::harness::{self, Machine, Sample, Side};
+use crate::node::Node;
+use crate::raw::{self, Limit, RawConfig};
+
+/// Per event beside its metadata: its entry in the table and the checksum of its data.
+const TABLE_BYTES: u64 = 20;
+const FRAME_HEADER_BYTES: u64 = 128;
+
+#[derive(Args)]
+pub(crate) struct ProduceArgs {
+    /// Directory on the device to measure.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Bytes of data in an event.
+    #[arg(long, default_value_t = 1024)]
+    data_bytes: u64,
+    /// Bytes of metadata (JSON) in an event, about.
+    #[arg(long, default_value_t = 128)]
+    metadata_bytes: usize,
+    /// Events of one turn with batches; one hundredth of it without.
+    #[arg(long, default_value_t = 100_000)]
+    events: u64,
+    /// Batches of the producer under way.
+    #[arg(long, default_value_t = 4)]
+    batches: usize,
+    /// Turns of each side; the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Shards of the daemon.
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+}
+
+pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
+    let node = Node::start(&args.dir, args.shards)?;
+    let driver = node.driver()?;
+    let machine = Machine::here(&args.dir);
+    let latency = vec![
+        Side::new("mofka, synced, 1 in flight".to_owned(), || {
+            one_by_one(&driver, args)
+        }),
+        raw_side("raw write+sync, depth 1", args, 1, 1),
+    ];
+    let series = harness::interleave(args.rounds, latency)?;
+    let title = "one event at a time: events/s and latency of a synced event over TCP loopback";
+    harness::print(title, &machine, &series, Some("raw write+sync, depth 1"), json);
+    if !json {
+        println!();
+    }
+    let reference = format!("raw write+sync of 128 events, depth {}", args.batches);
+    let throughput = vec![
+        Side::new("mofka, synced, batches of 128".to_owned(), || {
+            stream(&driver, args, BatchSize::fixed(128))
+        }),
+        Side::new("mofka, synced, adaptive".to_owned(), || {
+            stream(&driver, args, BatchSize::Adaptive)
+        }),
+        raw_side(&reference, args, 128, args.batches),
+    ];
+    let series = harness::interleave(args.rounds, throughput)?;
+    let title = format!(
+        "one producer, one partition, up to {} batches under way: events/s over TCP loopback",
+        args.batches
+    );
+    harness::print(&title, &machine, &series, Some(&reference), json);
+    Ok(())
+}
+
+fn raw_side<'a>(name: &str, args: &'a ProduceArgs, events: u64, depth: usize) -> Side<'a> {
+    let frame_bytes = FRAME_HEADER_BYTES + events * (TABLE_BYTES + args.metadata_bytes as u64);
+    let config = RawConfig {
+        directory: args.dir.clone(),
+        data_bytes: events * args.data_bytes,
+        meta_bytes: frame_bytes,
+        depth,
+        limit: Limit::Time(Duration::from_millis(500)),
+    };
+    let event_bytes = args.data_bytes + args.metadata_bytes as u64;
+    Side::new(name.to_owned(), move || {
+        let report = raw::run(&config).map_err(|e| e.to_string())?;
+        let mut sample = Sample::from(&report);
+        sample.per_second *= events as f64;
+        sample.megabytes_per_second = sample.per_second * event_bytes as f64 / 1e6;
+        Ok(sample)
+    })
+}
+
+fn metadata(args: &ProduceArgs, n: u64) -> String {
+    let start = format!("{{\"n\":{n},\"pad\":\"");
+    let pad = args.metadata_bytes.saturating_sub(start.len() + 2);
+    format!("{start}{}\"}}", "x".repeat(pad))
+}
+
+/// Every event waits for the one before it.
+fn one_by_one(driver: &Driver, args: &ProduceArgs) -> Result<Sample, String> {
+    let topic = driver
+        .create_topic(TopicOptions::new("bench"))
+        .map_err(|e| e.to_string())?;
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::Adaptive,
+        ..ProducerOptions::default()
+    });
+    let data = vec![7_u8; usize::try_from(args.data_bytes).map_err(|e| e.to_string())?];
+    let events = (args.events / 100).max(10);
+    let mut latency_us = Histogram::<u64>::new(3).map_err(|e| e.to_string())?;
+    let started = Instant::now();
+    for n in 0..events {
+        let one = Instant::now();
+        let future = producer
+            .push(Metadata::from(metadata(args, n)), data.as_slice(), None)
+            .map_err(|e| e.to_string())?;
+        future.wait().map_err(|e| e.to_string())?;
+        latency_us.saturating_record(u64::try_from(one.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+    let elapsed = started.elapsed();
+    producer.close().map_err(|e| e.to_string())?;
+    driver.delete_topic("bench").map_err(|e| e.to_string())?;
+    Ok(sample(args, events, elapsed, &latency_us))
+}
+
+/// Events as fast as they are taken; the time ends when the last one is durable.
+fn stream(driver: &Driver, args: &ProduceArgs, batch_size: BatchSize) -> Result<Sample, String> {
+    let topic = driver
+        .create_topic(TopicOptions::new("bench"))
+        .map_err(|e| e.to_string())?;
+    let options = ProducerOptions {
+        batch_size,
+        max_num_batches: args.batches,
+        ..ProducerOptions::default()
+    };
+    let producer = topic.producer(options);
+    let data = vec![7_u8; usize::try_from(args.data_bytes).map_err(|e| e.to_string())?];
+    let texts: Vec<String> = (0..1000).map(|n| metadata(args, n)).collect();
+    let started = Instant::now();
+    for text in texts
+        .iter()
+        .cycle()
+        .take(usize::try_from(args.events).map_err(|e| e.to_string())?)
+    {
+        producer
+            .push(text.as_str(), data.as_slice(), None)
+            .map_err(|e| e.to_string())?;
+    }
+    let report = producer.close().map_err(|e| e.to_string())?;
+    let elapsed = started.elapsed();
+    if report.acknowledged != args.events {
+        return Err(format!(
+            "{} of {} events were acknowledged",
+            report.acknowledged, args.events
+        ));
+    }
+    let stored: u64 = topic.partition_status(0).map_err(|e| e.to_string())?.synced_end;
+    if stored != args.events {
+        return Err(format!("{stored} of {} events are stored", args.events));
+    }
+    driver.delete_topic("bench").map_err(|e| e.to_string())?;
+    Ok(sample(
+        args,
+        args.events,
+        elapsed,
+        &Histogram::new(3).map_err(|e| e.to_string())?,
+    ))
+}
+
+fn sample(args: &ProduceArgs, events: u64, elapsed: Duration, latency_us: &Histogram<u64>) -> Sample {
+    let per_second = events as f64 / elapsed.as_secs_f64();
+    Sample {
+        per_second,
+        megabytes_per_second: per_second * (args.data_bytes + args.metadata_bytes as u64) as f64 / 1e6,
+        p50_us: latency_us.value_at_quantile(0.5) as f64,
+        p99_us: latency_us.value_at_quantile(0.99) as f64,
+    }
+}

@@ -1,0 +1,292 @@
+//! The raw side: durable commits as the log makes them, with nothing of the product in between.
+//!
+//! A commit writes its data and its meta at the same time, then syncs both files at the same time. Both files are
+//! zero-written before, opened with O_DIRECT, and overwritten from the start again at their end, as recycled segments are.
+
+mod file;
+mod ring;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use self::file::{BLOCK_BYTES, Blocks, ScratchFile};
+use self::ring::{Done, Ring};
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub(crate) struct RawConfig {
+    /// Where the two scratch files are made.
+    pub(crate) directory: PathBuf,
+    /// Data bytes of a commit, rounded up to a block; 0 leaves the data file alone.
+    pub(crate) data_bytes: u64,
+    /// Meta bytes of a commit, rounded up to a block.
+    pub(crate) meta_bytes: u64,
+    /// Commits in flight.
+    pub(crate) depth: usize,
+    /// When to stop.
+    pub(crate) limit: Limit,
+}
+
+/// When a run ends. Commits under way are finished and counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
+    /// After so many commits.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for comparisons that fix the work, not the time")
+    )]
+    Commits(u64),
+    /// After so long.
+    Time(Duration),
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub(crate) struct RawReport {
+    /// Durable commits.
+    pub(crate) commit_count: u64,
+    /// Bytes written to both files.
+    pub(crate) written_bytes: u64,
+    /// From the first submission to the last completion.
+    pub(crate) elapsed: Duration,
+    /// Of each commit, from submission until both files are synced, in microseconds.
+    pub(crate) latency_us: Histogram<u64>,
+}
+
+impl RawReport {
+    pub(crate) fn commits_per_second(&self) -> f64 {
+        self.commit_count as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub(crate) fn megabytes_per_second(&self) -> f64 {
+        self.written_bytes as f64 / 1e6 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Bytes of each scratch file: small enough to write zeros to in a moment, large enough that the device's cache does not
+/// see the same block twice in a turn of moderate length.
+const FILE_BYTES_MIN: u64 = 64 << 20;
+/// Bounds, so that a typing error does not fill the disk.
+const COMMIT_BYTES_MAX: u64 = 1 << 30;
+const DEPTH_MAX: usize = 256;
+
+/// Runs the measurement.
+pub(crate) fn run(config: &RawConfig) -> io::Result<RawReport> {
+    let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    if config.depth == 0 || config.depth > DEPTH_MAX {
+        return invalid(format!("depth {} is not between 1 and {DEPTH_MAX}", config.depth));
+    }
+    if config.meta_bytes == 0 || config.meta_bytes.max(config.data_bytes) > COMMIT_BYTES_MAX {
+        return invalid(format!(
+            "a commit's parts must have 1 (data: 0) to {COMMIT_BYTES_MAX} bytes"
+        ));
+    }
+    let meta = Lane::new(config, "meta", config.meta_bytes)?;
+    let data = match config.data_bytes {
+        0 => None,
+        bytes => Some(Lane::new(config, "data", bytes)?),
+    };
+    let lanes: Vec<Lane> = [Some(meta), data].into_iter().flatten().collect();
+    // Each commit has at most one operation in each file at a time.
+    let ring = Ring::new(config.depth * lanes.len())?;
+    Run {
+        lanes,
+        ring,
+        slots: vec![Slot::Idle; config.depth],
+        report: empty_report()?,
+    }
+    .measure(config.limit)
+}
+
+fn empty_report() -> io::Result<RawReport> {
+    let latency_us = Histogram::new(3).map_err(io::Error::other)?;
+    Ok(RawReport {
+        commit_count: 0,
+        written_bytes: 0,
+        elapsed: Duration::ZERO,
+        latency_us,
+    })
+}
+
+/// One of the two files, and where its next write goes.
+struct Lane {
+    file: ScratchFile,
+    commit_bytes: u64,
+    next_at: u64,
+}
+
+impl Lane {
+    fn new(config: &RawConfig, name: &str, bytes: u64) -> io::Result<Self> {
+        let commit_bytes = bytes.next_multiple_of(BLOCK_BYTES);
+        let depth = u64::try_from(config.depth).unwrap_or(u64::MAX);
+        // Twice what is in flight, so that no two writes of one block are.
+        let file_bytes = FILE_BYTES_MIN.max(commit_bytes.saturating_mul(depth).saturating_mul(2));
+        let file = ScratchFile::create(&config.directory, name, file_bytes - file_bytes % commit_bytes)?;
+        Ok(Self {
+            file,
+            commit_bytes,
+            next_at: 0,
+        })
+    }
+
+    fn take_place(&mut self) -> u64 {
+        let at = self.next_at;
+        self.next_at = (at + self.commit_bytes) % self.file.bytes();
+        at
+    }
+}
+
+/// A commit's place in the pipeline.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    Idle,
+    Writing { since: Instant, left: usize },
+    Syncing { since: Instant, left: usize },
+}
+
+struct Run {
+    lanes: Vec<Lane>,
+    ring: Ring,
+    slots: Vec<Slot>,
+    report: RawReport,
+}
+
+impl Run {
+    fn measure(mut self, limit: Limit) -> io::Result<RawReport> {
+        let buffers = self
+            .lanes
+            .iter()
+            .map(|lane| Blocks::noise(lane.commit_bytes))
+            .collect::<Vec<_>>();
+        let started = Instant::now();
+        let mut submitted = 0_u64;
+        let outcome = loop {
+            let more = |submitted: u64| match limit {
+                Limit::Commits(count) => submitted < count,
+                Limit::Time(time) => started.elapsed() < time,
+            };
+            for slot in 0..self.slots.len() {
+                if matches!(self.slots[slot], Slot::Idle) && more(submitted) {
+                    self.start(slot, &buffers);
+                    submitted += 1;
+                }
+            }
+            if self.ring.in_flight() == 0 {
+                break Ok(());
+            }
+            if let Err(error) = self.reap() {
+                break Err(error);
+            }
+        };
+        // The buffers must outlive what is in flight, whatever happened.
+        self.ring.drain();
+        outcome?;
+        self.report.elapsed = started.elapsed();
+        Ok(self.report)
+    }
+
+    fn start(&mut self, slot: usize, buffers: &[Blocks]) {
+        self.slots[slot] = Slot::Writing {
+            since: Instant::now(),
+            left: self.lanes.len(),
+        };
+        for (lane, buffer) in self.lanes.iter_mut().zip(buffers) {
+            let at = lane.take_place();
+            self.ring.write(&lane.file, buffer, at, slot);
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        for Done { slot, bytes } in self.ring.wait()? {
+            self.slots[slot] = match self.slots[slot] {
+                Slot::Writing { since, left: 1 } => {
+                    self.report.written_bytes += u64::from(bytes);
+                    self.lanes
+                        .iter()
+                        .for_each(|lane| self.ring.sync(&lane.file, slot));
+                    Slot::Syncing {
+                        since,
+                        left: self.lanes.len(),
+                    }
+                }
+                Slot::Writing { since, left } => {
+                    self.report.written_bytes += u64::from(bytes);
+                    Slot::Writing {
+                        since,
+                        left: left - 1,
+                    }
+                }
+                Slot::Syncing { since, left: 1 } => {
+                    let us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    self.report.latency_us.record(us).map_err(io::Error::other)?;
+                    self.report.commit_count += 1;
+                    Slot::Idle
+                }
+                Slot::Syncing { since, left } => Slot::Syncing {
+                    since,
+                    left: left - 1,
+                },
+                Slot::Idle => return Err(io::Error::other("a completion for an idle slot")),
+            };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smoke(data_bytes: u64, depth: usize) -> io::Result<RawReport> {
+        let scratch = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
+        let directory = scratch.path().to_path_buf();
+        let report = run(&RawConfig {
+            directory,
+            data_bytes,
+            meta_bytes: 100,
+            depth,
+            limit: Limit::Commits(10),
+        })?;
+        assert_eq!(
+            std::fs::read_dir(scratch.path())?.count(),
+            0,
+            "the scratch files are removed"
+        );
+        Ok(report)
+    }
+
+    #[test]
+    fn every_commit_is_counted_with_its_bytes() {
+        for (data_bytes, depth, commit_bytes) in [(0, 1, 4096), (1, 1, 8192), (65536, 4, 69632)] {
+            let report = match smoke(data_bytes, depth) {
+                // Some file systems have no direct I/O, some sandboxes no ring: nothing to measure there.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
+                    return;
+                }
+                other => other.unwrap(),
+            };
+            assert_eq!((report.commit_count, report.latency_us.len()), (10, 10));
+            assert_eq!(report.written_bytes, 10 * commit_bytes);
+            assert!(report.commits_per_second() > 0.0 && report.megabytes_per_second() > 0.0);
+            // Some commit took at least its share of the time.
+            let share_us = report.elapsed.as_micros() / 10 / 2;
+            assert!(
+                u128::from(report.latency_us.max()) >= share_us,
+                "{} of {share_us}",
+                report.latency_us.max()
+            );
+        }
+    }
+
+    #[test]
+    fn senseless_arguments_are_refused() {
+        assert_eq!(smoke(1, 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            smoke(u64::MAX, 1).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+    }
+}

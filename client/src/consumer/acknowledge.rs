@@ -1,0 +1,238 @@
+//! Acknowledgements of one consumer in one partition: one on its way, all later ones gathered into the next.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mofka_log::EventId;
+use mofka_net::control::PartitionInfo;
+use mofka_net::{AcknowledgeRequest, AcknowledgeResponse, ErrorCode, Opcode, WireError};
+
+use crate::error::AcknowledgeError;
+use crate::future::{Settle, future_methods};
+use crate::link::{Answer, Connection};
+use crate::promise::{Deadline, Promise, lock};
+use crate::retry::Retry;
+use crate::route::{Route, RouteError};
+
+type AckPromise = Promise<Result<(), AcknowledgeError>>;
+
+/// See the module. Lives as long as any event of it.
+pub(super) struct AckLane {
+    route: Route,
+    info: PartitionInfo,
+    consumer: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where the durable cursor is known to be.
+    durable_end: EventId,
+    under_way: Option<Group>,
+    waiting: Option<Group>,
+    retry: Option<Retry>,
+}
+
+/// Acknowledgements that are sent as one.
+#[derive(Clone)]
+struct Group {
+    next_event_id: EventId,
+    promise: Arc<AckPromise>,
+}
+
+impl AckLane {
+    pub(super) fn new(route: Route, info: PartitionInfo, consumer: String) -> Self {
+        Self {
+            route,
+            info,
+            consumer,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn info(&self) -> &PartitionInfo {
+        &self.info
+    }
+
+    /// All events before `next_event_id` are done with.
+    pub(super) fn acknowledge(lane: &Arc<Self>, next_event_id: EventId) -> AckFuture {
+        if let Err(pid) = lane.route.driver().check_process() {
+            let error = AcknowledgeError::Forked { pid };
+            return AckFuture {
+                promise: Arc::new(Promise::settled(Err(error))),
+            };
+        }
+        let mut state = lock(&lane.state);
+        if next_event_id <= state.durable_end {
+            return AckFuture {
+                promise: Arc::new(Promise::settled(Ok(()))),
+            };
+        }
+        let fresh = || Group {
+            next_event_id,
+            promise: Arc::new(Promise::new()),
+        };
+        let group = state.waiting.get_or_insert_with(fresh);
+        group.next_event_id = group.next_event_id.max(next_event_id);
+        let promise = Arc::clone(&group.promise);
+        let begin = state.under_way.is_none();
+        if begin {
+            state.under_way = state.waiting.take();
+        }
+        drop(state);
+        if begin {
+            Self::send(lane);
+        }
+        AckFuture { promise }
+    }
+
+    /// Sends the group that is under way, over a connection that is there, or looks for one.
+    fn send(lane: &Arc<Self>) {
+        match lane.route.alive() {
+            Some(connection) => Self::send_over(lane, &connection),
+            None => Self::look_for_connection(lane, Duration::ZERO),
+        }
+    }
+
+    fn look_for_connection(lane: &Arc<Self>, pause: Duration) {
+        let me = Arc::clone(lane);
+        lane.route
+            .driver()
+            .chores
+            .after(pause, move || match me.route.establish() {
+                Ok(connection) => Self::send_over(&me, &connection),
+                Err(RouteError::Away(reason)) => Self::later(&me, &reason, None),
+                Err(RouteError::Gone(reason)) => {
+                    let error = WireError::new(ErrorCode::UnknownPartition, reason);
+                    Self::settle(&me, Err(AcknowledgeError::Refused(Arc::new(error))));
+                }
+            });
+    }
+
+    fn send_over(lane: &Arc<Self>, connection: &Arc<Connection>) {
+        let next_event_id = lock(&lane.state)
+            .under_way
+            .as_ref()
+            .map(|group| group.next_event_id);
+        let Some(next_event_id) = next_event_id else {
+            return;
+        };
+        let request = AcknowledgeRequest {
+            partition: lane.info.id,
+            next_event_id,
+            consumer: lane.consumer.clone(),
+        };
+        let body = match request.encode() {
+            Ok(body) => body,
+            Err(error) => return Self::settle(lane, Err(AcknowledgeError::Refused(Arc::new(error.into())))),
+        };
+        let me = Arc::clone(lane);
+        let sent = connection.request(Opcode::Acknowledge, body, move |answer| match answer {
+            Answer::Response(body) => Self::answered(&me, &body),
+            Answer::Refused(error) => Self::refused(&me, error),
+            Answer::Lost(lost) => {
+                me.route.lost();
+                Self::later(&me, &lost.reason, None);
+            }
+        });
+        if let Err(lost) = sent {
+            lane.route.lost();
+            Self::later(lane, &lost.reason, None);
+        }
+    }
+
+    fn answered(lane: &Arc<Self>, body: &Bytes) {
+        match AcknowledgeResponse::check(body) {
+            Ok(answer) => {
+                let mut state = lock(&lane.state);
+                state.durable_end = state.durable_end.max(answer.next_event_id);
+                state.retry = None;
+                drop(state);
+                Self::settle(lane, Ok(()));
+            }
+            Err(error) => Self::settle(lane, Err(AcknowledgeError::Refused(Arc::new(error.into())))),
+        }
+    }
+
+    fn refused(lane: &Arc<Self>, error: WireError) {
+        if !error.code.is_retriable() {
+            return Self::settle(lane, Err(AcknowledgeError::Refused(Arc::new(error))));
+        }
+        if error.code == ErrorCode::NotOwner {
+            lane.route.moved(&error);
+        }
+        let reason = error.to_string();
+        Self::later(lane, &reason, Some(error));
+    }
+
+    /// Tries again after a pause, unless that took too long already. It may come twice: cursors only move forward.
+    fn later(lane: &Arc<Self>, reason: &str, refusal: Option<WireError>) {
+        let mut state = lock(&lane.state);
+        let retry = state
+            .retry
+            .get_or_insert_with(|| Retry::new(lane.route.driver().reconnect_timeout()));
+        let (pause, waited) = (retry.pause(), retry.waited());
+        if pause.is_none() {
+            state.retry = None;
+        }
+        drop(state);
+        match (pause, refusal) {
+            (Some(pause), _) => Self::look_for_connection(lane, pause),
+            (None, Some(error)) => Self::settle(lane, Err(AcknowledgeError::Refused(Arc::new(error)))),
+            (None, None) => {
+                let error = AcknowledgeError::Unreachable {
+                    waited,
+                    reason: reason.into(),
+                };
+                Self::settle(lane, Err(error));
+            }
+        }
+    }
+
+    /// Keeps the promise of the group under way, and sends the next.
+    fn settle(lane: &Arc<Self>, outcome: Result<(), AcknowledgeError>) {
+        let mut state = lock(&lane.state);
+        let done = state.under_way.take();
+        state.under_way = state.waiting.take();
+        let is_more = state.under_way.is_some();
+        drop(state);
+        if let Some(group) = done {
+            group.promise.set(outcome);
+        }
+        if is_more {
+            Self::send(lane);
+        }
+    }
+}
+
+/// Completes when an acknowledgement is durable.
+#[derive(Clone)]
+pub struct AckFuture {
+    promise: Arc<AckPromise>,
+}
+
+future_methods!(AckFuture, (), AcknowledgeError);
+
+impl Settle for AckFuture {
+    type Value = ();
+    type Error = AcknowledgeError;
+
+    fn settle(&self, deadline: Deadline) -> Option<Result<(), AcknowledgeError>> {
+        self.promise.wait(deadline).cloned()
+    }
+
+    fn settle_or_wake(&self, waker: &std::task::Waker) -> Option<Result<(), AcknowledgeError>> {
+        self.promise.poll(waker).cloned()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.promise.get().is_some()
+    }
+}
+
+impl std::fmt::Debug for AckFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AckFuture({:?})", self.promise.get())
+    }
+}

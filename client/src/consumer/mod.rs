@@ -1,0 +1,232 @@
+//! Pulling events.
+//!
+//! Nodes send feeds as far as they have credit. The connections' reader threads only put them into the consumer's
+//! inbox; one thread of the consumer takes them from there, runs the application's selector and allocator, fetches
+//! data, and puts the events where pulls take them. A feed's credit goes back when its last event was pulled.
+
+mod acknowledge;
+mod delivery;
+mod event;
+mod fetching;
+mod preparing;
+mod selector;
+mod subscription;
+mod worker;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use mofka_log::CONSUMER_NAME_BYTES_MAX;
+
+pub use acknowledge::AckFuture;
+pub use delivery::PullFuture;
+pub use event::Event;
+pub use selector::{DataAllocator, DataSegment, DataSelector};
+
+use self::delivery::Delivery;
+use self::subscription::Source;
+use self::worker::Incoming;
+use crate::driver::DriverCore;
+use crate::error::{ConsumerError, DriverError, PullError};
+use crate::options::ConsumerOptions;
+use crate::promise::{Deadline, Promise, lock};
+use crate::topic::TopicHandle;
+
+/// How long closing waits for nodes and for the application's own functions.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pulls events from some or all partitions of a topic. Cheap to clone; may be used by any number of threads.
+///
+/// Events of one partition come in the order of their ids; between partitions there is no order. Dropping the last
+/// clone unsubscribes. Events that were pulled stay usable.
+#[derive(Clone)]
+pub struct Consumer {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    core: Arc<Core>,
+}
+
+/// What the consumer, its thread and its subscriptions share.
+struct Core {
+    driver: Arc<DriverCore>,
+    name: String,
+    options: ConsumerOptions,
+    delivery: Arc<Delivery>,
+    inbox: Mutex<VecDeque<Incoming>>,
+    work: Condvar,
+    is_closed: AtomicBool,
+    missed: AtomicU64,
+    /// Kept when the thread has ended.
+    worker_ended: Promise<()>,
+}
+
+impl Consumer {
+    pub(crate) fn new(
+        topic: &TopicHandle,
+        name: &str,
+        options: ConsumerOptions,
+    ) -> Result<Self, ConsumerError> {
+        if name.is_empty() || name.len() > CONSUMER_NAME_BYTES_MAX {
+            return Err(ConsumerError::InvalidName {
+                bytes: name.len(),
+                max: CONSUMER_NAME_BYTES_MAX,
+            });
+        }
+        let info = topic.info();
+        let partitions = info.partitions.len();
+        let mut targets = options.targets.clone();
+        targets.sort_unstable();
+        targets.dedup();
+        if let Some(index) = targets.iter().copied().find(|index| *index >= partitions) {
+            return Err(ConsumerError::InvalidTarget { index, partitions });
+        }
+        if targets.is_empty() {
+            targets = (0..partitions).collect();
+        }
+        let driver = Arc::clone(topic.driver_core());
+        // A topic without partitions may get some, and has not ended for that.
+        let live = if partitions == 0 && !info.complete {
+            1
+        } else {
+            targets.len()
+        };
+        let core = Arc::new(Core {
+            delivery: Arc::new(Delivery::new(Arc::clone(&driver), live)),
+            driver,
+            name: name.to_owned(),
+            options,
+            inbox: Mutex::default(),
+            work: Condvar::new(),
+            is_closed: AtomicBool::new(false),
+            missed: AtomicU64::new(0),
+            worker_ended: Promise::new(),
+        });
+        let sources: Vec<Arc<Source>> = targets
+            .iter()
+            .filter_map(|index| info.partitions.get(*index))
+            .map(|partition| Source::new(&core, &info.name, partition))
+            .collect();
+        worker::start(&core, sources.clone())
+            .map_err(|error| DriverError::Invalid(format!("no thread for the consumer: {error}")))?;
+        // From here on, dropping it tidies up.
+        let consumer = Self {
+            handle: Arc::new(Handle { core }),
+        };
+        for source in &sources {
+            source.begin()?;
+        }
+        Ok(consumer)
+    }
+
+    /// The consumer's name.
+    pub fn name(&self) -> &str {
+        &self.handle.core.name
+    }
+
+    /// What it was made with.
+    pub fn options(&self) -> &ConsumerOptions {
+        &self.handle.core.options
+    }
+
+    /// The next event. Pulls get events in the order in which they were made.
+    pub fn pull(&self) -> PullFuture {
+        Delivery::pull(&self.handle.core.delivery)
+    }
+
+    /// Events as they come; ends when there are no more, and after `timeout` without one.
+    pub fn events(&self, timeout: Duration) -> Events<'_> {
+        Events {
+            consumer: self,
+            timeout,
+            is_over: false,
+        }
+    }
+
+    /// Events that this consumer will never get, because retention dropped them before they were sent.
+    pub fn missed_count(&self) -> u64 {
+        self.handle.core.missed.load(Ordering::Relaxed)
+    }
+
+    /// Unsubscribes. Pulls fail from now on; events that were not pulled are not acknowledged and come again to the
+    /// next consumer of this name. Waits a second at most for nodes that do not answer.
+    pub fn close(&self) {
+        self.handle.core.close();
+    }
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Consumer({:?})", self.name())
+    }
+}
+
+impl Core {
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Adds to the inbox. Its length is bounded by the credit that nodes have.
+    fn receive(&self, incoming: Incoming) {
+        lock(&self.inbox).push_back(incoming);
+        self.work.notify_one();
+    }
+
+    fn close(&self) {
+        if self.driver.check_process().is_err() || self.is_closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.delivery.close();
+        {
+            // Whoever looks at the flag under this lock either sees it or is woken.
+            let _inbox = lock(&self.inbox);
+            self.work.notify_all();
+        }
+        // The thread unsubscribes before it ends. It may be in a function of the application, or this may be it.
+        self.worker_ended.wait(Deadline::after(CLOSE_TIMEOUT));
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+/// See [`Consumer::events`].
+#[derive(Debug)]
+pub struct Events<'a> {
+    consumer: &'a Consumer,
+    timeout: Duration,
+    is_over: bool,
+}
+
+impl Iterator for Events<'_> {
+    type Item = Result<Event, PullError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let pulled = self.consumer.pull().wait_timeout(self.timeout);
+        match pulled {
+            Ok(Some(Some(event))) => Some(Ok(event)),
+            Ok(_) => {
+                self.is_over = true;
+                None
+            }
+            Err(error) => {
+                // What cannot be followed by anything else is told once.
+                self.is_over = match error {
+                    PullError::Closed | PullError::Forked { .. } => true,
+                    PullError::Partition { .. } => self.consumer.handle.core.delivery.is_exhausted(),
+                    _ => false,
+                };
+                Some(Err(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One event between its feed and its pull: selection, memory, data.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mofka_log::{Batch, EventId, EventView};
+use mofka_net::DataDescriptor;
+
+use super::event::Event;
+use super::selector::{DataSegment, Owned, SelectorKind};
+use super::subscription::Source;
+use crate::data::Data;
+use crate::error::{BoxError, PullError};
+use crate::metadata::Metadata;
+use crate::options::ConsumerOptions;
+
+/// An event whose data may still be missing.
+pub(super) struct Prepared {
+    pub(super) id: EventId,
+    timestamp_us: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    Failed(PullError),
+    /// All is here, or on its way.
+    Going(Box<Going>),
+}
+
+struct Going {
+    metadata: Metadata,
+    selected: DataDescriptor,
+    /// The application's memory, if it has its own.
+    segments: Option<Vec<Box<dyn DataSegment>>>,
+    parts: Vec<Bytes>,
+    missing_bytes: u64,
+}
+
+/// What is needed to prepare the events of a feed.
+pub(super) struct Preparer<'a> {
+    pub(super) source: &'a Source,
+    pub(super) options: &'a ConsumerOptions,
+}
+
+impl Preparer<'_> {
+    /// Runs the application's functions for one event of a batch.
+    pub(super) fn prepare(&self, batch: &Batch, event: &EventView<'_>, id: EventId) -> Prepared {
+        let stage = self
+            .stage(batch, event, id)
+            .map_or_else(Stage::Failed, |going| Stage::Going(Box::new(going)));
+        Prepared {
+            id,
+            timestamp_us: batch.timestamp_us(),
+            stage,
+        }
+    }
+
+    fn stage(&self, batch: &Batch, event: &EventView<'_>, id: EventId) -> Result<Going, PullError> {
+        let raw = batch.body().slice_ref(event.metadata);
+        let (event_id, partition) = (id.get(), self.source.index());
+        let metadata = Metadata::check(raw).map_err(|reason| PullError::Metadata {
+            event_id,
+            partition,
+            reason: reason.into(),
+        })?;
+        let whole = DataDescriptor::of_event(id, event.data_bytes);
+        let selected = match &self.options.data_selector.kind {
+            SelectorKind::None => DataDescriptor::default(),
+            SelectorKind::All => whole,
+            SelectorKind::Custom(select) => {
+                let selected = self.call("data selector", id, || select(&metadata, &whole))?;
+                let is_of_event =
+                    selected.location() == whole.location() && selected.base_bytes() == whole.base_bytes();
+                if !selected.is_empty() && !is_of_event {
+                    let reason = "it returned a descriptor of other data".into();
+                    return Err(PullError::Callback {
+                        what: "data selector",
+                        event_id,
+                        partition,
+                        reason,
+                    });
+                }
+                selected
+            }
+        };
+        let segments = match &self.options.data_allocator.allocate {
+            None => None,
+            Some(allocate) => Some(self.call("data allocator", id, || allocate(&metadata, &selected))?),
+        };
+        if let Some(segments) = &segments {
+            let allocated_bytes: u64 = segments.iter().map(|segment| segment.bytes().len() as u64).sum();
+            let selected_bytes = selected.bytes();
+            if allocated_bytes != selected_bytes {
+                return Err(PullError::Allocation {
+                    event_id,
+                    partition,
+                    selected_bytes,
+                    allocated_bytes,
+                });
+            }
+        }
+        let missing_bytes = selected.bytes();
+        let mut going = Going {
+            metadata,
+            selected,
+            segments,
+            parts: Vec::new(),
+            missing_bytes,
+        };
+        going.take_included(batch, event);
+        Ok(going)
+    }
+
+    /// Calls a function of the application, which must not take the consumer down.
+    fn call<T>(
+        &self,
+        what: &'static str,
+        id: EventId,
+        function: impl FnOnce() -> Result<T, BoxError>,
+    ) -> Result<T, PullError> {
+        let reason: Arc<str> = match catch_unwind(AssertUnwindSafe(function)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error.to_string().into(),
+            Err(panic) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+                (Some(text), _) => format!("it panicked: {text}").into(),
+                (_, Some(text)) => format!("it panicked: {text}").into(),
+                _ => "it panicked".into(),
+            },
+        };
+        Err(PullError::Callback {
+            what,
+            event_id: id.get(),
+            partition: self.source.index(),
+            reason,
+        })
+    }
+}
+
+impl Prepared {
+    /// What is to be fetched; `None` when nothing is missing.
+    pub(super) fn wanted(&self) -> Option<&DataDescriptor> {
+        match &self.stage {
+            Stage::Going(going) if going.missing_bytes > 0 => Some(&going.selected),
+            _ => None,
+        }
+    }
+
+    /// The next part of its data came.
+    pub(super) fn add_part(&mut self, bytes: Bytes) {
+        if let Stage::Going(going) = &mut self.stage {
+            going.missing_bytes = going.missing_bytes.saturating_sub(bytes.len() as u64);
+            going.parts.push(bytes);
+        }
+    }
+
+    /// Its data will not come.
+    pub(super) fn fail(&mut self, partition: usize, reason: &str) {
+        if matches!(self.stage, Stage::Going(_)) {
+            let event_id = self.id.get();
+            self.stage = Stage::Failed(PullError::Data {
+                event_id,
+                partition,
+                reason: reason.into(),
+            });
+        }
+    }
+
+    /// What its pull gets.
+    pub(super) fn finish(self, source: &Source) -> Result<Event, PullError> {
+        match self.stage {
+            Stage::Failed(error) => Err(error),
+            Stage::Going(going) => {
+                let Going {
+                    metadata,
+                    selected,
+                    segments,
+                    parts,
+                    ..
+                } = *going;
+                let data = place(segments, parts);
+                let lane = Arc::clone(source.lane());
+                Ok(Event::new(
+                    self.id,
+                    self.timestamp_us,
+                    metadata,
+                    selected,
+                    data,
+                    lane,
+                ))
+            }
+        }
+    }
+}
+
+impl Going {
+    /// The data that came with the batch. It was checked with it.
+    fn take_included(&mut self, batch: &Batch, event: &EventView<'_>) {
+        let Some(data) = batch.data().filter(|_| self.selected.bytes() > 0) else {
+            return;
+        };
+        let mut parts = Vec::new();
+        for range in self.selected.flatten() {
+            let start = event.data_offset.saturating_add(range.offset);
+            let (Ok(start), Ok(bytes)) = (usize::try_from(start), usize::try_from(range.bytes)) else {
+                return;
+            };
+            let end = start.saturating_add(bytes);
+            if end > data.len() {
+                return;
+            }
+            parts.push(data.slice(start..end));
+        }
+        self.parts = parts;
+        self.missing_bytes = 0;
+    }
+}
+
+/// Brings the parts to the application's memory, or leaves them where they are.
+fn place(segments: Option<Vec<Box<dyn DataSegment>>>, parts: Vec<Bytes>) -> Data {
+    let Some(mut segments) = segments else {
+        return match <[Bytes; 1]>::try_from(parts) {
+            Ok([one]) => Data::from(one),
+            Err(parts) if parts.is_empty() => Data::empty(),
+            Err(parts) => Data::from(parts),
+        };
+    };
+    let mut parts = parts.into_iter();
+    let mut part = Bytes::new();
+    for segment in &mut segments {
+        let mut room = segment.bytes_mut();
+        while !room.is_empty() {
+            if part.is_empty() {
+                // Sizes were compared before, so there is one; if not, what is left stays as it was allocated.
+                let Some(next) = parts.next() else { break };
+                part = next;
+            }
+            let bytes = part.len().min(room.len());
+            let (now, later) = room.split_at_mut(bytes);
+            now.copy_from_slice(&part.split_to(bytes));
+            room = later;
+        }
+    }
+    Data::from(
+        segments
+            .into_iter()
+            .map(|segment| Bytes::from_owner(Owned(segment)))
+            .collect::<Vec<_>>(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_fill_segments_however_both_are_cut() {
+        let boxed = |sizes: &[usize]| -> Vec<Box<dyn DataSegment>> {
+            sizes
+                .iter()
+                .map(|size| Box::new(vec![0_u8; *size]) as Box<dyn DataSegment>)
+                .collect()
+        };
+        let parts = || {
+            vec![
+                Bytes::from_static(b"abc"),
+                Bytes::from_static(b"d"),
+                Bytes::from_static(b"efgh"),
+            ]
+        };
+        for sizes in [&[8][..], &[1, 7], &[0, 3, 1, 4], &[5, 0, 3]] {
+            let data = place(Some(boxed(sizes)), parts());
+            assert_eq!(data.segments().len(), sizes.len());
+            assert_eq!(data.to_bytes().as_ref(), b"abcdefgh");
+        }
+        assert_eq!(place(None, parts()).segments().len(), 3);
+        assert!(place(None, vec![]).is_empty() && place(Some(vec![]), vec![]).is_empty());
+    }
+}

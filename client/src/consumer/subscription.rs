@@ -1,0 +1,399 @@
+//! One partition that a consumer reads.
+//!
+//! Every subscription has a generation. What came with an older one is ignored: after a loss the partition is
+//! subscribed to again at the first event that has not reached the pulls, so nothing is lost and nothing comes twice.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use bytes::Bytes;
+use mofka_log::EventId;
+use mofka_net::control::{
+    From as Position, PartitionInfo, Selection, SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
+    decode, encode,
+};
+use mofka_net::{CreditRequest, ErrorCode, FrameHeader, Opcode, WireError};
+
+use super::Core;
+use super::acknowledge::AckLane;
+use super::delivery::Item;
+use super::selector::SelectorKind;
+use super::worker::Incoming;
+use crate::driver::Repeat;
+use crate::error::{DriverError, PullError};
+use crate::link::{Answer, Connection, Lost, Sink};
+use crate::options::BatchSize;
+use crate::promise::{Promise, lock};
+use crate::retry::Retry;
+use crate::route::{Route, RouteError};
+use crate::topic::position;
+
+/// Events of an adaptive feed: bounded by its bytes, not by this.
+const ADAPTIVE_EVENTS_MAX: u32 = 1 << 16;
+
+pub(super) struct Source {
+    core: Weak<Core>,
+    route: Route,
+    lane: Arc<AckLane>,
+    index: usize,
+    state: Mutex<State>,
+    me: Weak<Source>,
+}
+
+struct State {
+    generation: u64,
+    live: Option<Subscription>,
+    /// The first event that has not reached the pulls; `None`: where the node says.
+    next: Option<EventId>,
+    /// Somebody is about to subscribe, or will try again.
+    is_subscribing: bool,
+    retry: Option<Retry>,
+    /// Ended, failed, or the consumer is closed.
+    is_over: bool,
+}
+
+/// What the node knows us by.
+#[derive(Clone)]
+pub(super) struct Subscription {
+    connection: Arc<Connection>,
+    id: u64,
+}
+
+/// Room for one feed, given back to the node when the last item of the feed was taken.
+pub(super) struct FeedCredit {
+    subscription: Subscription,
+}
+
+impl Drop for FeedCredit {
+    fn drop(&mut self) {
+        let connection = &self.subscription.connection;
+        let body = CreditRequest {
+            subscription: self.subscription.id,
+            credits: 1,
+        }
+        .encode();
+        let header = FrameHeader::request(Opcode::Credit, connection.fresh_id(), &body);
+        // On a dead connection there is nothing to give back.
+        connection.send([header, body]).ok();
+    }
+}
+
+impl Source {
+    pub(super) fn new(core: &Arc<Core>, topic: &str, info: &PartitionInfo) -> Arc<Self> {
+        let route = || Route::new(Arc::clone(&core.driver), topic, info);
+        Arc::new_cyclic(|me| Self {
+            core: Arc::downgrade(core),
+            route: route(),
+            lane: Arc::new(AckLane::new(route(), info.clone(), core.name.clone())),
+            index: info.index as usize,
+            state: Mutex::new(State {
+                generation: 0,
+                live: None,
+                next: None,
+                is_subscribing: true,
+                retry: None,
+                is_over: false,
+            }),
+            me: Weak::clone(me),
+        })
+    }
+
+    pub(super) fn lane(&self) -> &Arc<AckLane> {
+        &self.lane
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn partition(&self) -> uuid::Uuid {
+        self.route.partition()
+    }
+
+    /// Subscribes for the first time, and waits until that is done.
+    pub(super) fn begin(&self) -> Result<(), DriverError> {
+        self.route.driver().with_retry(Repeat::Yes, || self.subscribe())
+    }
+
+    /// The next event that is expected; `None` when this generation is over.
+    pub(super) fn expected(&self, generation: u64) -> Option<Option<EventId>> {
+        let state = lock(&self.state);
+        (state.generation == generation && !state.is_over).then_some(state.next)
+    }
+
+    /// Hands items over to the pulls. Returns false when this generation is over.
+    pub(super) fn deliver(&self, core: &Core, generation: u64, items: Vec<Item>, next: EventId) -> bool {
+        let mut state = lock(&self.state);
+        if state.generation != generation || state.is_over {
+            return false;
+        }
+        state.next = Some(next);
+        state.retry = None;
+        // Under the lock, so that a new generation begins exactly after these.
+        core.delivery.add(items);
+        true
+    }
+
+    /// The node says that nothing will follow.
+    pub(super) fn ended(&self, core: &Core, generation: u64) {
+        let mut state = lock(&self.state);
+        if state.generation != generation || state.is_over {
+            return;
+        }
+        state.is_over = true;
+        let live = state.live.take();
+        core.delivery.ended();
+        drop(state);
+        if let Some(live) = live {
+            live.end();
+        }
+    }
+
+    /// What came makes no sense: asks for it again.
+    pub(super) fn restart(&self, generation: u64, reason: &str) {
+        let mut state = lock(&self.state);
+        if state.generation != generation || state.is_over {
+            return;
+        }
+        tracing::warn!(partition = %self.partition(), reason, "subscribing again");
+        state.generation += 1;
+        let live = state.live.take();
+        self.subscribe_later(state, reason);
+        if let Some(live) = live {
+            live.end();
+        }
+    }
+
+    /// The consumer is closed: what is to be ended at the node.
+    pub(super) fn finish(&self) -> Option<Subscription> {
+        let mut state = lock(&self.state);
+        state.is_over = true;
+        state.live.take()
+    }
+
+    /// One attempt, which may block.
+    fn subscribe(&self) -> Result<(), DriverError> {
+        let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) else {
+            return Ok(());
+        };
+        let connection = self.route.establish().map_err(|error| match error {
+            RouteError::Away(reason) => DriverError::Unreachable {
+                waited: self.route.driver().reconnect_timeout(),
+                reason,
+            },
+            RouteError::Gone(reason) => DriverError::Invalid(reason),
+        })?;
+        let id = connection.fresh_id();
+        let lost = |reason: &str| DriverError::Lost {
+            what: "subscribe",
+            address: connection.address().to_string(),
+            reason: reason.to_owned(),
+        };
+        let (generation, next) = {
+            let mut state = lock(&self.state);
+            state.generation += 1;
+            (state.generation, state.next)
+        };
+        let sink = Arc::new(SourceSink {
+            source: me,
+            generation,
+            id,
+        });
+        connection
+            .add_sink(id, sink)
+            .map_err(|error| lost(&error.reason))?;
+        let subscription = Subscription {
+            connection: Arc::clone(&connection),
+            id,
+        };
+        let request = self.request(&core, id, next);
+        let body = encode("subscribe", &request).map_err(|error| DriverError::Answer {
+            what: "subscribe",
+            error,
+        })?;
+        let answer = core
+            .driver
+            .call(&connection, Opcode::Subscribe, "subscribe", body.into())
+            .and_then(|answer| {
+                decode("subscribe answer", &answer).map_err(|error| DriverError::Answer {
+                    what: "subscribe",
+                    error,
+                })
+            });
+        let answer: SubscribeResponse = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                connection.remove_sink(id);
+                match &error {
+                    DriverError::Refused(refused) if refused.code == ErrorCode::NotOwner => {
+                        self.route.moved(refused)
+                    }
+                    DriverError::Lost { .. } => self.route.lost(),
+                    _ => {}
+                }
+                return Err(error);
+            }
+        };
+        let mut state = lock(&self.state);
+        if state.generation != generation {
+            return Err(lost("the connection ended right after the answer"));
+        }
+        if state.is_over || core.is_closed() {
+            drop(state);
+            subscription.end();
+            return Ok(());
+        }
+        state.next.get_or_insert(EventId::new(answer.next_event_id));
+        state.live = Some(subscription);
+        state.is_subscribing = false;
+        Ok(())
+    }
+
+    fn request(&self, core: &Core, id: u64, next: Option<EventId>) -> SubscribeRequest {
+        let options = &core.options;
+        SubscribeRequest {
+            subscription: id,
+            partition: self.partition(),
+            consumer: core.name.clone(),
+            from: next.map_or(position(options.start), |next| Position::Id(next.get())),
+            batch_events_max: match options.batch_size {
+                BatchSize::Adaptive => ADAPTIVE_EVENTS_MAX,
+                BatchSize::Fixed(n) => n.get(),
+            },
+            batch_bytes_max: options.batch_bytes_max.max(1),
+            credits: u32::try_from(options.max_num_batches.max(1))
+                .unwrap_or(u32::MAX)
+                .min(1 << 16),
+            selection: match options.data_selector.kind {
+                SelectorKind::All => Selection::All,
+                _ => Selection::None,
+            },
+        }
+    }
+
+    /// Subscribes again after a pause, unless that took too long already.
+    fn subscribe_later(&self, mut state: std::sync::MutexGuard<'_, State>, reason: &str) {
+        if state.is_subscribing || state.is_over {
+            return;
+        }
+        let retry = state
+            .retry
+            .get_or_insert_with(|| Retry::new(self.route.driver().reconnect_timeout()));
+        let (pause, waited) = (retry.pause(), retry.waited());
+        let (Some(pause), Some(me)) = (pause, self.me.upgrade()) else {
+            return self.fail(state, &format!("not to be had for {waited:?}: {reason}"));
+        };
+        state.is_subscribing = true;
+        drop(state);
+        self.route.driver().chores.after(pause, move || {
+            let Err(error) = me.subscribe() else { return };
+            let mut state = lock(&me.state);
+            state.is_subscribing = false;
+            if error.is_retriable() {
+                me.subscribe_later(state, &error.to_string());
+            } else {
+                me.fail(state, &error.to_string());
+            }
+        });
+    }
+
+    fn fail(&self, mut state: std::sync::MutexGuard<'_, State>, reason: &str) {
+        if state.is_over {
+            return;
+        }
+        state.is_over = true;
+        drop(state);
+        if let Some(core) = self.core.upgrade() {
+            core.delivery.failed(PullError::Partition {
+                partition: self.index,
+                reason: reason.into(),
+            });
+        }
+    }
+}
+
+impl Subscription {
+    pub(super) fn credit(connection: &Arc<Connection>, id: u64) -> Arc<FeedCredit> {
+        Arc::new(FeedCredit {
+            subscription: Self {
+                connection: Arc::clone(connection),
+                id,
+            },
+        })
+    }
+
+    /// Tells the node that nothing more is wanted; the promise is kept when it answered or is gone.
+    pub(super) fn end(&self) -> Arc<Promise<()>> {
+        self.connection.remove_sink(self.id);
+        let promise = Arc::new(Promise::new());
+        let answered = Arc::clone(&promise);
+        // The structure has one number in it: it always serializes.
+        let body = encode(
+            "unsubscribe",
+            &UnsubscribeRequest {
+                subscription: self.id,
+            },
+        )
+        .unwrap_or_default();
+        if self
+            .connection
+            .request(Opcode::Unsubscribe, body.into(), move |_: Answer| {
+                answered.set(())
+            })
+            .is_err()
+        {
+            promise.set(());
+        }
+        promise
+    }
+}
+
+/// Takes the feeds of one generation.
+struct SourceSink {
+    source: Arc<Source>,
+    generation: u64,
+    id: u64,
+}
+
+impl SourceSink {
+    fn gone(&self, reason: &str) {
+        let mut state = lock(&self.source.state);
+        if state.generation != self.generation || state.is_over {
+            return;
+        }
+        state.generation += 1;
+        state.live = None;
+        self.source.subscribe_later(state, reason);
+    }
+}
+
+impl Sink for SourceSink {
+    fn feed(&self, connection: &Arc<Connection>, body: Bytes) {
+        if let Some(core) = self.source.core.upgrade() {
+            core.receive(Incoming {
+                source: Arc::clone(&self.source),
+                generation: self.generation,
+                connection: Arc::clone(connection),
+                subscription: self.id,
+                body,
+            });
+        }
+    }
+
+    fn ended(&self, _connection: &Arc<Connection>, error: WireError) {
+        if error.code == ErrorCode::NotOwner {
+            self.source.route.moved(&error);
+        }
+        if error.code.is_retriable() {
+            return self.gone(&error.to_string());
+        }
+        let state = lock(&self.source.state);
+        if state.generation == self.generation {
+            self.source.fail(state, &error.to_string());
+        }
+    }
+
+    fn lost(&self, _connection: &Arc<Connection>, lost: &Lost) {
+        self.source.route.lost();
+        self.gone(&lost.reason);
+    }
+}

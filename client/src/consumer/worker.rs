@@ -1,0 +1,202 @@
+//! The consumer's thread: from feeds to events.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use mofka_log::{Batch, EventId};
+use mofka_net::{Feed, FeedItemView};
+
+use super::delivery::Item;
+use super::fetching::{self, Abandoned};
+use super::preparing::{Prepared, Preparer};
+use super::subscription::{FeedCredit, Source, Subscription};
+use super::{CLOSE_TIMEOUT, Core};
+use crate::link::Connection;
+use crate::promise::{Deadline, lock, wait_on};
+
+/// A feed as it came.
+pub(super) struct Incoming {
+    pub(super) source: Arc<Source>,
+    pub(super) generation: u64,
+    pub(super) connection: Arc<Connection>,
+    pub(super) subscription: u64,
+    pub(super) body: Bytes,
+}
+
+/// Starts the thread. It ends when the consumer is closed, and unsubscribes then.
+pub(super) fn start(core: &Arc<Core>, sources: Vec<Arc<Source>>) -> io::Result<()> {
+    let core = Arc::clone(core);
+    let builder = std::thread::Builder::new().name("mofka-consumer".to_owned());
+    builder.spawn(move || {
+        while let Some(incoming) = next(&core) {
+            take(&core, incoming);
+        }
+        lock(&core.inbox).clear();
+        let ends: Vec<_> = sources
+            .iter()
+            .filter_map(|source| source.finish())
+            .map(|live| live.end())
+            .collect();
+        let deadline = Deadline::after(CLOSE_TIMEOUT);
+        for end in ends {
+            end.wait(deadline);
+        }
+        core.worker_ended.set(());
+    })?;
+    Ok(())
+}
+
+fn next(core: &Core) -> Option<Incoming> {
+    let mut inbox = lock(&core.inbox);
+    loop {
+        if core.is_closed() {
+            return None;
+        }
+        if let Some(incoming) = inbox.pop_front() {
+            return Some(incoming);
+        }
+        inbox = wait_on(&core.work, inbox, Deadline::Never);
+    }
+}
+
+fn take(core: &Core, incoming: Incoming) {
+    let credit = Subscription::credit(&incoming.connection, incoming.subscription);
+    let mut taking = Taking {
+        core,
+        incoming: &incoming,
+        credit,
+    };
+    if let Err(reason) = taking.run() {
+        incoming.source.restart(incoming.generation, &reason);
+    }
+}
+
+/// One feed at work.
+struct Taking<'a> {
+    core: &'a Core,
+    incoming: &'a Incoming,
+    credit: Arc<FeedCredit>,
+}
+
+impl Taking<'_> {
+    /// An error asks for a new subscription.
+    fn run(&mut self) -> Result<(), String> {
+        let (source, generation) = (&self.incoming.source, self.incoming.generation);
+        let Some(expected) = source.expected(generation) else {
+            return Ok(());
+        };
+        let feed = Feed::check(self.incoming.body.clone()).map_err(|error| error.to_string())?;
+        let header = feed.header;
+        let first = expected.map(|expected| expected.get().saturating_add(header.missed_count));
+        if first.is_some_and(|first| first != header.first_event_id.get()) {
+            let (at, missed) = (header.first_event_id, header.missed_count);
+            return Err(format!(
+                "a feed begins at event {at} and missed {missed}, but {expected:?} was expected"
+            ));
+        }
+        if header.missed_count > 0 {
+            tracing::warn!(
+                partition = source.index(),
+                missed = header.missed_count,
+                "retention dropped events before this consumer got them"
+            );
+            self.core.missed.fetch_add(header.missed_count, Ordering::Relaxed);
+        }
+        let mut waiting = VecDeque::new();
+        let mut next = header.first_event_id;
+        for item in feed.items {
+            self.prepare(item, &mut next, header.end_event_id, &mut waiting)?;
+            if self.core.is_closed() {
+                return Ok(());
+            }
+            // What lacks nothing need not wait for the rest of the feed; what lacks something is fetched together.
+            let complete = waiting
+                .iter()
+                .position(|event| event.wanted().is_some())
+                .unwrap_or(waiting.len());
+            if !self.deliver(&mut waiting, complete) {
+                return Ok(());
+            }
+        }
+        if next != header.end_event_id {
+            return Err(format!(
+                "a feed up to event {} ends at {next}",
+                header.end_event_id
+            ));
+        }
+        self.fetch(&mut waiting)?;
+        // Also what was missed is behind us, when nothing came.
+        source.deliver(self.core, generation, Vec::new(), next);
+        if header.end_of_stream {
+            source.ended(self.core, generation);
+        }
+        Ok(())
+    }
+
+    /// Checks a batch and prepares those of its events that belong to the feed.
+    fn prepare(
+        &self,
+        item: FeedItemView,
+        next: &mut EventId,
+        end: EventId,
+        waiting: &mut VecDeque<Prepared>,
+    ) -> Result<(), String> {
+        let checked = match item.data {
+            // Data that does not check is fetched again, the events of the batch are not to blame.
+            Some(data) => {
+                Batch::check(item.frame.clone(), Some(data)).or_else(|_| Batch::check(item.frame, None))
+            }
+            None => Batch::check(item.frame, None),
+        };
+        let batch = checked.map_err(|error| error.to_string())?;
+        let preparer = Preparer {
+            source: &self.incoming.source,
+            options: &self.core.options,
+        };
+        for event in batch.events() {
+            let id = batch
+                .base_event_id()
+                .checked_add(event.index.into())
+                .ok_or("event ids beyond 64 bits")?;
+            if id < *next || id >= end {
+                continue;
+            }
+            if id != *next {
+                return Err(format!("event {next} is missing before {id}"));
+            }
+            waiting.push_back(preparer.prepare(&batch, &event, id));
+            *next = id.next();
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, waiting: &mut VecDeque<Prepared>) -> Result<(), String> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let outcome = fetching::fetch(self.incoming, waiting, |waiting, complete| {
+            // A generation that is over is noticed at the end.
+            self.deliver(waiting, complete);
+        });
+        outcome.map_err(|Abandoned(reason)| reason)
+    }
+
+    /// Hands the first events over. Returns false when this generation is over.
+    fn deliver(&self, waiting: &mut VecDeque<Prepared>, count: usize) -> bool {
+        let (source, generation) = (&self.incoming.source, self.incoming.generation);
+        let ready: Vec<Prepared> = waiting.drain(..count).collect();
+        let Some(last) = ready.last() else { return true };
+        let next = last.id.next();
+        let items = ready
+            .into_iter()
+            .map(|event| Item {
+                outcome: event.finish(source),
+                credit: Some(Arc::clone(&self.credit)),
+            })
+            .collect();
+        source.deliver(self.core, generation, items, next)
+    }
+}

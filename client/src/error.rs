@@ -1,0 +1,299 @@
+//! What can go wrong, one type for each kind of operation.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mofka_net::{BodyError, ErrorCode, GroupError, WireError};
+
+/// An error of a function that the application gave (a selector, an allocator).
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why something could not be asked of the nodes, or what they answered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// Neither a group file nor addresses were given.
+    #[error("\"group_file\" key not found in options: give a group file, or addresses")]
+    NoGroup,
+    /// The group file cannot be read.
+    #[error("could not find or open group file {path}: {reason}", path = path.display())]
+    GroupFile {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The group file is not one.
+    #[error("{path}: {error}", path = path.display())]
+    Group {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: GroupError,
+    },
+    /// An address is none, or an option makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// No node answers.
+    #[error("no node could be reached within {waited:?}: {reason}")]
+    Unreachable {
+        /// How long it was tried.
+        waited: Duration,
+        /// What each attempt led to.
+        reason: String,
+    },
+    /// The connection ended after the request was sent: it may or may not have been done.
+    #[error(
+        "the connection to {address} ended while {what} was under way, so it may or may not have been done: {reason}"
+    )]
+    Lost {
+        /// What was asked.
+        what: &'static str,
+        /// Of whom.
+        address: String,
+        /// How it ended.
+        reason: String,
+    },
+    /// The node refused.
+    #[error(transparent)]
+    Refused(#[from] WireError),
+    /// The node answered what makes no sense.
+    #[error("the answer to {what} cannot be understood: {error}")]
+    Answer {
+        /// What was asked.
+        what: &'static str,
+        /// What is wrong with the answer.
+        error: BodyError,
+    },
+    /// No node of this rank.
+    #[error("invalid rank {rank} (should be lower than {members})")]
+    InvalidRank {
+        /// What was asked for.
+        rank: usize,
+        /// How many nodes there are.
+        members: usize,
+    },
+    /// The process forked after the driver was made.
+    #[error("this driver was made by process {pid}: after a fork, connect again in the child")]
+    Forked {
+        /// The process that made it.
+        pid: u32,
+    },
+}
+
+impl DriverError {
+    /// What the node answered, if it did.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused(error) => Some(error.code),
+            _ => None,
+        }
+    }
+
+    /// Whether trying again soon may help.
+    pub(crate) fn is_retriable(&self) -> bool {
+        match self {
+            Self::Refused(error) => error.code.is_retriable(),
+            Self::Unreachable { .. } | Self::Lost { .. } => true,
+            // The file is being written anew while a node restarts.
+            Self::GroupFile { .. } | Self::Group { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// Why an event was not taken by `push`: nothing of it was queued.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The topic has no partitions.
+    #[error("PartitionSelector has no target to select from: topic \"{topic}\" has no partitions")]
+    NoTarget {
+        /// Which topic.
+        topic: String,
+    },
+    /// The metadata is not JSON.
+    #[error("could not parse JSON: {reason}")]
+    InvalidMetadata {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The event is larger than a node takes.
+    #[error("an event of {bytes} bytes is larger than the {max} that the node takes in one batch")]
+    TooLarge {
+        /// Bytes of metadata, data and table.
+        bytes: u64,
+        /// The bound.
+        max: u64,
+    },
+    /// The producer was closed.
+    #[error("the producer is closed")]
+    Closed,
+    /// The process forked after the driver was made.
+    #[error("this producer was made by process {pid}: after a fork, connect again in the child")]
+    Forked {
+        /// The process that made it.
+        pid: u32,
+    },
+}
+
+/// Why a pushed event is not acknowledged.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// The node refused it.
+    #[error(transparent)]
+    Refused(Arc<WireError>),
+    /// It could not be brought to its node, or the answer did not come. Only in the latter case it may be stored.
+    #[error("the event could not be delivered within {waited:?}{}: {reason}", if *.may_be_stored { " (it was sent, and may be stored)" } else { "" })]
+    Unreachable {
+        /// How long it was tried.
+        waited: Duration,
+        /// Whether it was sent and only the answer is missing.
+        may_be_stored: bool,
+        /// What happened last.
+        reason: Arc<str>,
+    },
+    /// The topic or the partition does not exist any more.
+    #[error("{0}")]
+    Gone(Arc<str>),
+    /// The process forked after the driver was made.
+    #[error("this event was pushed by process {pid}, and only that can wait for it")]
+    Forked {
+        /// The process that made the driver.
+        pid: u32,
+    },
+}
+
+impl DeliveryError {
+    /// The reason as one word, for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Refused(error) => error.code.name(),
+            Self::Unreachable { .. } => "unreachable",
+            Self::Gone(_) => "gone",
+            Self::Forked { .. } => "forked",
+        }
+    }
+}
+
+/// Why a pull gives no event.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// The application's selector or allocator failed for this event. Later events come all the same.
+    #[error("the {what} failed for event {event_id} of partition {partition}: {reason}")]
+    Callback {
+        /// Which function.
+        what: &'static str,
+        /// Which event.
+        event_id: u64,
+        /// The partition's index.
+        partition: usize,
+        /// What it said.
+        reason: Arc<str>,
+    },
+    /// The allocator gave too much or too little memory.
+    #[error(
+        "DataBroker returned a Data object with a size different from the selected DataDescriptor size: \
+         {allocated_bytes} bytes for the {selected_bytes} selected of event {event_id} of partition {partition}"
+    )]
+    Allocation {
+        /// Which event.
+        event_id: u64,
+        /// The partition's index.
+        partition: usize,
+        /// What was to be placed.
+        selected_bytes: u64,
+        /// What there is room for.
+        allocated_bytes: u64,
+    },
+    /// The event's data could not be fetched. Later events come all the same.
+    #[error("the data of event {event_id} of partition {partition} could not be fetched: {reason}")]
+    Data {
+        /// Which event.
+        event_id: u64,
+        /// The partition's index.
+        partition: usize,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The event's metadata is not JSON.
+    #[error("could not deserialize the metadata of event {event_id} of partition {partition}: {reason}")]
+    Metadata {
+        /// Which event.
+        event_id: u64,
+        /// The partition's index.
+        partition: usize,
+        /// What is wrong with it.
+        reason: Arc<str>,
+    },
+    /// No more events come from this partition.
+    #[error("partition {partition} gives no more events: {reason}")]
+    Partition {
+        /// Its index.
+        partition: usize,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The consumer was closed.
+    #[error("the consumer is closed")]
+    Closed,
+    /// The process forked after the driver was made.
+    #[error("this consumer was made by process {pid}: after a fork, connect again in the child")]
+    Forked {
+        /// The process that made it.
+        pid: u32,
+    },
+}
+
+/// Why an acknowledgement did not become durable.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcknowledgeError {
+    /// The node refused it.
+    #[error("could not acknowledge event: {0}")]
+    Refused(Arc<WireError>),
+    /// The node could not be reached.
+    #[error("could not acknowledge event within {waited:?}: {reason}")]
+    Unreachable {
+        /// How long it was tried.
+        waited: Duration,
+        /// What happened last.
+        reason: Arc<str>,
+    },
+    /// The process forked after the driver was made.
+    #[error("this event was pulled by process {pid}: after a fork, connect again in the child")]
+    Forked {
+        /// The process that made the driver.
+        pid: u32,
+    },
+}
+
+/// Why a consumer could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// A target is not a partition of the topic.
+    #[error(
+        "invalid partition index passed to TopicHandle::consumer(): {index}, and the topic has {partitions}"
+    )]
+    InvalidTarget {
+        /// What was given.
+        index: usize,
+        /// How many partitions there are.
+        partitions: usize,
+    },
+    /// The name cannot be a consumer's.
+    #[error("a consumer's name has 1 to {max} bytes, not {bytes}")]
+    InvalidName {
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// It could not subscribe.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+}

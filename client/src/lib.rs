@@ -1,0 +1,67 @@
+//! Client of Mofka: a [`Driver`] leads to the nodes, a [`TopicHandle`] to a topic, a [`Producer`] pushes events and a
+//! [`Consumer`] pulls them.
+//!
+//! An event is *metadata* (a small JSON document, always delivered) and *data* (bytes, delivered as far as the
+//! consumer's selector wants them).
+//!
+//! ```no_run
+//! use mofka_client::{ConsumerOptions, DataSelector, Driver, DriverOptions, ProducerOptions, TopicOptions};
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let driver = Driver::connect(DriverOptions::group_file("mofka.json"))?;
+//! let topic = driver.create_topic(TopicOptions::new("collisions"))?;
+//!
+//! let producer = topic.producer(ProducerOptions::default());
+//! let pushed = producer.push(json!({"energy": 42}), "the data", None)?;
+//! println!("stored as event {}", pushed.wait()?);
+//!
+//! let options = ConsumerOptions { data_selector: DataSelector::all(), ..ConsumerOptions::default() };
+//! let consumer = topic.consumer("analysis", options)?;
+//! if let Some(event) = consumer.pull().wait()? {
+//!     println!("{} {:?}", event.metadata(), event.data().to_bytes());
+//!     event.acknowledge().wait()?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything is synchronous and uses plain threads; every future can be waited for, polled, or awaited. A lost node
+//! is looked for in the background, and what was not acknowledged is sent again; nodes recognize what they have.
+#![forbid(unsafe_code)]
+
+mod chores;
+mod consumer;
+mod data;
+mod driver;
+mod error;
+mod future;
+mod link;
+mod metadata;
+mod options;
+mod producer;
+mod promise;
+mod retry;
+mod route;
+mod topic;
+
+pub use consumer::{
+    AckFuture, Consumer, DataAllocator, DataSegment, DataSelector, Event, Events, PullFuture,
+};
+pub use data::Data;
+pub use driver::Driver;
+pub use error::{
+    AcknowledgeError, BoxError, ConsumerError, DeliveryError, DriverError, PullError, PushError,
+};
+pub use metadata::Metadata;
+pub use mofka_log::{Durability, EventId, PartitionKind};
+pub use mofka_net::control::{
+    ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, ShardStatus, TopicInfo,
+    TopicSummary,
+};
+pub use mofka_net::{DataDescriptor, ErrorCode, Segment, ViewError, WireError};
+pub use options::{
+    BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
+};
+pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, PushFuture};
+pub use topic::TopicHandle;

@@ -1,0 +1,379 @@
+//! One connection to a shard, shared by all that talk to it.
+//!
+//! A reader thread hands every answer to whoever waits for it; it never waits for anybody itself. When the connection
+//! ends, everybody who waits is told once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mofka_net::control::{HelloRequest, HelloResponse, NodeLimits, decode, encode};
+use mofka_net::limits::{FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN};
+use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
+
+use super::frames::{Frames, Next};
+use super::outbox::Outbox;
+use super::stream::Stream;
+use crate::promise::{Deadline, Promise, lock};
+
+/// A connection is dead after this many heartbeats of silence.
+const HEARTBEATS_MAX: u32 = 3;
+
+/// How a connection ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) reason: Arc<str>,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Response(Bytes),
+    Refused(WireError),
+    /// The connection ended first: it may or may not have been done.
+    Lost(Lost),
+}
+
+/// Called once, by the reader thread or whoever ends the connection, with no lock held. Must not block.
+type Handler = Box<dyn FnOnce(Answer) + Send>;
+
+/// Who takes the feeds of a subscription. Nothing here may block.
+pub(crate) trait Sink: Send + Sync {
+    /// A feed came.
+    fn feed(&self, connection: &Arc<Connection>, body: Bytes);
+    /// The node ended the subscription.
+    fn ended(&self, connection: &Arc<Connection>, error: WireError);
+    /// The connection ended.
+    fn lost(&self, connection: &Arc<Connection>, lost: &Lost);
+}
+
+pub(crate) struct Connection {
+    address: Address,
+    stream: Stream,
+    outbox: Outbox,
+    hello: HelloResponse,
+    calls: Mutex<Calls>,
+    next_id: AtomicU64,
+    /// Whether anything was sent since the last heartbeat.
+    sent: AtomicBool,
+    /// The socket is shared with forked children, which must not touch it.
+    pid: u32,
+}
+
+#[derive(Default)]
+struct Calls {
+    lost: Option<Lost>,
+    waiting: HashMap<u64, Handler>,
+    sinks: HashMap<u64, Arc<dyn Sink>>,
+}
+
+impl Connection {
+    /// Connects, says hello, and starts the threads.
+    pub(crate) fn open(address: &Address, client: &str, deadline: Deadline) -> io::Result<Arc<Self>> {
+        let stream = Stream::connect(address, deadline)?;
+        let mut frames = Frames::new(HELLO_BYTES_MAX);
+        let hello = say_hello(&stream, &mut frames, client, deadline)?;
+        frames.set_frame_bytes_max(hello.limits.frame_bytes_max.min(FRAME_BYTES_CEILING));
+        // A node that says 0 does not want to be asked without end.
+        let heartbeat = Duration::from_millis(hello.heartbeat_ms.max(10));
+        stream.set_read_timeout(heartbeat)?;
+        let connection = Arc::new(Self {
+            address: address.clone(),
+            stream,
+            outbox: Outbox::default(),
+            hello,
+            calls: Mutex::default(),
+            next_id: AtomicU64::new(2),
+            sent: AtomicBool::new(false),
+            pid: std::process::id(),
+        });
+        let reader = Arc::clone(&connection);
+        spawn("mofka-reader", move || reader.read(frames, heartbeat))?;
+        let writer = Arc::clone(&connection);
+        let started = spawn("mofka-writer", move || {
+            if let Err(error) = writer.outbox.write(&writer.stream) {
+                writer.close(&format!("writing failed: {error}"));
+            }
+        });
+        if let Err(error) = started {
+            connection.close("no thread for writing");
+            return Err(error);
+        }
+        Ok(connection)
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn hello(&self) -> &HelloResponse {
+        &self.hello
+    }
+
+    pub(crate) fn limits(&self) -> &NodeLimits {
+        &self.hello.limits
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        lock(&self.calls).lost.is_none()
+    }
+
+    /// A number that no request or subscription of this connection has.
+    pub(crate) fn fresh_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a request; `handler` gets its answer.
+    ///
+    /// # Errors
+    /// When the connection is dead; `handler` is not called then.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        opcode: Opcode,
+        body: Bytes,
+        handler: impl FnOnce(Answer) + Send + 'static,
+    ) -> Result<(), Lost> {
+        let id = self.fresh_id();
+        let header = FrameHeader::request(opcode, id, &body);
+        self.request_frame(id, [header, body], handler)
+    }
+
+    /// The same with a frame that is complete. The pieces are sent as they are, without copying.
+    pub(crate) fn request_frame(
+        self: &Arc<Self>,
+        id: u64,
+        frame: impl IntoIterator<Item = Bytes>,
+        handler: impl FnOnce(Answer) + Send + 'static,
+    ) -> Result<(), Lost> {
+        {
+            let mut calls = lock(&self.calls);
+            if let Some(lost) = &calls.lost {
+                return Err(lost.clone());
+            }
+            calls.waiting.insert(id, Box::new(handler));
+        }
+        match self.send(frame) {
+            Ok(()) => Ok(()),
+            // Whoever ended the connection takes the handlers: one of us has this one.
+            Err(lost) => match lock(&self.calls).waiting.remove(&id) {
+                Some(_unused) => Err(lost),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Sends a frame that has no answer.
+    pub(crate) fn send(self: &Arc<Self>, frame: impl IntoIterator<Item = Bytes>) -> Result<(), Lost> {
+        if std::process::id() != self.pid {
+            return Err(Lost {
+                reason: "the connection belongs to the parent process".into(),
+            });
+        }
+        // Heartbeats are spared while anything is sent. A race costs one ping.
+        self.sent.store(true, Ordering::Relaxed);
+        self.outbox.send(&self.stream, frame).map_err(|error| {
+            let reason: Arc<str> = format!("sending to {} failed: {error}", self.address).into();
+            // The reader thread notices, and tells everybody; here a lock of the caller may be held.
+            self.stream.shutdown();
+            Lost { reason }
+        })
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) fn call(self: &Arc<Self>, opcode: Opcode, body: Bytes, deadline: Deadline) -> Answer {
+        let promise = Arc::new(Promise::new());
+        let setter = Arc::clone(&promise);
+        if let Err(lost) = self.request(opcode, body, move |answer| setter.set(answer)) {
+            return Answer::Lost(lost);
+        }
+        let late = || {
+            Answer::Lost(Lost {
+                reason: "no answer came in time".into(),
+            })
+        };
+        promise.wait(deadline).cloned().unwrap_or_else(late)
+    }
+
+    /// Registers who takes the feeds of a subscription.
+    ///
+    /// # Errors
+    /// When the connection is dead; the sink is not told then.
+    pub(crate) fn add_sink(&self, subscription: u64, sink: Arc<dyn Sink>) -> Result<(), Lost> {
+        let mut calls = lock(&self.calls);
+        if let Some(lost) = &calls.lost {
+            return Err(lost.clone());
+        }
+        calls.sinks.insert(subscription, sink);
+        Ok(())
+    }
+
+    pub(crate) fn remove_sink(&self, subscription: u64) {
+        // The sink's own drop may do anything: not under the lock.
+        let removed = lock(&self.calls).sinks.remove(&subscription);
+        drop(removed);
+    }
+
+    /// Ends the connection and tells everybody who waits. Only the first call does anything.
+    pub(crate) fn close(self: &Arc<Self>, reason: &str) {
+        if std::process::id() != self.pid {
+            return;
+        }
+        let lost = Lost {
+            reason: format!("{}: {reason}", self.address).into(),
+        };
+        let (waiting, sinks) = {
+            let mut calls = lock(&self.calls);
+            if calls.lost.is_some() {
+                return;
+            }
+            calls.lost = Some(lost.clone());
+            (
+                std::mem::take(&mut calls.waiting),
+                std::mem::take(&mut calls.sinks),
+            )
+        };
+        self.outbox.close();
+        self.stream.shutdown();
+        tracing::debug!(address = %self.address, reason, "connection ended");
+        for handler in waiting.into_values() {
+            handler(Answer::Lost(lost.clone()));
+        }
+        for sink in sinks.into_values() {
+            sink.lost(self, &lost);
+        }
+    }
+
+    fn read(self: Arc<Self>, mut frames: Frames, heartbeat: Duration) {
+        let (mut heard_at, mut beat_at) = (Instant::now(), Instant::now());
+        let reason = loop {
+            match frames.next(&self.stream) {
+                Ok(Next::Frame(header, body)) => {
+                    if let Err(reason) = self.dispatch(&header, body) {
+                        break reason;
+                    }
+                }
+                Ok(Next::Quiet) => {}
+                Err(error) => break format!("reading failed: {error}"),
+            }
+            let now = Instant::now();
+            if frames.take_heard() {
+                heard_at = now;
+            }
+            if now.duration_since(heard_at) >= heartbeat * HEARTBEATS_MAX {
+                break format!("nothing was heard for {HEARTBEATS_MAX} heartbeats of {heartbeat:?}");
+            }
+            if now.duration_since(beat_at) >= heartbeat {
+                beat_at = now;
+                self.beat();
+            }
+        };
+        self.close(&reason);
+    }
+
+    /// Lets the node hear that this side lives, and makes it answer.
+    fn beat(self: &Arc<Self>) {
+        if !self.sent.swap(false, Ordering::Relaxed) {
+            // A failure ends the connection, which the next read tells.
+            self.request(Opcode::Ping, Bytes::new(), |_| ()).ok();
+            self.sent.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn dispatch(self: &Arc<Self>, header: &FrameHeader, body: Bytes) -> Result<(), String> {
+        let id = header.request_id();
+        match header.kind() {
+            FrameKind::Response(_) => {
+                let handler = lock(&self.calls).waiting.remove(&id);
+                if let Some(handler) = handler {
+                    handler(Answer::Response(body));
+                }
+            }
+            FrameKind::Request(Opcode::Feed) => {
+                let sink = lock(&self.calls).sinks.get(&id).cloned();
+                // Without a sink, it was unsubscribed meanwhile.
+                if let Some(sink) = sink {
+                    sink.feed(self, body);
+                }
+            }
+            FrameKind::Error => self.refused(id, &body)?,
+            kind => return Err(format!("the node sent {kind:?}, which makes no sense")),
+        }
+        Ok(())
+    }
+
+    fn refused(self: &Arc<Self>, id: u64, body: &[u8]) -> Result<(), String> {
+        let error =
+            WireError::check(body).map_err(|error| format!("an error that cannot be read: {error}"))?;
+        if id == 0 {
+            return Err(format!("the node gave up: {error}"));
+        }
+        let (handler, sink) = {
+            let mut calls = lock(&self.calls);
+            (calls.waiting.remove(&id), calls.sinks.remove(&id))
+        };
+        if let Some(handler) = handler {
+            handler(Answer::Refused(error));
+        } else if let Some(sink) = sink {
+            sink.ended(self, error);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.address)
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map(|_| ())
+}
+
+fn say_hello(
+    stream: &Stream,
+    frames: &mut Frames,
+    client: &str,
+    deadline: Deadline,
+) -> io::Result<HelloResponse> {
+    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+    let request = HelloRequest {
+        version_min: VERSION_MIN,
+        version_max: VERSION_MAX,
+        client: client.to_owned(),
+        features: Vec::new(),
+        token: None,
+    };
+    let body: Bytes = encode("hello", &request)
+        .map_err(|error| invalid(error.to_string()))?
+        .into();
+    // A few hundred bytes into an empty socket: it takes them.
+    Outbox::default().send(stream, [FrameHeader::request(Opcode::Hello, 1, &body), body])?;
+    stream.set_read_timeout(deadline.left().unwrap_or(Duration::from_secs(3600)))?;
+    match frames.next(stream)? {
+        Next::Quiet => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to hello")),
+        Next::Frame(header, body) => match header.kind() {
+            FrameKind::Response(Opcode::Hello) => {
+                decode("hello answer", &body).map_err(|error| invalid(error.to_string()))
+            }
+            FrameKind::Error => Err(invalid(WireError::check(&body).map_or_else(
+                |error| format!("hello was answered by an error that cannot be read: {error}"),
+                |error| format!("hello was refused: {error}"),
+            ))),
+            kind => Err(invalid(format!("hello was answered by {kind:?}"))),
+        },
+    }
+}

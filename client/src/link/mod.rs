@@ -1,0 +1,10 @@
+//! Connections to the nodes: sockets, frames on them, and who waits for which answer.
+
+mod connection;
+mod frames;
+mod outbox;
+mod stream;
+mod table;
+
+pub(crate) use connection::{Answer, Connection, Lost, Sink};
+pub(crate) use table::{Links, Place};

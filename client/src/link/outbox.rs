@@ -1,0 +1,171 @@
+//! What goes out on a connection.
+//!
+//! Whoever has something to send writes it at once if the kernel takes it without waiting: no thread has to be woken
+//! for that. What the kernel does not take is left to the writer thread. So nobody but the writer thread ever waits
+//! for the other side to read, and the reader thread may send too.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Condvar, Mutex};
+
+use bytes::{Buf, Bytes};
+
+use super::stream::Stream;
+use crate::promise::{Deadline, lock, wait_on};
+
+/// Pieces in one system call.
+const SLICES_MAX: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Bytes>,
+    /// The writer thread is in a system call with the front of the queue.
+    writing: bool,
+    closed: bool,
+}
+
+impl Outbox {
+    /// Sends a frame, given in pieces, after all frames sent before it. Never waits for the other side.
+    ///
+    /// # Errors
+    /// When the connection is dead; the frame may have been sent in part.
+    pub(crate) fn send(&self, stream: &Stream, frame: impl IntoIterator<Item = Bytes>) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let was_idle = state.queue.is_empty() && !state.writing;
+        state
+            .queue
+            .extend(frame.into_iter().filter(|piece| !piece.is_empty()));
+        if was_idle {
+            while !state.queue.is_empty() {
+                match stream.try_send(&slices(&state.queue)) {
+                    Ok(sent) => advance(&mut state.queue, sent),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        state.closed = true;
+                        self.work.notify_all();
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        if !state.queue.is_empty() && !state.writing {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The writer thread: sends what others had to leave, until the outbox is closed.
+    pub(crate) fn write(&self, stream: &Stream) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closed {
+                return Ok(());
+            }
+            if state.queue.is_empty() {
+                state = wait_on(&self.work, state, Deadline::Never);
+                continue;
+            }
+            let pieces: Vec<Bytes> = state.queue.iter().take(SLICES_MAX).cloned().collect();
+            state.writing = true;
+            drop(state);
+            let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+            let sent = stream.send(&slices);
+            state = lock(&self.state);
+            state.writing = false;
+            match sent {
+                Ok(sent) => advance(&mut state.queue, sent),
+                Err(error) => {
+                    state.closed = true;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Nothing more is sent.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.queue.clear();
+        self.work.notify_all();
+    }
+}
+
+fn slices(queue: &VecDeque<Bytes>) -> Vec<IoSlice<'_>> {
+    queue
+        .iter()
+        .take(SLICES_MAX)
+        .map(|piece| IoSlice::new(piece))
+        .collect()
+}
+
+fn advance(queue: &mut VecDeque<Bytes>, mut sent: usize) {
+    while let Some(front) = queue.front_mut() {
+        let taken = sent.min(front.len());
+        front.advance(taken);
+        sent -= taken;
+        if !front.is_empty() {
+            return;
+        }
+        queue.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn frames_come_out_whole_and_in_order_though_the_reader_is_slow() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let stream = Arc::new(Stream::Unix(ours));
+        let outbox = Arc::new(Outbox::default());
+        let writer = {
+            let (stream, outbox) = (Arc::clone(&stream), Arc::clone(&outbox));
+            std::thread::spawn(move || outbox.write(&stream))
+        };
+        let frame = |number: u32| {
+            [
+                Bytes::copy_from_slice(&number.to_le_bytes()),
+                Bytes::from(vec![7; 50_000]),
+            ]
+        };
+        // Far more than the kernel's buffer takes, and none of these calls may wait.
+        for number in 0..200 {
+            outbox.send(&stream, frame(number)).unwrap();
+        }
+        for number in 0..200_u32 {
+            let mut received = vec![0; 50_004];
+            theirs.read_exact(&mut received).unwrap();
+            assert_eq!(received[..4], number.to_le_bytes());
+        }
+        outbox.close();
+        writer.join().unwrap().unwrap();
+        assert!(outbox.send(&stream, frame(0)).is_err());
+    }
+
+    #[test]
+    fn a_dead_peer_is_an_error_and_no_signal() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let outbox = Outbox::default();
+        assert!(
+            outbox
+                .send(&Stream::Unix(ours), [Bytes::from_static(b"x")])
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! A socket, TCP or Unix.
+
+use std::io::{self, IoSlice, Read};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use mofka_net::Address;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+use crate::promise::Deadline;
+
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects.
+    pub(crate) fn connect(address: &Address, deadline: Deadline) -> io::Result<Self> {
+        match address {
+            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path)?)),
+            Address::Tcp { host, port } => {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+                for address in (host.as_str(), *port).to_socket_addrs()? {
+                    let attempt = match deadline.left() {
+                        None => TcpStream::connect(address),
+                        Some(Duration::ZERO) => return Err(io::ErrorKind::TimedOut.into()),
+                        Some(left) => TcpStream::connect_timeout(&address, left),
+                    };
+                    match attempt {
+                        Ok(stream) => {
+                            stream.set_nodelay(true)?;
+                            return Ok(Self::Tcp(stream));
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+        }
+    }
+
+    /// How long a read waits before it fails with `WouldBlock`.
+    pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        // Zero would mean: for ever.
+        let timeout = Some(timeout.max(Duration::from_millis(1)));
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(timeout),
+            Self::Unix(stream) => stream.set_read_timeout(timeout),
+        }
+    }
+
+    /// Sends what the kernel takes now; never waits.
+    pub(crate) fn try_send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_flagged(slices, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+    }
+
+    /// Sends; waits until the kernel has taken something.
+    pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_flagged(slices, SendFlags::NOSIGNAL)
+    }
+
+    fn send_flagged(&self, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        loop {
+            match sendmsg(self.fd(), slices, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(sent) => return Ok(sent),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Ends the connection for both sides; wakes whoever reads or writes it.
+    pub(crate) fn shutdown(&self) {
+        // It may be gone already.
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both).ok(),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both).ok(),
+        };
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
+            Stream::Unix(stream) => (&mut &*stream).read(buffer),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! All connections of a driver: one for each shard that is talked to.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mofka_net::Address;
+
+use super::connection::Connection;
+use crate::promise::{Deadline, lock};
+
+/// Forgotten connections are swept out beyond this many.
+const SLOTS_MAX: usize = 64;
+
+/// Which shard is meant to be at some addresses. A Unix path or a port may be another node's by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) rank: u32,
+    pub(crate) shard: u32,
+}
+
+pub(crate) struct Links {
+    client: String,
+    connect_timeout: Duration,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+    closed: AtomicBool,
+}
+
+/// Whoever connects holds the lock, so that others wait for that connection instead of making their own.
+#[derive(Default)]
+struct Slot {
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+impl Links {
+    pub(crate) fn new(client: String, connect_timeout: Duration) -> Self {
+        Self {
+            client,
+            connect_timeout,
+            slots: Mutex::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The connection to a shard that listens on these addresses; a new one if there is none alive.
+    ///
+    /// # Errors
+    /// What each attempt led to, in words.
+    pub(crate) fn connect(
+        &self,
+        addresses: &[Address],
+        place: Option<Place>,
+    ) -> Result<Arc<Connection>, String> {
+        if addresses.is_empty() {
+            return Err("no addresses are known".to_owned());
+        }
+        let slot = self.slot(addresses);
+        let mut held = lock(&slot.connection);
+        if let Some(connection) = held.as_ref().filter(|connection| connection.is_alive()) {
+            // Another connection to the same addresses would end at the same shard.
+            return if fits(connection, place) {
+                Ok(Arc::clone(connection))
+            } else {
+                Err(elsewhere(connection))
+            };
+        }
+        *held = None;
+        let mut attempts = Vec::new();
+        for address in addresses {
+            match Connection::open(address, &self.client, Deadline::after(self.connect_timeout)) {
+                Ok(connection) if self.closed.load(Ordering::Acquire) => {
+                    connection.close("the driver was dropped");
+                    return Err("the driver was dropped".to_owned());
+                }
+                Ok(connection) if fits(&connection, place) => {
+                    tracing::debug!(%address, "connected");
+                    *held = Some(Arc::clone(&connection));
+                    return Ok(connection);
+                }
+                Ok(connection) => {
+                    let hello = connection.hello();
+                    attempts.push(format!(
+                        "{address} is rank {} shard {} by now",
+                        hello.rank, hello.shard
+                    ));
+                    connection.close("it is another shard");
+                }
+                Err(error) => attempts.push(format!("{address}: {error}")),
+            }
+        }
+        Err(attempts.join("; "))
+    }
+
+    /// The connection to a shard, if there is one alive. Does not wait.
+    pub(crate) fn alive(&self, addresses: &[Address], place: Option<Place>) -> Option<Arc<Connection>> {
+        let slot = lock(&self.slots).get(&key(addresses)).cloned()?;
+        let held = slot.connection.try_lock().ok()?;
+        held.as_ref()
+            .filter(|connection| fits(connection, place))
+            .cloned()
+    }
+
+    /// Ends every connection.
+    pub(crate) fn close(&self) {
+        // Whoever is connecting now looks at this afterwards.
+        self.closed.store(true, Ordering::Release);
+        let slots = std::mem::take(&mut *lock(&self.slots));
+        for slot in slots.into_values() {
+            let connection = slot.connection.try_lock().ok().and_then(|mut held| held.take());
+            if let Some(connection) = connection {
+                connection.close("the driver was dropped");
+            }
+        }
+    }
+
+    fn slot(&self, addresses: &[Address]) -> Arc<Slot> {
+        let mut slots = lock(&self.slots);
+        if slots.len() > SLOTS_MAX {
+            // Nodes that listen on other ports after each start leave their old ones behind.
+            slots.retain(|_, slot| {
+                slot.connection
+                    .try_lock()
+                    .map_or(true, |held| held.as_ref().is_some_and(|it| it.is_alive()))
+            });
+        }
+        Arc::clone(slots.entry(key(addresses)).or_default())
+    }
+}
+
+fn fits(connection: &Connection, place: Option<Place>) -> bool {
+    let hello = connection.hello();
+    let here = Place {
+        rank: hello.rank,
+        shard: hello.shard,
+    };
+    connection.is_alive() && place.is_none_or(|place| place == here)
+}
+
+fn elsewhere(connection: &Connection) -> String {
+    let hello = connection.hello();
+    format!(
+        "{} is rank {} shard {} by now",
+        connection.address(),
+        hello.rank,
+        hello.shard
+    )
+}
+
+fn key(addresses: &[Address]) -> String {
+    addresses.iter().map(|address| format!("{address}\n")).collect()
+}

@@ -1,0 +1,234 @@
+//! Everything that can be chosen, with the defaults.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mofka_log::{Durability, PartitionKind};
+use serde_json::Value;
+
+use crate::consumer::{DataAllocator, DataSelector};
+
+/// Where the nodes are, and how patient to be with them.
+#[derive(Clone, Debug)]
+pub struct DriverOptions {
+    /// The group file that the nodes write (`mofka.json`). It is read again whenever a node is lost.
+    pub group_file: Option<PathBuf>,
+    /// Addresses of one node, instead of a group file: `tcp://host:port`, `unix:///path`.
+    pub addresses: Vec<String>,
+    /// How long one attempt to connect may take. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// How long a lost node is looked for before events, pulls and requests fail. Default: 60 s.
+    pub reconnect_timeout: Duration,
+    /// A name for the nodes' logs and status. Default: the process id.
+    pub client_name: String,
+}
+
+impl Default for DriverOptions {
+    fn default() -> Self {
+        Self {
+            group_file: None,
+            addresses: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            reconnect_timeout: Duration::from_secs(60),
+            client_name: format!("pid {}", std::process::id()),
+        }
+    }
+}
+
+impl DriverOptions {
+    /// The nodes of this group file.
+    pub fn group_file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            group_file: Some(path.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The node at these addresses, best first.
+    pub fn addresses<T: Into<String>>(addresses: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a new topic is like.
+#[derive(Clone, Debug)]
+pub struct TopicOptions {
+    /// Its name: `[A-Za-z0-9._-]`, 1 to 200 bytes.
+    pub name: String,
+    /// What acknowledged means; `None`: the node's default (synced).
+    pub durability: Option<Durability>,
+    /// The validator's JSON; `None`: accept everything.
+    pub validator: Option<Value>,
+    /// The partition selector's JSON; `None`: in turn.
+    pub partition_selector: Option<Value>,
+    /// The serializer's JSON; `None`: JSON text.
+    pub serializer: Option<Value>,
+    /// Partitions to make at once; 0: they are added later.
+    pub partitions: u32,
+    /// What they are like.
+    pub partition_kind: PartitionKind,
+    /// Options of that kind.
+    pub partition_config: Option<Value>,
+}
+
+impl TopicOptions {
+    /// A topic with this name, everything else by default: synced, one partition, in a log.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            durability: None,
+            validator: None,
+            partition_selector: None,
+            serializer: None,
+            partitions: 1,
+            partition_kind: PartitionKind::Default,
+            partition_config: None,
+        }
+    }
+
+    /// With this many partitions.
+    #[must_use]
+    pub fn partitions(mut self, partitions: u32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// With this durability.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// With partitions of this kind.
+    #[must_use]
+    pub fn partition_kind(mut self, kind: PartitionKind) -> Self {
+        self.partition_kind = kind;
+        self
+    }
+}
+
+/// What a partition to be added is like.
+#[derive(Clone, Debug)]
+pub struct PartitionOptions {
+    /// The node that is to have it.
+    pub rank: u32,
+    /// The shard of that node; `None`: the node chooses.
+    pub shard: Option<u32>,
+    /// Log or memory.
+    pub kind: PartitionKind,
+    /// Options of that kind.
+    pub config: Option<Value>,
+}
+
+impl Default for PartitionOptions {
+    fn default() -> Self {
+        Self {
+            rank: 0,
+            shard: None,
+            kind: PartitionKind::Default,
+            config: None,
+        }
+    }
+}
+
+/// How many events are sent together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchSize {
+    /// Whatever has gathered when the connection is free: the lowest latency when there is little to do, large batches
+    /// when there is much.
+    #[default]
+    Adaptive,
+    /// This many, or fewer after a flush or when somebody waits for one of them.
+    Fixed(NonZeroU32),
+}
+
+impl BatchSize {
+    /// `n` events; 0 means adaptive, as in the original's C interface.
+    pub fn fixed(n: u32) -> Self {
+        NonZeroU32::new(n).map_or(Self::Adaptive, Self::Fixed)
+    }
+}
+
+/// How a producer works.
+#[derive(Clone, Debug)]
+pub struct ProducerOptions {
+    /// A name, for people.
+    pub name: String,
+    /// Events in a batch.
+    pub batch_size: BatchSize,
+    /// Batches of one partition that may wait for their answer or to be sent; `push` blocks beyond it. 0 is taken as 1.
+    /// Default: 2.
+    pub max_num_batches: usize,
+    /// Bytes from which on a batch is full, whatever the batch size says. One event may be larger. Default: 8 MiB.
+    pub batch_bytes_max: u64,
+    /// When to acknowledge; `None`: as the topic says.
+    pub durability: Option<Durability>,
+    /// How long dropping the producer waits for its events. Default: 10 s.
+    pub drop_timeout: Duration,
+}
+
+impl Default for ProducerOptions {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            batch_size: BatchSize::Adaptive,
+            max_num_batches: 2,
+            batch_bytes_max: 8 << 20,
+            durability: None,
+            drop_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where a consumer begins in each partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// After the last event that a consumer of this name acknowledged; the first event if there is none.
+    #[default]
+    Cursor,
+    /// With the first event that there is.
+    First,
+    /// With the first event that becomes visible from now on.
+    Last,
+    /// With this event.
+    Id(u64),
+}
+
+/// How a consumer works.
+#[derive(Clone, Debug)]
+pub struct ConsumerOptions {
+    /// Events that come together. Batches are not split for it: it is a wish.
+    pub batch_size: BatchSize,
+    /// Feeds of one partition that may be here and not pulled: nothing more is sent beyond it. 0 is taken as 1.
+    /// Default: 2.
+    pub max_num_batches: usize,
+    /// Bytes that come together. Default: 4 MiB.
+    pub batch_bytes_max: u32,
+    /// Indices of the partitions to read; empty: all.
+    pub targets: Vec<usize>,
+    /// Which data is wanted. Default: none.
+    pub data_selector: DataSelector,
+    /// Where data is placed. Default: in memory of the library.
+    pub data_allocator: DataAllocator,
+    /// Where to begin.
+    pub start: Start,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        Self {
+            batch_size: BatchSize::Adaptive,
+            max_num_batches: 2,
+            batch_bytes_max: 4 << 20,
+            targets: Vec::new(),
+            data_selector: DataSelector::none(),
+            data_allocator: DataAllocator::default(),
+            start: Start::Cursor,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a producer counts.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::DeliveryError;
+use crate::promise::lock;
+
+/// What became of the events of a producer that was closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProducerReport {
+    /// Events that a node acknowledged.
+    pub acknowledged: u64,
+    /// Events that failed.
+    pub failed: u64,
+    /// The failed ones by reason: the name of the node's error code, `unreachable` or `gone`.
+    pub failed_by_reason: BTreeMap<String, u64>,
+}
+
+/// What a producer has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProducerStats {
+    /// Events that `push` took.
+    pub events: u64,
+    /// Bytes of their metadata and data.
+    pub bytes: u64,
+    /// Batches that were sent, each counted once.
+    pub batches: u64,
+    /// Batches that were sent again.
+    pub resent: u64,
+    /// Events that were acknowledged.
+    pub acknowledged: u64,
+    /// Events that failed.
+    pub failed: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    events: AtomicU64,
+    bytes: AtomicU64,
+    batches: AtomicU64,
+    resent: AtomicU64,
+    acknowledged: AtomicU64,
+    failed: AtomicU64,
+    failed_by_reason: Mutex<BTreeMap<String, u64>>,
+    closed: AtomicBool,
+}
+
+// Relaxed everywhere: each is a count of its own, read for people.
+impl Counters {
+    pub(super) fn pushed(&self, bytes: u64) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, again: bool) {
+        let counter = if again { &self.resent } else { &self.batches };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn acknowledged(&self, events: u32) {
+        self.acknowledged.fetch_add(events.into(), Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, events: u32, error: &DeliveryError) {
+        self.failed.fetch_add(events.into(), Ordering::Relaxed);
+        *lock(&self.failed_by_reason)
+            .entry(error.reason().to_owned())
+            .or_default() += u64::from(events);
+    }
+
+    /// Queues that are made later are closed from the beginning.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn report(&self) -> ProducerReport {
+        ProducerReport {
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            failed_by_reason: lock(&self.failed_by_reason).clone(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> ProducerStats {
+        ProducerStats {
+            events: self.events.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            batches: self.batches.load(Ordering::Relaxed),
+            resent: self.resent.load(Ordering::Relaxed),
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+}

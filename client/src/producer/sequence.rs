@@ -1,0 +1,143 @@
+//! The numbers by which a partition knows a batch that it has seen before.
+//!
+//! A partition accepts the batches of a producer's epoch only in sequence from 0. A batch that was refused for good
+//! leaves a hole, and everything behind it would be refused too. So those start again at 0 in a new epoch, but only
+//! when no answer is owed any more: a batch that was accepted under its old number must not come again under a new
+//! one.
+
+use mofka_log::ProducerId;
+
+/// Times in a row that a partition may not know our numbers before the batch is given up.
+const RESTARTS_MAX: u32 = 3;
+
+/// A batch's place among those of its producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    producer: ProducerId,
+    epoch: u32,
+    sequence: u64,
+}
+
+impl Stamp {
+    pub(super) fn fields(self) -> (ProducerId, u32, u64) {
+        (self.producer, self.epoch, self.sequence)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Sequence {
+    producer: ProducerId,
+    epoch: u32,
+    next: u64,
+    /// Whether the partition accepted a batch of this epoch.
+    is_known: bool,
+    /// Whether the numbers have to start again.
+    is_broken: bool,
+    restarts: u32,
+}
+
+impl Sequence {
+    pub(super) fn new(producer: ProducerId) -> Self {
+        Self {
+            producer,
+            epoch: 0,
+            next: 0,
+            is_known: false,
+            is_broken: false,
+            restarts: 0,
+        }
+    }
+
+    /// The next number.
+    pub(super) fn next(&mut self) -> Stamp {
+        let stamp = Stamp {
+            producer: self.producer,
+            epoch: self.epoch,
+            sequence: self.next,
+        };
+        self.next += 1;
+        stamp
+    }
+
+    /// Batches that may be on their way at once. One until the partition knows this epoch: were the first one refused
+    /// for a while, a partition without memory of us would take the second as the beginning.
+    pub(super) fn in_flight_max(&self, wanted: usize) -> usize {
+        // The partition remembers the answers of this many.
+        if self.is_known {
+            wanted.clamp(1, mofka_log::SEQUENCE_WINDOW)
+        } else {
+            1
+        }
+    }
+
+    /// A batch was accepted.
+    pub(super) fn accepted(&mut self) {
+        self.is_known = true;
+        self.restarts = 0;
+    }
+
+    /// A batch will never be accepted.
+    pub(super) fn broken(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// The partition does not know our numbers. Returns false when starting again was tried often enough.
+    pub(super) fn unknown(&mut self) -> bool {
+        self.is_broken = true;
+        self.restarts += 1;
+        self.restarts <= RESTARTS_MAX
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Starts again. No answer is owed.
+    pub(super) fn restart(&mut self) {
+        match self.epoch.checked_add(1) {
+            Some(epoch) => self.epoch = epoch,
+            None => (self.producer, self.epoch) = (super::batch::random_producer(), 0),
+        }
+        self.next = 0;
+        self.is_known = false;
+        self.is_broken = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_begins_at_0_and_one_at_a_time() {
+        let mut sequence = Sequence::new(ProducerId::new(7));
+        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 0));
+        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 1));
+        assert_eq!(sequence.in_flight_max(2), 1);
+        sequence.accepted();
+        assert_eq!((sequence.in_flight_max(2), sequence.in_flight_max(99)), (2, 16));
+        sequence.broken();
+        assert!(sequence.is_broken());
+        sequence.restart();
+        assert!(!sequence.is_broken());
+        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 1, 0));
+        assert_eq!(sequence.in_flight_max(2), 1);
+    }
+
+    #[test]
+    fn starting_again_ends_and_the_last_epoch_is_followed_by_another_producer() {
+        let mut sequence = Sequence {
+            epoch: u32::MAX,
+            ..Sequence::new(ProducerId::new(7))
+        };
+        assert_eq!(
+            (0..4).map(|_| sequence.unknown()).collect::<Vec<_>>(),
+            [true, true, true, false]
+        );
+        sequence.restart();
+        let (producer, epoch, _) = sequence.next().fields();
+        assert!(producer != ProducerId::new(7) && epoch == 0);
+        sequence.accepted();
+        assert!(sequence.unknown());
+    }
+}

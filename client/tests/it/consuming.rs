@@ -1,0 +1,285 @@
+//! Pulls, credit, ends, closing.
+
+use std::time::{Duration, Instant};
+
+use mofka_client::{
+    BatchSize, ConsumerError, ConsumerOptions, ProducerOptions, PullError, Start, TopicHandle,
+};
+use serde_json::json;
+
+use crate::node::{Node, eventually};
+
+fn push(topic: &TopicHandle, range: std::ops::Range<u64>) {
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        ..Default::default()
+    });
+    for n in range {
+        producer.push(json!({"n": n}), format!("data {n}"), None).unwrap();
+    }
+    producer.close().unwrap();
+}
+
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn events_come_in_order_with_what_belongs_to_them() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 0..10);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    for n in 0..10 {
+        let event = consumer.pull().wait().unwrap().unwrap();
+        assert_eq!(
+            (event.id().get(), event.partition(), event.timestamp_us()),
+            (n, 0, 1_000_000 + n)
+        );
+        assert_eq!(event.metadata(), &json!({"n": n}));
+        assert_eq!(
+            event.metadata_bytes().as_ref(),
+            format!("{{\"n\":{n}}}").as_bytes()
+        );
+        assert_eq!(event.partition_info().id, topic.partitions()[0].id);
+        // No data without a selector.
+        assert!(event.data().is_empty() && event.descriptor().is_empty());
+    }
+    assert!(consumer.pull().wait_timeout(SHORT).unwrap().is_none());
+    assert!(node.state().fetches.is_empty());
+}
+
+#[test]
+fn abandoned_pulls_lose_nothing() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    // Dropped before anything came.
+    for _ in 0..3 {
+        assert!(
+            consumer
+                .pull()
+                .wait_timeout(Duration::from_millis(5))
+                .unwrap()
+                .is_none()
+        );
+    }
+    let forgotten = consumer.pull();
+    push(&topic, 0..6);
+    // Dropped when its event was there, but never taken.
+    eventually("the event is there", || forgotten.completed());
+    drop(forgotten);
+    let (one, two, three) = (consumer.pull(), consumer.pull(), consumer.pull());
+    eventually("all are there", || {
+        one.completed() && two.completed() && three.completed()
+    });
+    assert_eq!(two.wait().unwrap().unwrap().id().get(), 1);
+    drop(one);
+    // The event of the dropped pull goes to the next one, and the order of the others stays.
+    assert_eq!(three.wait().unwrap().unwrap().id().get(), 0);
+    let rest: Vec<u64> = consumer
+        .events(SHORT)
+        .map(|event| event.unwrap().id().get())
+        .collect();
+    assert_eq!(rest, [2, 3, 4, 5]);
+    assert_eq!(two.wait().unwrap().unwrap().id().get(), 1);
+}
+
+#[test]
+fn pulls_are_served_in_their_order() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let pulls: Vec<_> = (0..20).map(|_| consumer.pull()).collect();
+    push(&topic, 0..20);
+    for (n, pull) in pulls.iter().enumerate().rev() {
+        assert_eq!(pull.wait().unwrap().unwrap().id().get(), n as u64);
+    }
+}
+
+#[test]
+fn credit_bounds_what_is_sent() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    push(&topic, 0..40);
+    let options = ConsumerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 3,
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    eventually("feeds come", || node.state().feeds == 6);
+    std::thread::sleep(SHORT);
+    assert_eq!(node.state().feeds, 6, "three for each partition and no more");
+    let kept: Vec<_> = (0..5).map(|_| consumer.pull().wait().unwrap().unwrap()).collect();
+    eventually("each pulled feed makes room for one", || node.state().feeds == 11);
+    std::thread::sleep(SHORT);
+    let (feeds, credits) = {
+        let state = node.state();
+        (state.feeds, state.credits)
+    };
+    assert_eq!((feeds, credits), (11, 11));
+    let mut ids: Vec<_> = kept
+        .iter()
+        .map(|event| (event.partition(), event.id().get()))
+        .collect();
+    ids.extend(
+        (0..35)
+            .map(|_| consumer.pull().wait().unwrap().unwrap())
+            .map(|it| (it.partition(), it.id().get())),
+    );
+    for partition in 0..2 {
+        let own: Vec<u64> = ids
+            .iter()
+            .filter(|(of, _)| *of == partition)
+            .map(|(_, id)| *id)
+            .collect();
+        assert_eq!(own, (0..20).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn targets_choose_partitions() {
+    let node = Node::start();
+    let topic = node.topic(3);
+    push(&topic, 0..9);
+    let options = |targets: &[usize]| ConsumerOptions {
+        targets: targets.to_vec(),
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options(&[2, 0, 2])).unwrap();
+    let mut seen: Vec<_> = (0..6)
+        .map(|_| consumer.pull().wait().unwrap().unwrap())
+        .map(|event| (event.partition(), event.metadata()["n"].as_u64().unwrap()))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [(0, 0), (0, 3), (0, 6), (2, 2), (2, 5), (2, 8)]);
+    assert!(consumer.pull().wait_timeout(SHORT).unwrap().is_none());
+    let error = topic.consumer("c", options(&[3])).unwrap_err();
+    assert!(matches!(
+        error,
+        ConsumerError::InvalidTarget {
+            index: 3,
+            partitions: 3
+        }
+    ));
+    assert!(
+        error
+            .to_string()
+            .starts_with("invalid partition index passed to TopicHandle::consumer()")
+    );
+    assert!(matches!(
+        topic.consumer("", options(&[])),
+        Err(ConsumerError::InvalidName { .. })
+    ));
+}
+
+#[test]
+fn the_end_of_a_complete_topic_is_told_again_and_again() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    push(&topic, 0..4);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let early = (0..6).map(|_| consumer.pull()).collect::<Vec<_>>();
+    topic.mark_complete().unwrap();
+    assert!(early[..4].iter().all(|pull| pull.wait().unwrap().is_some()));
+    for _ in 0..3 {
+        assert!(early[4].wait().unwrap().is_none() && early[5].wait().unwrap().is_none());
+        assert!(consumer.pull().wait().unwrap().is_none());
+    }
+    let begun = Instant::now();
+    assert_eq!(consumer.events(LONG).count(), 0);
+    assert!(begun.elapsed() < LONG);
+}
+
+#[test]
+fn a_consumer_begins_where_it_is_told() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 0..10);
+    let first = |name: &str, start: Start| {
+        let consumer = topic
+            .consumer(
+                name,
+                ConsumerOptions {
+                    start,
+                    ..Default::default()
+                },
+            )
+            .unwrap();
+        consumer
+            .pull()
+            .wait_timeout(SHORT * 10)
+            .unwrap()
+            .map(|event| event.unwrap().id().get())
+    };
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let third = (0..3)
+        .map(|_| consumer.pull().wait().unwrap().unwrap())
+        .nth(2)
+        .unwrap();
+    third.acknowledge().wait().unwrap();
+    drop(consumer);
+    assert_eq!(first("c", Start::Cursor), Some(3));
+    assert_eq!(first("other", Start::Cursor), Some(0));
+    assert_eq!(first("c", Start::First), Some(0));
+    assert_eq!(first("c", Start::Id(7)), Some(7));
+    assert_eq!(first("c", Start::Last), None);
+}
+
+#[test]
+fn what_retention_dropped_is_counted() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 0..10);
+    node.state().part(topic.partitions()[0].id).trim_end = 4;
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    assert_eq!(consumer.pull().wait().unwrap().unwrap().id().get(), 4);
+    assert_eq!(consumer.missed_count(), 4);
+}
+
+#[test]
+fn closing_unsubscribes_and_fails_pulls() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    push(&topic, 0..4);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let event = consumer.pull().wait().unwrap().unwrap();
+    assert_eq!(node.state().subscriptions.len(), 2);
+    let waiting = std::thread::spawn({
+        let topic = node.topic(1);
+        let idle = topic.consumer("idle", ConsumerOptions::default()).unwrap();
+        let closer = idle.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(SHORT);
+            closer.close();
+        });
+        move || idle.pull().wait()
+    });
+    assert!(matches!(waiting.join().unwrap(), Err(PullError::Closed)));
+    consumer.close();
+    assert_eq!(node.state().subscriptions.len(), 0);
+    assert!(matches!(consumer.pull().wait(), Err(PullError::Closed)));
+    drop(consumer);
+    event.acknowledge().wait().unwrap();
+}
+
+#[test]
+fn dropping_a_consumer_does_not_hang_on_a_dead_node() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    node.state().is_deaf = true;
+    let begun = Instant::now();
+    drop(consumer);
+    assert!(begun.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn subscribing_to_what_does_not_exist_is_an_error_at_once() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    topic.driver().delete_topic(&topic.name()).unwrap();
+    node.state().part(topic.partitions()[0].id).end = 0;
+    let late = node.driver().open_topic(&topic.name());
+    assert!(late.unwrap_err().to_string().contains("no topic"));
+}

@@ -1,0 +1,11 @@
+//! The client against a node of the same process that does as it is told: refuses, hangs, drops connections.
+
+mod node;
+
+mod acknowledging;
+mod consuming;
+mod fetching;
+mod futures;
+mod producing;
+mod recovery;
+mod topics;

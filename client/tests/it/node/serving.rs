@@ -1,0 +1,269 @@
+//! Sockets and frames of the node for tests.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
+
+use bytes::Bytes;
+use mofka_log::Batch;
+use mofka_net::control::{
+    ConsumerListResponse, HelloResponse, NodeLimits, NodeStatus, PartitionAddRequest, SeekResponse,
+    SubscribeResponse, TopicListResponse, TopicRequest, UnsubscribeRequest, decode, encode,
+};
+use mofka_net::limits::VERSION_MAX;
+use mofka_net::{
+    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FRAME_HEADER_BYTES, FetchRequest,
+    FrameHeader, Opcode, ProduceRequest, ServerSession, WireError,
+};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Shared;
+use super::state::{Action, State};
+
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+pub(super) fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &AtomicBool) {
+    for stream in listener.incoming() {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let (shared, stream) = (Arc::clone(shared), stream.unwrap());
+        stream.set_nodelay(true).unwrap();
+        let connection = NEXT_CONNECTION.fetch_add(1, Ordering::SeqCst);
+        shared
+            .connections
+            .lock()
+            .unwrap()
+            .insert(connection, stream.try_clone().unwrap());
+        std::thread::spawn(move || {
+            // An error here is a connection that ended, by either side.
+            serve(&shared, connection, stream).ok();
+            shared.connections.lock().unwrap().remove(&connection);
+        });
+    }
+}
+
+fn serve(shared: &Arc<Shared>, connection: u64, mut stream: TcpStream) -> std::io::Result<()> {
+    let mut session = ServerSession::new(64 << 20);
+    loop {
+        let mut first = [0; FRAME_HEADER_BYTES];
+        stream.read_exact(&mut first)?;
+        let header = session.check_header(&first).unwrap();
+        let mut body = vec![0; header.body_bytes() as usize];
+        stream.read_exact(&mut body)?;
+        session.check_body(&header, &body).unwrap();
+        let mut state = shared.state.lock().unwrap();
+        if state.is_deaf {
+            continue;
+        }
+        match answer(&mut state, &mut session, connection, header, body.into()) {
+            Outcome::Answer(pieces) => send(&mut stream, &pieces)?,
+            Outcome::Nothing => {}
+            Outcome::Hang => {
+                stream.shutdown(Shutdown::Both)?;
+                state
+                    .subscriptions
+                    .retain(|_, feeding| feeding.connection != connection);
+            }
+        }
+        pump(shared, state);
+    }
+}
+
+enum Outcome {
+    Answer(Vec<Bytes>),
+    Nothing,
+    Hang,
+}
+
+/// Sends all feeds that may be sent.
+pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
+    let mut connections = shared.connections.lock().unwrap();
+    while let Some((connection, subscription, body)) = state.next_feed() {
+        let header = FrameHeader::self_checked(Opcode::Feed, subscription, body.len() as u64);
+        if let Some(stream) = connections.get_mut(&connection) {
+            send(stream, &[header, body.into()]).ok();
+        }
+    }
+    for (connection, header, partition, batch) in std::mem::take(&mut state.held) {
+        if (state.on_produce)(&batch).is_hold() {
+            state.held.push((connection, header, partition, batch));
+        } else if let Some(stream) = connections.get_mut(&connection) {
+            let stored = state.store(partition, batch).map(|stored| stored.encode());
+            send(stream, &respond(&header, stored)).ok();
+        }
+    }
+    if !state.hold_acknowledgements {
+        for (connection, header, next_event_id) in std::mem::take(&mut state.held_acknowledgements) {
+            let body = AcknowledgeResponse { next_event_id }.encode();
+            if let Some(stream) = connections.get_mut(&connection) {
+                send(stream, &respond(&header, Ok(body))).ok();
+            }
+        }
+    }
+}
+
+impl Action {
+    fn is_hold(&self) -> bool {
+        matches!(self, Self::Hold)
+    }
+}
+
+fn send(stream: &mut TcpStream, pieces: &[Bytes]) -> std::io::Result<()> {
+    stream.write_all(&pieces.concat())
+}
+
+fn respond(header: &FrameHeader, outcome: Result<Bytes, WireError>) -> Vec<Bytes> {
+    match outcome {
+        Ok(body) => vec![FrameHeader::response(header, &body), body],
+        Err(error) => {
+            let body = Bytes::from(error.to_json());
+            vec![FrameHeader::error(header.request_id(), &body), body]
+        }
+    }
+}
+
+fn json_body(value: &impl Serialize) -> Result<Bytes, WireError> {
+    Ok(encode("answer", value)?.into())
+}
+
+fn answer(
+    state: &mut State,
+    session: &mut ServerSession,
+    connection: u64,
+    header: FrameHeader,
+    body: Bytes,
+) -> Outcome {
+    let opcode = Opcode::of(&header).unwrap();
+    session.admit(opcode).unwrap();
+    let outcome = match opcode {
+        Opcode::Hello => hello(state, session, &body),
+        Opcode::Ping => {
+            state.pings += 1;
+            Ok(Bytes::new())
+        }
+        Opcode::Produce => return produce(state, connection, header, body),
+        Opcode::Flush => Ok(Bytes::new()),
+        Opcode::Subscribe => decode("subscribe", &body)
+            .map_err(WireError::from)
+            .and_then(|request| {
+                let (next_event_id, visible_end) = state.subscribe(connection, request)?;
+                json_body(&SubscribeResponse {
+                    next_event_id,
+                    visible_end,
+                })
+            }),
+        Opcode::Unsubscribe => {
+            let request: UnsubscribeRequest = decode("unsubscribe", &body).unwrap();
+            state.subscriptions.remove(&request.subscription);
+            Ok(Bytes::new())
+        }
+        Opcode::Credit => {
+            let credit = CreditRequest::check(&body).unwrap();
+            state.grant(credit.subscription, credit.credits);
+            return Outcome::Nothing;
+        }
+        Opcode::Fetch => match state.fetch(&FetchRequest::check(body).unwrap()) {
+            Ok(pieces) => {
+                let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+                let first = FrameHeader::self_checked_response(&header, body_bytes);
+                return Outcome::Answer(std::iter::once(first).chain(pieces).collect());
+            }
+            Err(error) => Err(error),
+        },
+        Opcode::Acknowledge => {
+            let request = AcknowledgeRequest::check(&body).unwrap();
+            let outcome = state.acknowledge(&request);
+            if state.hold_acknowledgements {
+                state
+                    .held_acknowledgements
+                    .push((connection, header, request.next_event_id));
+                return Outcome::Nothing;
+            }
+            outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode())
+        }
+        _ => control(state, opcode, &body),
+    };
+    Outcome::Answer(respond(&header, outcome))
+}
+
+fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Bytes, WireError> {
+    session.hello(&decode("hello", body)?)?;
+    json_body(&HelloResponse {
+        version: VERSION_MAX,
+        node: Uuid::from_u128(1),
+        rank: 0,
+        shard: 0,
+        shards: 1,
+        endpoints: vec![vec![state.address().to_owned()]],
+        limits: NodeLimits {
+            frame_bytes_max: 64 << 20,
+            batch_events_max: 1 << 16,
+            fetch_bytes_max: state.fetch_bytes_max,
+            subscriptions_max: 100,
+        },
+        heartbeat_ms: state.heartbeat_ms,
+        features: vec![],
+    })
+}
+
+fn produce(state: &mut State, connection: u64, header: FrameHeader, body: Bytes) -> Outcome {
+    let request = ProduceRequest::check(body).unwrap();
+    let batch = Batch::check_client(request.frame, request.data).unwrap();
+    let action = (state.on_produce)(&batch);
+    let outcome = match action {
+        Action::Accept => state.store(request.partition, batch),
+        Action::Refuse(code) => Err(WireError::new(code, "as the test wants it")),
+        Action::DropBefore => return Outcome::Hang,
+        Action::DropAfter => {
+            state.store(request.partition, batch).ok();
+            return Outcome::Hang;
+        }
+        Action::Hold => {
+            state.held.push((connection, header, request.partition, batch));
+            return Outcome::Nothing;
+        }
+    };
+    Outcome::Answer(respond(&header, outcome.map(|stored| stored.encode())))
+}
+
+fn control(state: &mut State, opcode: Opcode, body: &Bytes) -> Result<Bytes, WireError> {
+    let name = |body: &Bytes| decode::<TopicRequest>("request", body).map(|request| request.name);
+    match opcode {
+        Opcode::TopicCreate => json_body(&state.create_topic(decode("create", body)?)?),
+        Opcode::TopicDescribe => json_body(state.topic(&name(body)?)?),
+        Opcode::TopicList => json_body(&TopicListResponse {
+            topics: state.topics().map(|topic| topic.summary()).collect(),
+        }),
+        Opcode::TopicDelete => {
+            state.delete_topic(&name(body)?)?;
+            json_body(&json!({}))
+        }
+        Opcode::TopicComplete => {
+            state.complete(&name(body)?)?;
+            json_body(&json!({}))
+        }
+        Opcode::PartitionAdd => {
+            let request: PartitionAddRequest = decode("add", body)?;
+            json_body(&state.add_partition(&request.topic)?)
+        }
+        Opcode::Seek => json_body(&SeekResponse { next_event_id: 7 }),
+        Opcode::ConsumerList => json_body(&ConsumerListResponse { consumers: vec![] }),
+        Opcode::Status => json_body(&NodeStatus {
+            node: Uuid::from_u128(1),
+            version: "test".into(),
+            uptime_ms: 1,
+            rank: 0,
+            pid: 1,
+            data_dir: "/".into(),
+            direct_io: false,
+            topics: 1,
+            shards: vec![],
+        }),
+        Opcode::Shutdown => json_body(&json!({})),
+        other => Err(WireError::new(ErrorCode::UnknownOpcode, format!("{other:?}"))),
+    }
+}

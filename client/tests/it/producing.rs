@@ -1,0 +1,362 @@
+//! Batching, order, back-pressure, errors, accounts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mofka_client::{BatchSize, Durability, ErrorCode, ProducerOptions, PushError};
+use serde_json::json;
+
+use crate::node::{Action, Node, eventually};
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| format!("{{\"n\":{n}}}")).collect()
+}
+
+#[test]
+fn a_fixed_batch_goes_when_it_is_full() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(3),
+        ..Default::default()
+    });
+    let futures: Vec<_> = (0..7)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    for (n, future) in futures[..6].iter().enumerate() {
+        assert_eq!(future.wait().unwrap().get(), n as u64);
+    }
+    assert_eq!(node.state().batch_sizes, [3, 3]);
+    assert!(!futures[6].completed());
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(node.stored(&topic, 0).len(), 6);
+    // Somebody waits for an event that was not sent.
+    assert_eq!(futures[6].wait().unwrap().get(), 6);
+    assert_eq!(node.state().batch_sizes, [3, 3, 1]);
+    assert_eq!(node.stored(&topic, 0), numbers(0..7));
+}
+
+#[test]
+fn an_adaptive_batch_takes_what_gathers_while_others_are_on_their_way() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Hold);
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        max_num_batches: 1,
+        ..Default::default()
+    });
+    let futures: Vec<_> = (0..50)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    eventually("the first batch is held", || !node.state().held.is_empty());
+    node.on_produce(|_| Action::Accept);
+    node.change(|_| ());
+    for (n, future) in futures.iter().enumerate() {
+        assert_eq!(future.wait().unwrap().get(), n as u64);
+    }
+    assert_eq!(node.state().batch_sizes, [1, 49]);
+    assert_eq!(node.stored(&topic, 0), numbers(0..50));
+    let stats = producer.stats();
+    assert_eq!(
+        (stats.events, stats.batches, stats.resent, stats.acknowledged),
+        (50, 2, 0, 50)
+    );
+}
+
+#[test]
+fn metadata_and_data_arrive_as_they_were_given() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions::default());
+    producer
+        .push(
+            "[1,  2]",
+            vec![Bytes::from_static(b"ab"), Bytes::new(), Bytes::from_static(b"c")],
+            None,
+        )
+        .unwrap();
+    producer.push(json!("text"), vec![7_u8; 200_000], None).unwrap();
+    producer.flush().wait().unwrap();
+    assert_eq!(node.stored(&topic, 0), ["[1,  2]", "\"text\""]);
+    assert_eq!(producer.stats().bytes, 7 + 3 + 6 + 200_000);
+}
+
+#[test]
+fn push_blocks_at_the_bound_and_goes_on() {
+    for batch_size in [BatchSize::Adaptive, BatchSize::fixed(2)] {
+        let node = Node::start();
+        node.on_produce(|_| Action::Hold);
+        let topic = node.topic(1);
+        let options = ProducerOptions {
+            batch_size,
+            max_num_batches: 2,
+            batch_bytes_max: 2000,
+            ..Default::default()
+        };
+        let producer = topic.producer(options);
+        let blocked = Arc::new(AtomicBool::new(true));
+        let (flag, pusher) = (Arc::clone(&blocked), producer.clone());
+        let thread = std::thread::spawn(move || {
+            for n in 0..100 {
+                pusher.push(json!({"n": n}), vec![0_u8; 500], None).unwrap();
+            }
+            flag.store(false, Ordering::SeqCst);
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(blocked.load(Ordering::SeqCst));
+        // Two batches wait, and one gathers: never more than three times the bound.
+        assert!(producer.stats().events <= 12, "{:?}", producer.stats());
+        eventually("a batch is held", || !node.state().held.is_empty());
+        node.on_produce(|_| Action::Accept);
+        node.change(|_| ());
+        thread.join().unwrap();
+        producer.flush().wait().unwrap();
+        assert_eq!(node.stored(&topic, 0), numbers(0..100));
+    }
+}
+
+#[test]
+fn partitions_take_turns_and_requests_are_taken_modulo() {
+    let node = Node::start();
+    let topic = node.topic(3);
+    let (one, two) = (
+        topic.producer(ProducerOptions::default()),
+        topic.producer(ProducerOptions::default()),
+    );
+    for n in 0..6 {
+        // One count for the topic handle, whichever producer pushes.
+        let producer = if n % 2 == 0 { &one } else { &two };
+        producer.push(json!({"n": n}), "", None).unwrap().wait().unwrap();
+    }
+    one.push(json!({"n": 6}), "", Some(4)).unwrap().wait().unwrap();
+    assert_eq!(node.stored(&topic, 0), ["{\"n\":0}", "{\"n\":3}"]);
+    assert_eq!(node.stored(&topic, 1), ["{\"n\":1}", "{\"n\":4}", "{\"n\":6}"]);
+    assert_eq!(node.stored(&topic, 2), ["{\"n\":2}", "{\"n\":5}"]);
+}
+
+#[test]
+fn what_cannot_be_taken_is_refused_at_once() {
+    let node = Node::start();
+    let empty = node.topic(0).producer(ProducerOptions::default());
+    let error = empty.push(json!({}), "", None).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("PartitionSelector has no target to select from"),
+        "{error}"
+    );
+    let producer = node.topic(1).producer(ProducerOptions::default());
+    assert!(matches!(
+        producer.push("{", "", None),
+        Err(PushError::InvalidMetadata { .. })
+    ));
+    let large = producer.push(json!({}), vec![0_u8; 65 << 20], None);
+    assert!(matches!(large, Err(PushError::TooLarge { max, .. }) if max <= 64 << 20));
+    // None of this left anything behind.
+    assert_eq!(
+        producer
+            .push(json!({}), vec![0_u8; 63 << 20], None)
+            .unwrap()
+            .wait()
+            .unwrap()
+            .get(),
+        0
+    );
+}
+
+#[test]
+fn flush_on_nothing_returns_at_once() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(10),
+        ..Default::default()
+    });
+    let begun = Instant::now();
+    assert!(producer.flush().completed());
+    producer.flush().wait().unwrap();
+    producer.push(json!({}), "", None).unwrap();
+    producer.flush().wait().unwrap();
+    assert!(producer.flush().completed());
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn an_error_reaches_its_own_event_and_later_ones_succeed() {
+    let node = Node::start();
+    // The second batch is refused for good; those behind it are on their way and see a gap.
+    let mut batches = 0;
+    node.on_produce(move |_| {
+        batches += 1;
+        if batches == 3 {
+            Action::Refuse(ErrorCode::BadChecksum)
+        } else {
+            Action::Accept
+        }
+    });
+    let topic = node.topic(1);
+    let options = ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 8,
+        ..Default::default()
+    };
+    let producer = topic.producer(options);
+    let futures: Vec<_> = (0..20)
+        .map(|n| producer.push(json!({"n": n}), "x", None).unwrap())
+        .collect();
+    let failed: Vec<usize> = (0..20).filter(|n| futures[*n].wait().is_err()).collect();
+    assert_eq!(failed, [2]);
+    let expected: Vec<String> = numbers(0..20)
+        .into_iter()
+        .filter(|text| text != "{\"n\":2}")
+        .collect();
+    assert_eq!(node.stored(&topic, 0), expected);
+    let report = producer.close().unwrap();
+    assert_eq!((report.acknowledged, report.failed), (19, 1));
+    assert_eq!(
+        report.failed_by_reason,
+        BTreeMap::from([("bad_checksum".to_owned(), 1)])
+    );
+}
+
+#[test]
+fn a_busy_node_is_asked_again() {
+    for code in [ErrorCode::Overloaded, ErrorCode::NoSpace, ErrorCode::ShuttingDown] {
+        let node = Node::start();
+        let mut batches = 0;
+        node.on_produce(move |_| {
+            batches += 1;
+            if (3..6).contains(&batches) {
+                Action::Refuse(code)
+            } else {
+                Action::Accept
+            }
+        });
+        let topic = node.topic(1);
+        let options = ProducerOptions {
+            batch_size: BatchSize::fixed(1),
+            max_num_batches: 4,
+            ..Default::default()
+        };
+        let producer = topic.producer(options);
+        let futures: Vec<_> = (0..20)
+            .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+            .collect();
+        for (n, future) in futures.iter().enumerate() {
+            assert_eq!(future.wait().unwrap().get(), n as u64, "{code}");
+        }
+        assert_eq!(node.stored(&topic, 0), numbers(0..20));
+        assert!(producer.stats().resent > 0);
+    }
+}
+
+#[test]
+fn patience_with_a_full_disk_ends() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Refuse(ErrorCode::NoSpace));
+    let mut options = node.options();
+    options.reconnect_timeout = Duration::from_millis(200);
+    let driver = mofka_client::Driver::connect(options).unwrap();
+    let topic = driver.open_topic(&node.topic(1).name()).unwrap();
+    let producer = topic.producer(ProducerOptions::default());
+    let future = producer.push(json!({}), "", None).unwrap();
+    assert_eq!(future.wait().unwrap_err().reason(), "no_space");
+    node.on_produce(|_| Action::Accept);
+    assert_eq!(
+        producer.push(json!({}), "", None).unwrap().wait().unwrap().get(),
+        0
+    );
+}
+
+#[test]
+fn close_accounts_for_every_event() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    let options = ProducerOptions {
+        batch_size: BatchSize::fixed(7),
+        ..Default::default()
+    };
+    let producer = topic.producer(options);
+    for n in 0..100 {
+        producer.push(json!({"n": n}), "data", None).unwrap();
+    }
+    let report = producer.close().unwrap();
+    assert_eq!((report.acknowledged, report.failed), (100, 0));
+    assert_eq!(producer.close().unwrap(), report);
+    assert!(matches!(
+        producer.push(json!({}), "", None),
+        Err(PushError::Closed)
+    ));
+    topic.mark_complete().unwrap();
+    let late = topic.producer(ProducerOptions::default());
+    let future = late.push(json!({}), "", None).unwrap();
+    let report = late.close().unwrap();
+    assert_eq!(future.wait().unwrap_err().reason(), "topic_complete");
+    assert_eq!(
+        report.failed_by_reason,
+        BTreeMap::from([("topic_complete".to_owned(), 1)])
+    );
+}
+
+#[test]
+fn dropping_a_producer_sends_what_is_left_and_is_bounded() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let options = ProducerOptions {
+        batch_size: BatchSize::fixed(100),
+        ..Default::default()
+    };
+    topic
+        .producer(options.clone())
+        .push(json!({"n": 0}), "", None)
+        .unwrap();
+    assert_eq!(node.stored(&topic, 0), numbers(0..1));
+    node.on_produce(|_| Action::Hold);
+    let producer = topic.producer(ProducerOptions {
+        drop_timeout: Duration::from_millis(50),
+        ..options
+    });
+    let future = producer.push(json!({"n": 1}), "", None).unwrap();
+    let begun = Instant::now();
+    drop(producer);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(!future.completed());
+    node.on_produce(|_| Action::Accept);
+    node.change(|_| ());
+    assert_eq!(future.wait().unwrap().get(), 1);
+}
+
+#[test]
+fn many_threads_push_and_nothing_is_lost() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    let producer = topic.producer(ProducerOptions {
+        durability: Some(Durability::Buffered),
+        ..Default::default()
+    });
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let producer = &producer;
+            scope.spawn(move || {
+                for n in 0..500 {
+                    producer
+                        .push(json!({"t": thread, "n": n}), vec![1_u8; 100], Some(thread))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(producer.close().unwrap().acknowledged, 2000);
+    for partition in 0..2 {
+        let stored = node.stored(&topic, partition);
+        for thread in [partition, partition + 2] {
+            let prefix = format!(",\"t\":{thread}}}");
+            let own: Vec<&String> = stored.iter().filter(|text| text.ends_with(&prefix)).collect();
+            let expected: Vec<String> = (0..500).map(|n| format!("{{\"n\":{n}{prefix}")).collect();
+            assert!(own.into_iter().eq(&expected));
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Lost connections, nodes that move, nodes that stay away.
+
+use std::time::{Duration, Instant};
+
+use mofka_client::{
+    BatchSize, ConsumerOptions, DataSelector, DeliveryError, Driver, ErrorCode, ProducerOptions, PullError,
+};
+use serde_json::json;
+
+use crate::node::{Action, Node, eventually};
+
+fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
+    range.map(|n| format!("{{\"n\":{n}}}")).collect()
+}
+
+/// Pushes 200 events while every tenth batch ends the connection in this way.
+fn push_through(trouble: fn() -> Action, batch_size: BatchSize, max_num_batches: usize) {
+    let node = Node::start();
+    let mut batches = 0;
+    node.on_produce(move |_| {
+        batches += 1;
+        if batches % 10 == 4 {
+            trouble()
+        } else {
+            Action::Accept
+        }
+    });
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size,
+        max_num_batches,
+        ..Default::default()
+    });
+    let futures: Vec<_> = (0..200)
+        .map(|n| producer.push(json!({"n": n}), "some data", None).unwrap())
+        .collect();
+    for (n, future) in futures.iter().enumerate() {
+        assert_eq!(future.wait().unwrap().get(), n as u64);
+    }
+    assert_eq!(node.stored(&topic, 0), numbers(0..200));
+    assert!(producer.stats().resent > 0);
+    assert_eq!(producer.close().unwrap().acknowledged, 200);
+}
+
+#[test]
+fn resending_after_a_lost_request_keeps_order() {
+    push_through(|| Action::DropBefore, BatchSize::fixed(1), 1);
+    push_through(|| Action::DropBefore, BatchSize::fixed(2), 4);
+}
+
+#[test]
+fn resending_after_a_lost_answer_duplicates_nothing() {
+    push_through(|| Action::DropAfter, BatchSize::fixed(1), 1);
+    push_through(|| Action::DropAfter, BatchSize::fixed(2), 4);
+}
+
+#[test]
+fn a_node_that_comes_back_elsewhere_is_found() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions::default());
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    producer.push(json!({"n": 0}), "", None).unwrap().wait().unwrap();
+    let first = consumer.pull().wait().unwrap().unwrap();
+    node.go_away();
+    let future = producer.push(json!({"n": 1}), "", None).unwrap();
+    let acknowledged = first.acknowledge();
+    assert!(future.wait_timeout(Duration::from_millis(100)).unwrap().is_none());
+    node.come_back();
+    assert_eq!(future.wait().unwrap().get(), 1);
+    acknowledged.wait().unwrap();
+    // Not at the cursor, which is elsewhere, but behind what was delivered.
+    assert_eq!(consumer.pull().wait().unwrap().unwrap().id().get(), 1);
+    assert_eq!(topic.driver().list_topics().unwrap().len(), 1);
+}
+
+#[test]
+fn a_node_that_stays_away_fails_the_events_in_time() {
+    let node = Node::start();
+    let mut options = node.options();
+    options.reconnect_timeout = Duration::from_millis(300);
+    let name = node.topic(1).name();
+    let topic = Driver::connect(options).unwrap().open_topic(&name).unwrap();
+    let producer = topic.producer(ProducerOptions::default());
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    node.on_produce(|_| Action::Hold);
+    let sent = producer.push(json!({"n": 0}), "", None).unwrap();
+    eventually("it was sent", || !node.state().held.is_empty());
+    node.go_away();
+    let begun = Instant::now();
+    let unsent = producer.push(json!({"n": 1}), "", None).unwrap();
+    assert!(matches!(
+        sent.wait(),
+        Err(DeliveryError::Unreachable {
+            may_be_stored: true,
+            ..
+        })
+    ));
+    assert!(matches!(
+        unsent.wait(),
+        Err(DeliveryError::Unreachable {
+            may_be_stored: false,
+            ..
+        })
+    ));
+    assert!(matches!(
+        consumer.pull().wait(),
+        Err(PullError::Partition { partition: 0, .. })
+    ));
+    assert_eq!(consumer.events(Duration::from_secs(5)).count(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    // A new chance for what is pushed later.
+    node.on_produce(|_| Action::Accept);
+    node.come_back();
+    assert_eq!(
+        producer
+            .push(json!({"n": 2}), "", None)
+            .unwrap()
+            .wait()
+            .unwrap()
+            .get(),
+        0
+    );
+    let report = producer.close().unwrap();
+    assert_eq!((report.acknowledged, report.failed), (1, 2));
+}
+
+#[test]
+fn a_partition_that_forgot_its_producers_starts_over() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        ..Default::default()
+    });
+    for n in 0..5 {
+        producer.push(json!({"n": n}), "", None).unwrap().wait().unwrap();
+    }
+    node.state().forget_producers();
+    let futures: Vec<_> = (5..15)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    assert!(futures.iter().all(|future| future.wait().is_ok()));
+    assert_eq!(node.stored(&topic, 0), numbers(0..15));
+}
+
+#[test]
+fn a_deleted_topic_is_gone_for_its_producers() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions::default());
+    producer.push(json!({}), "", None).unwrap().wait().unwrap();
+    topic.driver().delete_topic(&topic.name()).unwrap();
+    node.drop_connections();
+    // The connection may be found dead only after the batch went into it.
+    let error = producer.push(json!({}), "", None).unwrap().wait().unwrap_err();
+    assert_eq!(error.reason(), "gone", "{error}");
+}
+
+#[test]
+fn a_consumer_sees_every_event_once_through_lost_connections() {
+    for selector in [
+        DataSelector::none(),
+        DataSelector::all(),
+        DataSelector::new(|_, all| Ok(all.sub_view(1, 3))),
+    ] {
+        let node = Node::start();
+        node.state().spare_data = true;
+        let topic = node.topic(1);
+        let producer = topic.producer(ProducerOptions {
+            batch_size: BatchSize::fixed(3),
+            ..Default::default()
+        });
+        let options = ConsumerOptions {
+            batch_size: BatchSize::fixed(6),
+            data_selector: selector.clone(),
+            ..Default::default()
+        };
+        let consumer = topic.consumer("c", options).unwrap();
+        let mut seen = Vec::new();
+        for round in 0..10 {
+            for n in 0..30 {
+                producer.push(json!({"n": round * 30 + n}), "data", None).unwrap();
+            }
+            producer.flush().wait().unwrap();
+            while seen.len() < (round as usize + 1) * 30 - 7 {
+                let event = consumer.pull().wait().unwrap().unwrap();
+                assert_eq!(event.metadata(), &json!({"n": event.id().get()}));
+                seen.push(event.id().get());
+            }
+            node.drop_connections();
+        }
+        seen.extend(
+            consumer
+                .events(Duration::from_millis(300))
+                .map(|event| event.unwrap().id().get()),
+        );
+        assert_eq!(seen, (0..300).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn a_silent_node_is_given_up_and_a_quiet_client_is_heard() {
+    let node = Node::start();
+    node.state().heartbeat_ms = 30;
+    let topic = node.topic(1);
+    eventually("pings come", || node.state().pings > 2);
+    let producer = topic.producer(ProducerOptions::default());
+    node.state().is_deaf = true;
+    let future = producer.push(json!({"n": 0}), "", None).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!future.completed());
+    node.state().is_deaf = false;
+    assert_eq!(future.wait().unwrap().get(), 0);
+    assert!(producer.stats().resent > 0);
+}
+
+#[test]
+fn another_owner_is_asked_after() {
+    let node = Node::start();
+    let mut batches = 0;
+    node.on_produce(move |_| {
+        batches += 1;
+        if batches == 2 {
+            Action::Refuse(ErrorCode::NotOwner)
+        } else {
+            Action::Accept
+        }
+    });
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        ..Default::default()
+    });
+    let futures: Vec<_> = (0..10)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    assert!(futures.iter().all(|future| future.wait().is_ok()));
+    assert_eq!(node.stored(&topic, 0), numbers(0..10));
+}

@@ -1,0 +1,335 @@
+//! The command line of `mofka-ctl` and `mofkactl`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::EXIT_CODES;
+
+/// Where the group file is looked for when the command line does not say.
+pub(crate) const GROUP_FILE: &str = "./mofka.json";
+
+/// Administration of Mofka: start and stop a node, make topics, produce and consume events.
+#[derive(Debug, Parser)]
+#[command(name = "mofka-ctl", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Group file that the node writes at its start [default: ./mofka.json]
+    #[arg(
+        short = 'g',
+        long = "groupfile",
+        alias = "group-file",
+        global = true,
+        value_name = "FILE"
+    )]
+    groupfile: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The group file to use.
+    pub(crate) fn groupfile(&self) -> PathBuf {
+        self.groupfile
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(GROUP_FILE))
+    }
+
+    /// The group file, when the command line names one.
+    pub(crate) fn groupfile_given(&self) -> Option<PathBuf> {
+        self.groupfile.clone()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a node in the background and wait until it is ready.
+    Start(StartArgs),
+    /// Stop the node: it finishes and syncs what it accepted.
+    Shutdown(ShutdownArgs),
+    /// Show the node's state.
+    Status,
+    /// Create, list, describe, complete and delete topics.
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Add and list partitions of a topic.
+    #[command(subcommand)]
+    Partition(PartitionCommand),
+    /// Produce the lines of a file, or of standard input, as events.
+    Produce(ProduceArgs),
+    /// Consume events under a consumer's name, one JSON line for each.
+    Consume(ConsumeArgs),
+    /// Print events as they come, without a trace in the consumers' cursors.
+    Tail(TailArgs),
+    /// Named consumers of a topic.
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
+    /// Put 2,000 real log lines through a node, kill it half-way, and check that nothing is lost or repeated.
+    Demo(DemoArgs),
+    /// Create the links mofkactl, bedrock, bedrock-shutdown and bedrock-query to this program.
+    Links {
+        /// Directory for the links.
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Configuration for mofkad: Mofka's own JSON, or Bedrock JSON.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Protocol, as the original names it: na+sm, tcp, ofi+tcp.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) protocol: Option<String>,
+    /// Address to listen on; may be given several times.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "protocol")]
+    pub(crate) listen: Vec<String>,
+    /// Directory for all that is stored.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Number of shards.
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<u32>,
+    /// What the node logs.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// File for the node's log.
+    #[arg(long, value_name = "FILE", default_value = "./mofkad.log")]
+    pub(crate) log_file: PathBuf,
+    /// Seconds to wait until the node is ready.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShutdownArgs {
+    /// Seconds to wait until the node is gone.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityName {
+    /// Acknowledged when it survives a power cut.
+    Synced,
+    /// Acknowledged when written, not synced.
+    Written,
+    /// Acknowledged when in the server's memory.
+    Buffered,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Create a topic. Options of components: --validator.KEY VALUE, --partition-selector.KEY, --serializer.KEY.
+    Create(TopicCreateArgs),
+    /// List the topics.
+    List,
+    /// Describe a topic and its partitions.
+    Describe {
+        /// Name of the topic.
+        name: String,
+    },
+    /// Delete a topic with all its events.
+    Delete {
+        /// Name of the topic.
+        name: String,
+    },
+    /// Mark a topic as complete: no more events; consumers get "no more events" after the last.
+    Complete {
+        /// Name of the topic.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopicCreateArgs {
+    /// Name of the topic: 1 to 200 of A-Z a-z 0-9 . _ -
+    pub(crate) name: String,
+    /// Validator of events.
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub(crate) validator: String,
+    /// Selector of each event's partition.
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub(crate) partition_selector: String,
+    /// Serializer of metadata.
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub(crate) serializer: String,
+    /// When an event is acknowledged.
+    #[arg(long, value_name = "WHEN", default_value = "synced")]
+    pub(crate) durability: DurabilityName,
+    /// Partitions to create with it, on the node that is asked.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) partitions: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PartitionCommand {
+    /// Add a partition to a topic. Options of the partition: --config.KEY VALUE.
+    Add(PartitionAddArgs),
+    /// List the partitions of a topic with their state.
+    List {
+        /// Name of the topic.
+        topic: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PartitionAddArgs {
+    /// Name of the topic.
+    pub(crate) topic: String,
+    /// Node that holds it: its place in the group file.
+    #[arg(short, long, default_value_t = 0)]
+    pub(crate) rank: u32,
+    /// default: a log on disk; memory: lost when the node stops.
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "default")]
+    pub(crate) kind: String,
+    /// Shard that owns it [default: the node chooses]
+    #[arg(long)]
+    pub(crate) shard: Option<u32>,
+    /// Of the original; has no meaning here.
+    #[arg(short, long, hide = true)]
+    pub(crate) pool: Option<String>,
+    /// Of the original; has no meaning here.
+    #[arg(short, long, hide = true)]
+    pub(crate) metadata: Option<String>,
+    /// Of the original; has no meaning here.
+    #[arg(short, long, hide = true)]
+    pub(crate) data: Option<String>,
+    /// Of the original; has no meaning here.
+    #[arg(long, hide = true)]
+    pub(crate) abt_io: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProduceArgs {
+    /// Name of the topic.
+    pub(crate) topic: String,
+    /// File with one event a line; - is standard input.
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Take each line as the event's data, with the metadata of --metadata; without this, a line is JSON metadata.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// JSON object that every event's metadata starts from.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub(crate) metadata: String,
+    /// File whose bytes are each event's data.
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    pub(crate) data_file: Option<PathBuf>,
+    /// Events in a batch [default: adaptive]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_size: Option<u32>,
+    /// Partition for every event [default: as the topic's selector says]
+    #[arg(long, value_name = "INDEX")]
+    pub(crate) partition: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataWanted {
+    /// Metadata only.
+    None,
+    /// All of each event's data.
+    All,
+}
+
+/// Where to start reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    Cursor,
+    First,
+    Last,
+    Id(u64),
+}
+
+impl std::str::FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cursor" => Ok(Self::Cursor),
+            "first" => Ok(Self::First),
+            "last" => Ok(Self::Last),
+            id => id
+                .parse()
+                .map(Self::Id)
+                .map_err(|_| "neither cursor, first, last, nor an event id".to_owned()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeArgs {
+    /// Name of the topic.
+    pub(crate) topic: String,
+    /// Name of the consumer, under which the node keeps its cursor.
+    #[arg(short, long, value_name = "NAME", default_value = "mofka-ctl")]
+    pub(crate) consumer: String,
+    /// cursor (after the last acknowledged event), first, last, or an event id.
+    #[arg(long, value_name = "PLACE", default_value = "cursor")]
+    pub(crate) from: From,
+    /// Acknowledge after every N events of a partition, and at the end; 0 never.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) ack_every: u64,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Name of the topic.
+    pub(crate) topic: String,
+    /// first, last, or an event id.
+    #[arg(long, value_name = "PLACE", default_value = "last")]
+    pub(crate) from: From,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadingArgs {
+    /// Stop after N events.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Stop when no event came for so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<f64>,
+    /// Which data to fetch.
+    #[arg(long, value_name = "WHICH", default_value = "all")]
+    pub(crate) data: DataWanted,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsumerCommand {
+    /// List the consumers of a topic with their cursors and lag.
+    List {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// Move a consumer's cursor.
+    Seek {
+        /// Name of the topic.
+        topic: String,
+        /// Name of the consumer.
+        consumer: String,
+        /// first, last, or an event id.
+        to: From,
+        /// Partition to move in [default: all]
+        #[arg(long, value_name = "INDEX")]
+        partition: Option<usize>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Log to put through [default: the Blue Gene/L lines of this repository]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Where the node's temporary directory is made [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Keep the directory.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}

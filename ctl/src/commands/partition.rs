@@ -1,0 +1,88 @@
+//! `partition add|list`.
+
+use mofka_client::{PartitionKind, PartitionOptions};
+use mofka_net::control::PartitionStatus;
+use serde_json::{Map, Value};
+
+use crate::cli::{PartitionAddArgs, PartitionCommand};
+use crate::commands::status::partitions_text;
+use crate::dotted::Dotted;
+use crate::failure::{Failure, Outcome};
+use crate::node::{self, Place};
+use crate::output::Output;
+
+pub(crate) fn run(command: PartitionCommand, mut dotted: Dotted, place: &Place, output: Output) -> Outcome {
+    match command {
+        PartitionCommand::Add(args) => {
+            let config = dotted.take("config")?;
+            let dependencies = dotted.take("dependencies")?;
+            dotted.expect_none_left()?;
+            check_dependencies(&dependencies)?;
+            add(&args, config, place, output)
+        }
+        PartitionCommand::List { topic } => {
+            dotted.expect_none_left()?;
+            list(&topic, place, output)
+        }
+    }
+}
+
+/// The original's dependencies name pools and providers of a kind that a node here does not have. They are read, so that
+/// its scripts run, and still refused where the original refuses them.
+fn check_dependencies(dependencies: &Map<String, Value>) -> Outcome {
+    let fine = |value: &Value| match value {
+        Value::Array(list) => list.iter().all(Value::is_string),
+        other => other.is_string(),
+    };
+    match dependencies.iter().find(|(_, value)| !fine(value)) {
+        Some((name, value)) => Err(Failure::usage(format!(
+            "invalid dependency specifications: --dependencies.{name} is {value}, and must be text"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn add(args: &PartitionAddArgs, config: Map<String, Value>, place: &Place, output: Output) -> Outcome {
+    let options = PartitionOptions {
+        rank: args.rank,
+        shard: args.shard,
+        kind: kind(&args.kind)?,
+        config: (!config.is_empty()).then_some(Value::Object(config)),
+    };
+    let driver = node::connect(place)?;
+    let nodes = driver.num_servers();
+    if usize::try_from(args.rank).map_or(true, |rank| rank >= nodes) {
+        return Err(Failure::failed(format!(
+            "invalid rank {} (should be lower than {nodes})",
+            args.rank
+        )));
+    }
+    let partition = driver
+        .add_partition(&args.topic, options)
+        .map_err(node::failure)?;
+    // The original prints nothing here.
+    output.print(&node::to_json(&partition)?, String::new)
+}
+
+/// The original's names of partition types.
+fn kind(name: &str) -> Outcome<PartitionKind> {
+    match name {
+        // "legacy" promises nothing that a log does not keep.
+        "default" | "legacy" => Ok(PartitionKind::Default),
+        "memory" => Ok(PartitionKind::Memory),
+        other => Err(Failure::usage(format!(
+            "partition type {other:?} is none of default, memory, legacy"
+        ))),
+    }
+}
+
+fn list(topic: &str, place: &Place, output: Output) -> Outcome {
+    let driver = node::connect(place)?;
+    // An unknown topic is an error, not an empty list.
+    let info = driver.open_topic(topic).map_err(node::failure)?;
+    let nodes = driver.status().map_err(node::failure)?;
+    let all = nodes.iter().flat_map(|node| node.partitions());
+    let mut partitions: Vec<&PartitionStatus> = all.filter(|p| p.topic == info.name()).collect();
+    partitions.sort_by_key(|p| p.info.index);
+    output.print(&node::to_json(&partitions)?, || partitions_text(&partitions))
+}

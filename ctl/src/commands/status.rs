@@ -1,0 +1,85 @@
+//! `status`: what the node says about itself.
+
+use mofka_net::control::{NodeStatus, PartitionStatus};
+
+use crate::failure::Outcome;
+use crate::node::{self, Place};
+use crate::output::{Output, bytes_text, table};
+
+pub(crate) fn run(place: &Place, output: Output) -> Outcome {
+    let status = node::status(place)?;
+    output.print(&node::to_json(&status)?, || text(&status))
+}
+
+fn text(status: &NodeStatus) -> String {
+    let mut lines = vec![
+        format!(
+            "node      {} (rank {}, version {}, pid {})",
+            status.node, status.rank, status.version, status.pid
+        ),
+        format!("up        {} s", status.uptime_ms / 1000),
+        format!(
+            "data      {} ({})",
+            status.data_dir,
+            if status.direct_io {
+                "direct I/O"
+            } else {
+                "buffered I/O"
+            }
+        ),
+        format!("topics    {}", status.topics),
+    ];
+    for shard in &status.shards {
+        let addresses = shard.addresses.join(" ");
+        lines.push(format!(
+            "shard {}   {} connections, {addresses}",
+            shard.shard, shard.connections
+        ));
+    }
+    let partitions: Vec<&PartitionStatus> = status.partitions().collect();
+    if !partitions.is_empty() {
+        lines.push(String::new());
+        lines.push(partitions_text(&partitions));
+    }
+    lines.join("\n")
+}
+
+/// A table of partitions, then the reason of each that is not well.
+pub(crate) fn partitions_text(partitions: &[&PartitionStatus]) -> String {
+    let mut sorted = partitions.to_vec();
+    sorted.sort_by(|a, b| (&a.topic, a.info.index).cmp(&(&b.topic, b.info.index)));
+    let row = |p: &&PartitionStatus| {
+        vec![
+            p.topic.clone(),
+            p.info.index.to_string(),
+            node::word(&p.info.kind),
+            p.info.shard.to_string(),
+            node::word(&p.state),
+            p.events.to_string(),
+            p.synced_end.to_string(),
+            bytes_text(p.bytes),
+        ]
+    };
+    let heads = [
+        "topic",
+        "index",
+        "type",
+        "shard",
+        "state",
+        "events",
+        "synced_end",
+        "used",
+    ];
+    let mut text = table(&heads, &sorted.iter().map(row).collect::<Vec<_>>());
+    for p in sorted {
+        if let Some(reason) = &p.reason {
+            text.push_str(&format!(
+                "\n{} {}: {}: {reason}",
+                p.topic,
+                p.info.index,
+                node::word(&p.state)
+            ));
+        }
+    }
+    text
+}

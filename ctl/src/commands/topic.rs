@@ -1,0 +1,114 @@
+//! `topic create|list|describe|delete|complete`.
+
+use mofka_client::{Durability, TopicOptions};
+use mofka_net::control::TopicInfo;
+use serde_json::{Map, Value, json};
+
+use crate::cli::{DurabilityName, TopicCommand, TopicCreateArgs};
+use crate::dotted::Dotted;
+use crate::failure::Outcome;
+use crate::node::{self, Place};
+use crate::output::{Output, table};
+
+pub(crate) fn run(command: TopicCommand, dotted: Dotted, place: &Place, output: Output) -> Outcome {
+    let request = match &command {
+        TopicCommand::Create(args) => Some(create_request(args, dotted)?),
+        _ => dotted.expect_none_left().map(|()| None)?,
+    };
+    let driver = node::connect(place)?;
+    match (command, request) {
+        (TopicCommand::Create(_), Some(request)) => {
+            let topic = driver.create_topic(request).map_err(node::failure)?.info();
+            // The original prints nothing here, and scripts may compare.
+            output.print(&node::to_json(topic.as_ref())?, String::new)
+        }
+        (TopicCommand::Create(_), None) => Ok(()),
+        (TopicCommand::List, _) => {
+            let topics = driver.list_topics().map_err(node::failure)?;
+            output.print(&node::to_json(&topics)?, || {
+                topics
+                    .iter()
+                    .map(|topic| topic.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            })
+        }
+        (TopicCommand::Describe { name }, _) => {
+            let topic = driver.open_topic(&name).map_err(node::failure)?.info();
+            output.print(&node::to_json(topic.as_ref())?, || text(&topic))
+        }
+        (TopicCommand::Delete { name }, _) => {
+            driver.delete_topic(&name).map_err(node::failure)?;
+            output.print(&json!({ "deleted": name }), String::new)
+        }
+        (TopicCommand::Complete { name }, _) => {
+            driver
+                .open_topic(&name)
+                .and_then(|topic| topic.mark_complete())
+                .map_err(node::failure)?;
+            output.print(&json!({ "completed": name }), String::new)
+        }
+    }
+}
+
+fn create_request(args: &TopicCreateArgs, mut dotted: Dotted) -> Outcome<TopicOptions> {
+    let validator = component(&args.validator, dotted.take("validator")?);
+    let partition_selector = component(&args.partition_selector, dotted.take("partition-selector")?);
+    let serializer = component(&args.serializer, dotted.take("serializer")?);
+    dotted.expect_none_left()?;
+    Ok(TopicOptions {
+        durability: Some(match args.durability {
+            DurabilityName::Synced => Durability::Synced,
+            DurabilityName::Written => Durability::Written,
+            DurabilityName::Buffered => Durability::Buffered,
+        }),
+        validator: Some(validator),
+        partition_selector: Some(partition_selector),
+        serializer: Some(serializer),
+        ..TopicOptions::new(&args.name).partitions(args.partitions)
+    })
+}
+
+/// A component's document: its options, and its name as `type`.
+fn component(name: &str, mut options: Map<String, Value>) -> Value {
+    options.insert("type".to_owned(), name.into());
+    Value::Object(options)
+}
+
+fn text(topic: &TopicInfo) -> String {
+    let mut lines = vec![
+        format!("topic               {} ({})", topic.name, topic.id),
+        format!("durability          {}", node::word(&topic.durability)),
+        format!("validator           {}", topic.validator),
+        format!("partition selector  {}", topic.partition_selector),
+        format!("serializer          {}", topic.serializer),
+        format!(
+            "complete            {}",
+            if topic.complete { "yes" } else { "no" }
+        ),
+        format!("partitions          {}", topic.partitions.len()),
+    ];
+    let rows: Vec<Vec<String>> = topic
+        .partitions
+        .iter()
+        .map(|p| {
+            let addresses = p.addresses.join(" ");
+            vec![
+                p.index.to_string(),
+                node::word(&p.kind),
+                p.rank.to_string(),
+                p.shard.to_string(),
+                p.id.to_string(),
+                addresses,
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        lines.push(String::new());
+        lines.push(table(
+            &["index", "type", "rank", "shard", "id", "addresses"],
+            &rows,
+        ));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,97 @@
+//! Why a command ends without success, and the exit code that says so.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// What kind of failure, which is what the exit code tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The operation was tried and failed.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// The node could not be found or reached.
+    Unreachable,
+    /// The operation worked, and a check of its outcome did not hold.
+    CheckFailed,
+}
+
+/// The exit codes, as `--help` prints them.
+pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 3 the node cannot be \
+                                     found or reached; 4 a check failed.";
+
+/// A failure with its message. Printed as `Error: message` on standard error.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    kind: Kind,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Failed,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Usage,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Unreachable,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn check(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::CheckFailed,
+            message: message.into(),
+        }
+    }
+
+    /// The same kind of failure, with what was being done in front.
+    pub(crate) fn while_doing(self, what: impl fmt::Display) -> Self {
+        Self {
+            message: format!("{what}: {}", self.message),
+            ..self
+        }
+    }
+
+    /// The same failure, with another beside it.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self {
+            message: format!("{}; {}", self.message, other.message),
+            ..self
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Unreachable => 3,
+            Kind::CheckFailed => 4,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The outcome of a command.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;

@@ -1,0 +1,76 @@
+//! `mofka-ctl`: administration of Mofka. The same program answers to the names of the original's tools.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod daemon;
+mod dotted;
+mod event_line;
+mod failure;
+mod node;
+mod original_names;
+mod output;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::cli::Cli;
+use crate::failure::{Failure, Outcome};
+use crate::original_names::{Bedrock, BedrockQuery, BedrockShutdown, basename};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let called = arguments
+        .first()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let outcome = match basename(&called) {
+        "bedrock" => parse::<Bedrock>(arguments, "bedrock").and_then(Bedrock::run),
+        "bedrock-shutdown" => {
+            parse::<BedrockShutdown>(arguments, "bedrock-shutdown").and_then(BedrockShutdown::run)
+        }
+        "bedrock-query" => parse::<BedrockQuery>(arguments, "bedrock-query").and_then(BedrockQuery::run),
+        "mofkactl" => administrate(arguments, "mofkactl"),
+        _ => administrate(arguments, "mofka-ctl"),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("Error: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn administrate(arguments: Vec<OsString>, name: &'static str) -> Outcome {
+    let (plain, dotted) = dotted::split(arguments)?;
+    let cli = parse::<Cli>(plain, name)?;
+    commands::run(cli, dotted)
+}
+
+/// Parses, or prints what was asked for (help, version) and exits.
+fn parse<P: Parser + CommandFactory + FromArgMatches>(
+    arguments: Vec<OsString>,
+    name: &'static str,
+) -> Outcome<P> {
+    let parsed = P::command()
+        .name(name)
+        .bin_name(name)
+        .try_get_matches_from(arguments);
+    parsed
+        .and_then(|mut matches| P::from_arg_matches_mut(&mut matches))
+        .map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::usage(format!(
+                "a command is missing\n\n{}",
+                error.render().to_string().trim_end()
+            )),
+            _ => {
+                let text = error.render().to_string();
+                Failure::usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end())
+            }
+        })
+}

@@ -1,0 +1,6 @@
+//! Runs the real `mofka-ctl`, and the real `mofkad` where a test needs one.
+
+mod command_line;
+mod node;
+mod run;
+mod walk_through;

@@ -1,0 +1,4 @@
+//! Whole-crate tests: what is planned, lands in part, and is read back.
+
+mod crash;
+mod sim;
