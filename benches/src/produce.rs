@@ -112,7 +112,7 @@ fn one_by_one(driver: &Driver, args: &ProduceArgs) -> Result<Sample, String> {
     });
     let data = vec![7_u8; usize::try_from(args.data_bytes).map_err(|e| e.to_string())?];
     let events = (args.events / 100).max(10);
-    let mut latency_us = Histogram::<u64>::new(3).map_err(|e| e.to_string())?;
+    let mut latency_us = Histogram::<u64>::new_with_max(60_000_000, 3).map_err(|e| e.to_string())?;
     let started = Instant::now();
     for n in 0..events {
         let one = Instant::now();
@@ -168,7 +168,7 @@ fn stream(driver: &Driver, args: &ProduceArgs, batch_size: BatchSize) -> Result<
         args,
         args.events,
         elapsed,
-        &Histogram::new(3).map_err(|e| e.to_string())?,
+        &Histogram::new_with_max(60_000_000, 3).map_err(|e| e.to_string())?,
     ))
 }
 

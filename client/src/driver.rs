@@ -64,7 +64,7 @@ impl Driver {
             }),
             pid: std::process::id(),
         };
-        let connection = core.any_node(Duration::ZERO)?;
+        let connection = core.any_node()?;
         core.note_limits(&connection);
         Ok(Self { core: Arc::new(core) })
     }
@@ -321,15 +321,21 @@ impl DriverCore {
                 }
                 other => other.is_retriable(),
             };
-            match retry.pause().filter(|_| again) {
-                Some(pause) => std::thread::sleep(pause),
-                None => return Err(error),
+            match (again.then(|| retry.pause()).flatten(), error) {
+                (Some(pause), _) => std::thread::sleep(pause),
+                (None, DriverError::Unreachable { reason, .. }) => {
+                    return Err(DriverError::Unreachable {
+                        waited: retry.waited(),
+                        reason,
+                    });
+                }
+                (None, error) => return Err(error),
             }
         }
     }
 
     fn try_request(&self, opcode: Opcode, what: &'static str, body: &Bytes) -> Result<Bytes, DriverError> {
-        let connection = self.any_node(Duration::ZERO)?;
+        let connection = self.any_node()?;
         self.note_limits(&connection);
         self.call(&connection, opcode, what, body.clone())
     }
@@ -356,7 +362,7 @@ impl DriverCore {
 
     /// A connection to any node. When none of the known ones answers, the group file is read again: a node that was
     /// started anew may listen elsewhere.
-    fn any_node(&self, waited: Duration) -> Result<Arc<Connection>, DriverError> {
+    fn any_node(&self) -> Result<Arc<Connection>, DriverError> {
         self.check_process().map_err(|pid| DriverError::Forked { pid })?;
         let known = lock(&self.members).clone();
         let mut reasons = match self.first_of(&known) {
@@ -372,7 +378,7 @@ impl DriverCore {
             }
         }
         Err(DriverError::Unreachable {
-            waited,
+            waited: Duration::ZERO,
             reason: reasons,
         })
     }

@@ -36,9 +36,9 @@ pub enum DriverError {
     #[error("{0}")]
     Invalid(String),
     /// No node answers.
-    #[error("no node could be reached within {waited:?}: {reason}")]
+    #[error("no node could be reached{}: {reason}", within(*.waited))]
     Unreachable {
-        /// How long it was tried.
+        /// How long it was tried again; zero: it was tried once.
         waited: Duration,
         /// What each attempt led to.
         reason: String,
@@ -80,6 +80,14 @@ pub enum DriverError {
         /// The process that made it.
         pid: u32,
     },
+}
+
+fn within(waited: Duration) -> String {
+    if waited.is_zero() {
+        String::new()
+    } else {
+        format!(" within {waited:.1?}")
+    }
 }
 
 impl DriverError {
@@ -146,7 +154,7 @@ pub enum DeliveryError {
     #[error(transparent)]
     Refused(Arc<WireError>),
     /// It could not be brought to its node, or the answer did not come. Only in the latter case it may be stored.
-    #[error("the event could not be delivered within {waited:?}{}: {reason}", if *.may_be_stored { " (it was sent, and may be stored)" } else { "" })]
+    #[error("the event could not be delivered within {waited:.1?}{}: {reason}", if *.may_be_stored { " (it was sent, and may be stored)" } else { "" })]
     Unreachable {
         /// How long it was tried.
         waited: Duration,
@@ -256,7 +264,7 @@ pub enum AcknowledgeError {
     #[error("could not acknowledge event: {0}")]
     Refused(Arc<WireError>),
     /// The node could not be reached.
-    #[error("could not acknowledge event within {waited:?}: {reason}")]
+    #[error("could not acknowledge event within {waited:.1?}: {reason}")]
     Unreachable {
         /// How long it was tried.
         waited: Duration,

@@ -1,6 +1,6 @@
 //! A value that comes once, from another thread, and can be looked at again and again.
 
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,22 @@ use std::time::{Duration, Instant};
 /// changed in steps that leave it whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks, in a process that may be a forked child: there, whoever held the lock at the time of the fork is not there
+/// to release it. Asking who we are is a system call, so `check` is only called when it would matter.
+pub(crate) fn lock_unless_forked<'a, T, E>(
+    mutex: &'a Mutex<T>,
+    check: impl FnOnce() -> Result<(), E>,
+) -> Result<MutexGuard<'a, T>, E> {
+    match mutex.try_lock() {
+        Ok(guard) => Ok(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => {
+            check()?;
+            Ok(lock(mutex))
+        }
+    }
 }
 
 /// When to stop waiting.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mofka_net::control::{
@@ -183,7 +184,7 @@ impl TopicHandle {
         core.with_retry(Repeat::Yes, || {
             let connection = route.establish().map_err(|error| match error {
                 RouteError::Away(reason) => DriverError::Unreachable {
-                    waited: core.reconnect_timeout(),
+                    waited: Duration::ZERO,
                     reason,
                 },
                 RouteError::Gone(reason) => DriverError::Invalid(reason),

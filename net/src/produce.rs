@@ -185,9 +185,7 @@ mod tests {
 
     fn batch() -> (Bytes, Bytes) {
         let mut builder = BatchBuilder::new();
-        builder
-            .push(b"{\"a\":1}", [&b"some "[..], b"data"])
-            .unwrap();
+        builder.push(b"{\"a\":1}", [&b"some "[..], b"data"]).unwrap();
         builder.push(b"{}", []).unwrap();
         builder.finish(Some((ProducerId::new(5), 0, 0)))
     }

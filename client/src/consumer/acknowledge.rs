@@ -11,7 +11,7 @@ use mofka_net::{AcknowledgeRequest, AcknowledgeResponse, ErrorCode, Opcode, Wire
 use crate::error::AcknowledgeError;
 use crate::future::{Settle, future_methods};
 use crate::link::{Answer, Connection};
-use crate::promise::{Deadline, Promise, lock};
+use crate::promise::{Deadline, Promise, lock, lock_unless_forked};
 use crate::retry::Retry;
 use crate::route::{Route, RouteError};
 
@@ -57,13 +57,13 @@ impl AckLane {
 
     /// All events before `next_event_id` are done with.
     pub(super) fn acknowledge(lane: &Arc<Self>, next_event_id: EventId) -> AckFuture {
-        if let Err(pid) = lane.route.driver().check_process() {
-            let error = AcknowledgeError::Forked { pid };
-            return AckFuture {
-                promise: Arc::new(Promise::settled(Err(error))),
-            };
-        }
-        let mut state = lock(&lane.state);
+        let forked = |pid| AckFuture {
+            promise: Arc::new(Promise::settled(Err(AcknowledgeError::Forked { pid }))),
+        };
+        let mut state = match lock_unless_forked(&lane.state, || lane.route.driver().check_process()) {
+            Ok(state) => state,
+            Err(pid) => return forked(pid),
+        };
         if next_event_id <= state.durable_end {
             return AckFuture {
                 promise: Arc::new(Promise::settled(Ok(()))),
@@ -78,6 +78,9 @@ impl AckLane {
         let promise = Arc::clone(&group.promise);
         let begin = state.under_way.is_none();
         if begin {
+            if let Err(pid) = lane.route.driver().check_process() {
+                return forked(pid);
+            }
             state.under_way = state.waiting.take();
         }
         drop(state);

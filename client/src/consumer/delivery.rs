@@ -16,10 +16,14 @@ use super::subscription::FeedCredit;
 use crate::driver::DriverCore;
 use crate::error::PullError;
 use crate::future::{Settle, future_methods};
-use crate::promise::{Deadline, lock, wait_on};
+use crate::promise::{Deadline, lock, lock_unless_forked, wait_on};
 
 /// What a pull gives: `None` when there are no more events.
 pub(super) type Pulled = Result<Option<Event>, PullError>;
+
+/// A forked child may find events that its parent had received; it is told after this many pulls, or when it would
+/// wait. Looking at each pull would cost more than the pull.
+const CHECK_EVERY: u64 = 64;
 
 pub(super) struct Delivery {
     driver: Arc<DriverCore>,
@@ -61,17 +65,27 @@ impl Delivery {
     }
 
     pub(super) fn pull(this: &Arc<Self>) -> PullFuture {
-        let (ticket, credit) = match this.driver.check_process() {
-            Ok(()) => lock(&this.state).take_ticket(),
-            // Locks may be held for ever there; waiting tells.
-            Err(_) => (0, None),
+        let forked = |pid| OnceLock::from(Err(PullError::Forked { pid }));
+        let (ticket, credit, taken) = match lock_unless_forked(&this.state, || this.driver.check_process()) {
+            Ok(mut state) => {
+                let (ticket, credit) = state.take_ticket();
+                (ticket, credit, OnceLock::new())
+            }
+            Err(pid) => (u64::MAX, None, forked(pid)),
+        };
+        let taken = match ticket
+            .is_multiple_of(CHECK_EVERY)
+            .then(|| this.driver.check_process())
+        {
+            Some(Err(pid)) => forked(pid),
+            _ => taken,
         };
         // Sends it, if it was the feed's last: not under the lock.
         drop(credit);
         PullFuture {
             delivery: Arc::clone(this),
             ticket,
-            taken: OnceLock::new(),
+            taken,
         }
     }
 
@@ -207,10 +221,12 @@ impl PullFuture {
         if let Some(taken) = self.taken.get() {
             return Some(taken.clone());
         }
-        if let Some(forked) = self.forked() {
-            return Some(forked);
-        }
-        let mut state = lock(&self.delivery.state);
+        let mut is_checked = false;
+        let mut state =
+            match lock_unless_forked(&self.delivery.state, || self.delivery.driver.check_process()) {
+                Ok(state) => state,
+                Err(pid) => return Some(Err(PullError::Forked { pid })),
+            };
         loop {
             // Another thread may have waited with this very future.
             if let Some(taken) = self.taken.get() {
@@ -223,6 +239,10 @@ impl PullFuture {
                 drop(credit);
                 return Some(pulled);
             }
+            if !is_checked && let Some(forked) = self.forked() {
+                return Some(forked);
+            }
+            is_checked = true;
             state = wait(state)?;
         }
     }
@@ -251,7 +271,11 @@ impl Settle for PullFuture {
     }
 
     fn is_settled(&self) -> bool {
-        self.taken.get().is_some() || self.forked().is_some() || lock(&self.delivery.state).has(self.ticket)
+        self.taken.get().is_some()
+            || match lock_unless_forked(&self.delivery.state, || self.delivery.driver.check_process()) {
+                Ok(state) => state.has(self.ticket),
+                Err(_forked) => true,
+            }
     }
 }
 

@@ -4,6 +4,7 @@
 //! subscribed to again at the first event that has not reached the pulls, so nothing is lost and nothing comes twice.
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mofka_log::EventId;
@@ -177,7 +178,7 @@ impl Source {
         };
         let connection = self.route.establish().map_err(|error| match error {
             RouteError::Away(reason) => DriverError::Unreachable {
-                waited: self.route.driver().reconnect_timeout(),
+                waited: Duration::ZERO,
                 reason,
             },
             RouteError::Gone(reason) => DriverError::Invalid(reason),
@@ -280,7 +281,7 @@ impl Source {
             .get_or_insert_with(|| Retry::new(self.route.driver().reconnect_timeout()));
         let (pause, waited) = (retry.pause(), retry.waited());
         let (Some(pause), Some(me)) = (pause, self.me.upgrade()) else {
-            return self.fail(state, &format!("not to be had for {waited:?}: {reason}"));
+            return self.fail(state, &format!("not to be had for {waited:.1?}: {reason}"));
         };
         state.is_subscribing = true;
         drop(state);

@@ -162,13 +162,14 @@ impl Connection {
             }
             calls.waiting.insert(id, Box::new(handler));
         }
-        match self.send(frame) {
-            Ok(()) => Ok(()),
-            // Whoever ended the connection takes the handlers: one of us has this one.
-            Err(lost) => match lock(&self.calls).waiting.remove(&id) {
-                Some(_unused) => Err(lost),
-                None => Ok(()),
-            },
+        let Err(lost) = self.send(frame) else {
+            return Ok(());
+        };
+        // Whoever ended the connection takes the handlers: one of us has this one. It is not dropped under the lock.
+        let unused = lock(&self.calls).waiting.remove(&id);
+        match unused {
+            Some(_) => Err(lost),
+            None => Ok(()),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::error::{DeliveryError, PushError};
 use crate::future::{Settle, future_methods};
 use crate::metadata::Metadata;
 use crate::options::ProducerOptions;
-use crate::promise::{Deadline, lock};
+use crate::promise::{Deadline, lock, lock_unless_forked};
 use crate::route::Route;
 use crate::topic::TopicCore;
 
@@ -145,7 +145,13 @@ impl std::fmt::Debug for Producer {
 
 impl Handle {
     fn queue(&self, index: usize) -> Result<Arc<Queue>, PushError> {
-        if let Some(queue) = lock(&self.queues).get(&index) {
+        let check = || {
+            self.shared
+                .driver
+                .check_process()
+                .map_err(|pid| PushError::Forked { pid })
+        };
+        if let Some(queue) = lock_unless_forked(&self.queues, check)?.get(&index) {
             return Ok(Arc::clone(queue));
         }
         let info = self.topic.info();

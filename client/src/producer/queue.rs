@@ -25,7 +25,7 @@ use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Answer, Connection};
 use crate::options::BatchSize;
-use crate::promise::{Deadline, lock, wait_on};
+use crate::promise::{Deadline, lock, lock_unless_forked, wait_on};
 use crate::retry::Retry;
 use crate::route::{Route, RouteError};
 
@@ -118,15 +118,7 @@ impl Queue {
     /// Waits until the gathering batch, or a new one, takes an event of this size.
     fn lock_with_room(&self, bytes: u64) -> Result<MutexGuard<'_, State>, PushError> {
         let bound = self.shared.options.max_num_batches.max(1);
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(_) => {
-                // In a forked child nobody may be left to release it. Asking who we are is a system call, so it is
-                // only done here and once in a batch.
-                self.check_process()?;
-                lock(&self.state)
-            }
-        };
+        let mut state = lock_unless_forked(&self.state, || self.check_process())?;
         loop {
             if state.is_closed {
                 return Err(PushError::Closed);
