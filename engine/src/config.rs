@@ -1,6 +1,6 @@
 //! The node's configuration: our own JSON, small and strict.
 //!
-//! The original's Bedrock JSON is recognised by its keys and mapped by [`crate::bedrock`].
+//! The original's Bedrock JSON is recognised by its keys and mapped by the module `bedrock`.
 
 use std::path::{Path, PathBuf};
 

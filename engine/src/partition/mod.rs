@@ -1,6 +1,6 @@
 //! A partition: an append-only list of events, its readers' positions, its producers' sequences.
 //!
-//! A log partition stores its events with a [`store::Store`]; a memory partition keeps them all in [`recent::Recent`]
+//! A log partition stores its events in segments on the device; a memory partition keeps them all in memory
 //! and loses them when the process ends. Everything else is the same.
 
 mod cursors;
