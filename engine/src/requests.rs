@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::io::Io;
-use crate::partition::{Appended, Partition, ReadLimits};
+use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
 use crate::session::{Request, Session};
 use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
 use crate::subscription::{Subscription, Terms};
@@ -368,6 +368,10 @@ fn check_consumer(name: &str) -> Result<(), WireError> {
     let bytes_max = mofka_log::CONSUMER_NAME_BYTES_MAX;
     if name.is_empty() || name.len() > bytes_max {
         let message = format!("a consumer's name has 1 to {bytes_max} bytes, not {}", name.len());
+        return Err(WireError::new(ErrorCode::InvalidName, message));
+    }
+    if is_reserved(name) {
+        let message = "a consumer's name does not start with a zero byte".to_owned();
         return Err(WireError::new(ErrorCode::InvalidName, message));
     }
     Ok(())

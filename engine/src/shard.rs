@@ -204,6 +204,9 @@ impl<I: Io, P: Peers> Shard<I, P> {
         };
         let partition = Partition::open(self.io().clone(), spec).await?;
         let spec = partition.spec();
+        if let Some(reason) = partition.read_only() {
+            tracing::error!(topic = %spec.topic.name, partition = spec.record.index, %id, reason, "partition is read-only");
+        }
         tracing::info!(
             topic = %spec.topic.name,
             partition = spec.record.index,

@@ -165,3 +165,76 @@ fn a_node_starts_and_stops_many_times() {
         node.start_again();
     }
 }
+
+#[test]
+fn truncated_and_corrupted_segments_are_named_and_never_served() {
+    use mofka_net::control::{NodeStatus, PartitionState, decode_any};
+    use mofka_net::{ErrorCode, Opcode};
+
+    type Harm = fn(&mut Vec<u8>);
+    let harms: [(&str, Harm); 3] = [
+        ("a flipped bit", |file| file[4300] ^= 1),
+        ("a lost end", |file| file.truncate(4500)),
+        ("a lost file but for its header", |file| file.truncate(4096)),
+    ];
+    for (what, harm) in harms {
+        let mut node = Node::start(&["--shards", "1"]);
+        let (mut client, _) = mofka_tests::raw::RawClient::hello(&node.group_file());
+        let topic = client
+            .create_topic(&serde_json::json!({"name": "t", "num_partitions": 2}))
+            .unwrap();
+        for partition in &topic.partitions {
+            for _ in 0..5 {
+                client
+                    .produce_now(partition.id, &[("{\"some\":\"event\"}", b"data")], None)
+                    .unwrap();
+            }
+        }
+        assert!(node.terminate().success());
+        let dir = node
+            .data_dir()
+            .join("partitions")
+            .join(topic.partitions[0].id.to_string());
+        let path = dir.join("00000000000000000000.meta");
+        let mut bytes = std::fs::read(&path).unwrap();
+        harm(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        node.start_again();
+        let log = node.log();
+        assert!(
+            log.contains("read-only") && log.contains("damaged"),
+            "{what}: {log}"
+        );
+        let (mut client, _) = mofka_tests::raw::RawClient::hello(&node.group_file());
+        let status = client.json(Opcode::Status, &serde_json::json!({})).unwrap();
+        let status: NodeStatus = decode_any("status", &status).unwrap();
+        let of = |id| {
+            status
+                .partitions()
+                .find(|partition| partition.info.id == id)
+                .unwrap()
+        };
+        assert_eq!(
+            of(topic.partitions[0].id).state,
+            PartitionState::ReadOnly,
+            "{what}"
+        );
+        assert_eq!(
+            of(topic.partitions[1].id).state,
+            PartitionState::Open,
+            "{what}: the others are untouched"
+        );
+        let refused = client
+            .produce_now(topic.partitions[0].id, &[("{}", b"")], None)
+            .unwrap_err();
+        assert_eq!(refused.code, ErrorCode::ReadOnly, "{what}: {refused}");
+        assert_eq!(
+            client
+                .produce_now(topic.partitions[1].id, &[("{}", b"")], None)
+                .unwrap()
+                .base_event_id
+                .get(),
+            5
+        );
+    }
+}

@@ -1,14 +1,24 @@
 //! `status`: what the node says about itself.
 
-use mofka_net::control::{NodeStatus, PartitionStatus};
+use mofka_net::control::{NodeStatus, PartitionState, PartitionStatus};
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::node::{self, Place};
 use crate::output::{Output, bytes_text, table};
 
 pub(crate) fn run(place: &Place, output: Output) -> Outcome {
     let status = node::status(place)?;
-    output.print(&node::to_json(&status)?, || text(&status))
+    output.print(&node::to_json(&status)?, || text(&status))?;
+    let unwell = status
+        .partitions()
+        .filter(|p| p.state != PartitionState::Open)
+        .count();
+    if unwell > 0 {
+        return Err(Failure::check(format!(
+            "{unwell} partitions are not well: see above"
+        )));
+    }
+    Ok(())
 }
 
 fn text(status: &NodeStatus) -> String {

@@ -10,12 +10,20 @@ use uuid::Uuid;
 
 use crate::commit::Done;
 use crate::io::Io;
+use crate::promise::promise;
 use crate::record_log::{RecordLog, RecordLogSpec};
 use crate::recover::OpenError;
 
 /// Consumers that a partition remembers at most; more are refused, not forgotten.
 const CONSUMERS_MAX: usize = 65_536;
 const REWRITE_BYTES: u64 = 1 << 20;
+/// Under this name, which no consumer can have, the file keeps how far the partition's events are known to be durable.
+const WITNESS: &str = "\0synced_end";
+
+/// Whether a consumer may have this name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with('\0')
+}
 
 /// What is called when a cursor is durable, with the position in force.
 pub type CursorDone = Box<dyn FnOnce(Result<EventId, WireError>)>;
@@ -86,12 +94,31 @@ impl<I: Io> PartitionCursors<I> {
         self.state.borrow().table.get(consumer)
     }
 
+    /// Keeps, apart from the events' own files, that everything before `synced_end` is durable: a meta file that lost
+    /// its end together with its last witness is found out by this.
+    pub(crate) async fn witness(&self, synced_end: EventId) {
+        if self.get(WITNESS).is_some_and(|known| known >= synced_end) {
+            return;
+        }
+        let (keep, kept) = promise();
+        self.set(WITNESS, synced_end, self.io.now_us(), Box::new(keep));
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "a partition's end could not be noted beside its cursors");
+        }
+    }
+
+    /// Everything before this was durable once.
+    pub(crate) fn witnessed_end(&self) -> EventId {
+        self.get(WITNESS).unwrap_or_default()
+    }
+
     /// Every consumer and where it goes on, in the order of the names.
     pub(crate) fn all(&self) -> Vec<(String, EventId)> {
         self.state
             .borrow()
             .table
             .iter()
+            .filter(|(name, _)| !is_reserved(name))
             .map(|(name, id)| (name.to_owned(), id))
             .collect()
     }

@@ -26,6 +26,7 @@ use mofka_net::{ErrorCode, WireError};
 
 pub use cursors::CursorDone;
 use cursors::PartitionCursors;
+pub(crate) use cursors::is_reserved;
 pub use fetch::Fetched;
 pub use read::{ReadLimits, Slice};
 use recent::Recent;
@@ -105,6 +106,17 @@ impl<I: Io> Partition<I> {
                     Store::open(io.clone(), spec.dir.clone(), spec.record.id, config).await?;
                 let path = spec.dir.join("cursors");
                 let cursors = PartitionCursors::open(io.clone(), path, spec.record.id).await?;
+                let mut found = found;
+                let witnessed_end = cursors.witnessed_end();
+                if witnessed_end > found.next_event_id {
+                    found.read_only.get_or_insert_with(|| {
+                        format!(
+                            "damaged: events {} to {witnessed_end} had been durable and are gone (a file of this \
+                             partition lost its end)",
+                            found.next_event_id
+                        )
+                    });
+                }
                 (Some(store), Some(found), cursors)
             }
         };
@@ -458,6 +470,7 @@ impl<I: Io> Partition<I> {
         if let Some(store) = &self.store {
             store.committer().drain().await;
             store.committer().mark(true).await;
+            self.cursors.witness(store.committer().ends().synced_end).await;
         }
         self.cursors.stop().await;
         self.wake();
@@ -493,6 +506,7 @@ impl<I: Io> Partition<I> {
                 let idle = ends.synced_end == ends.appended_end && seen == Some(ends.appended_end);
                 if idle {
                     store.committer().mark(false).await;
+                    partition.cursors.witness(ends.synced_end).await;
                 }
                 seen = Some(ends.appended_end);
             }

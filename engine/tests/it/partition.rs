@@ -322,3 +322,26 @@ fn damage_to_what_was_synced_is_found_and_never_served() {
             .contains("read-only")
     );
 }
+
+#[test]
+fn a_meta_file_that_lost_its_end_is_found_out_after_a_clean_stop() {
+    let io = SimIo::stepping(&Image::new(), 19);
+    let partition = open(&io, spec(PartitionKind::Default, Durability::Synced)).unwrap();
+    for n in 0..4 {
+        send(&partition, content(n, 100), (1, 0, n));
+        settle(&io);
+    }
+    let stopping = Rc::clone(&partition);
+    io.block_on(async move { stopping.stop().await });
+    let mut image = io.settled();
+    let meta = image
+        .iter_mut()
+        .find(|(path, _)| path.extension().is_some_and(|end| end == "meta"))
+        .map(|(_, content)| content)
+        .unwrap();
+    meta.truncate(4096 + 200);
+    let machine = SimIo::immediate(&image);
+    let opened = open(&machine, spec(PartitionKind::Default, Durability::Synced)).unwrap();
+    let reason = opened.read_only().expect("four events were durable");
+    assert!(reason.contains("to 4 had been durable"), "{reason}");
+}
