@@ -18,7 +18,7 @@ use crate::facts::NodeFacts;
 use crate::home::{Home, HomeError, write_durably};
 use crate::shard::{Shard, ShardParts};
 
-/// How long a lost wake-up can last at most. An idle shard pays about 0.1% of a core for it.
+/// How long a lost wake-up can last at most while a shard starts or stops.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Why a node could not be started, or what went wrong with it later.
@@ -197,7 +197,8 @@ async fn run_shard(
     config: NodeConfig,
     report: mpsc::Sender<Report>,
 ) -> Result<(), String> {
-    glommio::spawn_local(tick()).detach();
+    let starting = Arc::clone(&facts);
+    glommio::spawn_local(tick(move || !starting.is_ready())).detach();
     let (mesh, receivers) = Mesh::join(builder).await;
     let shard = mesh.place();
     tracing::debug!(shard, "joined");
@@ -251,13 +252,13 @@ async fn run_shard(
     Ok(())
 }
 
-/// Bounds what a lost wake-up costs.
+/// Bounds what a lost wake-up costs, from here to the end of `needed`.
 ///
 /// On this runtime (glommio-ng 0.12, Linux 6.18) a shard that goes to sleep now and then misses the completion of the
-/// only operation it waits for: without a timer one start in twenty hung. With one it goes on at the next tick. See
-/// `docs/decisions/0001-tick.md`.
-async fn tick() {
-    loop {
+/// only operation it waits for: without a timer one start in twenty hung. With one it goes on at the next tick. While
+/// the node serves, the look at the stop flag is the timer. See `docs/decisions/0001-tick.md`.
+pub(super) async fn tick(needed: impl Fn() -> bool) {
+    while needed() {
         glommio::timer::sleep(TICK).await;
     }
 }

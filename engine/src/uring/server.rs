@@ -15,11 +15,12 @@ use mofka_net::Address;
 
 use super::UringIo;
 use super::mesh::Mesh;
+use super::node::tick;
 use crate::facts::NodeFacts;
 use crate::session::Session;
 use crate::shard::Shard;
 
-/// How often a shard looks whether it is to stop.
+/// How often a shard looks whether it is to stop; also how long a lost wake-up lasts at most, see [`tick`].
 const STOP_CHECK: Duration = Duration::from_millis(50);
 /// How long answers may take to leave when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -234,6 +235,7 @@ pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: List
     while !facts.stop.load(Ordering::SeqCst) {
         glommio::timer::sleep(STOP_CHECK).await;
     }
+    glommio::spawn_local(tick(|| true)).detach();
     tracing::debug!("no longer accepting connections");
     for task in tasks {
         task.cancel().await;
