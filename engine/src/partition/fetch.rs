@@ -31,17 +31,20 @@ impl<I: Io> Partition<I> {
         &self,
         descriptor: &DataDescriptor,
         bytes_max: u64,
-        last: &mut Option<Batch>,
+        last: &mut Option<FetchedBatch>,
     ) -> Result<Fetched, WireError> {
         let id = descriptor
             .event_id()
             .ok_or_else(|| invalid("the descriptor's location is not an event id"))?;
-        let batch = match last.take() {
-            Some(batch) if batch.base_event_id() <= id && id < batch.end_event_id() => batch,
-            _ => self.batch_of(id).await?,
+        let opened = match last.take() {
+            Some(opened) if opened.holds(id) => opened,
+            _ => FetchedBatch::new(self.batch_of(id).await?),
         };
-        let batch = last.insert(batch);
-        let place = Place::of(batch, id).ok_or_else(|| self.damaged("the event is not in its batch"))?;
+        let opened = last.insert(opened);
+        let batch = &opened.batch;
+        let place = opened
+            .place(id)
+            .ok_or_else(|| self.damaged("the event is not in its batch"))?;
         if descriptor.base_bytes() != place.data_bytes {
             return Err(invalid(&format!(
                 "the descriptor says that event {id} has {} bytes of data, but it has {}",
@@ -60,8 +63,8 @@ impl<I: Io> Partition<I> {
         }
         let whole = descriptor.is_whole();
         let bytes = match batch.data() {
-            Some(data) => select(data, &place, descriptor)?,
-            None => self.select_stored(id, batch, &place, descriptor).await?,
+            Some(data) => select(data, place, descriptor)?,
+            None => self.select_stored(id, batch, place, descriptor).await?,
         };
         let crc = if whole {
             combine_crc(&place.pieces, place.data_bytes)
@@ -156,15 +159,32 @@ struct Place {
     pieces: Vec<u32>,
 }
 
-impl Place {
-    fn of(batch: &Batch, id: EventId) -> Option<Self> {
-        let index = id.get().checked_sub(batch.base_event_id().get())?;
-        let event = batch.event(u32::try_from(index).ok()?)?;
-        Some(Self {
-            offset: event.data_offset,
-            data_bytes: event.data_bytes,
-            pieces: event.pieces.iter().collect(),
-        })
+/// A batch that a request fetched from, with its table walked once: the next event is usually in it too.
+pub struct FetchedBatch {
+    batch: Batch,
+    places: Vec<Place>,
+}
+
+impl FetchedBatch {
+    fn new(batch: Batch) -> Self {
+        let places = batch
+            .events()
+            .map(|event| Place {
+                offset: event.data_offset,
+                data_bytes: event.data_bytes,
+                pieces: event.pieces.iter().collect(),
+            })
+            .collect();
+        Self { batch, places }
+    }
+
+    fn holds(&self, id: EventId) -> bool {
+        self.batch.base_event_id() <= id && id < self.batch.end_event_id()
+    }
+
+    fn place(&self, id: EventId) -> Option<&Place> {
+        let index = id.get().checked_sub(self.batch.base_event_id().get())?;
+        self.places.get(usize::try_from(index).ok()?)
     }
 }
 

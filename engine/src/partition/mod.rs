@@ -27,7 +27,7 @@ use mofka_net::{ErrorCode, WireError};
 pub use cursors::CursorDone;
 use cursors::PartitionCursors;
 pub(crate) use cursors::is_reserved;
-pub use fetch::Fetched;
+pub use fetch::{Fetched, FetchedBatch};
 pub use read::{ReadLimits, Slice};
 use recent::Recent;
 use refusal::refusal;
