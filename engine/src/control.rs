@@ -293,6 +293,17 @@ async fn partition_add<I: Io, P: Peers>(
     Ok(partition_info(shard, &record))
 }
 
+/// The topic of this name, and what partitions it has.
+fn find<'a>(
+    catalog: &'a Catalog,
+    name: &str,
+    partitions: &mut Vec<PartitionRecord>,
+) -> Result<&'a TopicRecord, WireError> {
+    let topic = catalog.topic(name).ok_or_else(|| unknown_topic(name))?;
+    partitions.extend(catalog.partitions_of(topic.id).cloned());
+    Ok(topic)
+}
+
 async fn topic_delete<I: Io, P: Peers>(
     shard: &Rc<Shard<I, P>>,
     request: TopicRequest,
@@ -300,10 +311,7 @@ async fn topic_delete<I: Io, P: Peers>(
     let mut partitions = Vec::new();
     home(shard)?
         .change(|catalog| {
-            let topic = catalog
-                .topic(&request.name)
-                .ok_or_else(|| unknown_topic(&request.name))?;
-            partitions.extend(catalog.partitions_of(topic.id).cloned());
+            let topic = find(catalog, &request.name, &mut partitions)?;
             Ok(vec![CatalogRecord::TopicDeleted { topic: topic.id }])
         })
         .await?;
@@ -321,10 +329,7 @@ async fn topic_complete<I: Io, P: Peers>(
     let mut partitions = Vec::new();
     home(shard)?
         .change(|catalog| {
-            let topic = catalog
-                .topic(&request.name)
-                .ok_or_else(|| unknown_topic(&request.name))?;
-            partitions.extend(catalog.partitions_of(topic.id).cloned());
+            let topic = find(catalog, &request.name, &mut partitions)?;
             if topic.complete {
                 return Ok(Vec::new());
             }

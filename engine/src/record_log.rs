@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    AckAt, Appender, AppenderConfig, BLOCK_BYTES, Batch, BatchBuilder, EventId, FilePos, SegmentFacts,
-    SegmentHeader, SegmentKind, Verdict,
+    AckAt, Appender, AppenderConfig, Batch, BatchBuilder, EventId, SegmentFacts, SegmentHeader, SegmentKind,
+    Verdict,
 };
 use uuid::Uuid;
 
@@ -131,12 +131,9 @@ impl<I: Io> RecordLog<I> {
         );
         let salt = io.random_u64();
         let header = SegmentHeader::new(spec.kind, spec.owner, base, salt, io.now_us(), 1);
-        let mut block = io.alloc(BLOCK_BYTES);
-        block.as_mut().copy_from_slice(&header.to_block());
-        file.write_at(FilePos::new(0), block)
+        recover::write_first_block(io, &file, &header)
             .await
             .map_err(|error| failed("writing", &error))?;
-        file.sync().await.map_err(|error| failed("syncing", &error))?;
         let facts = SegmentFacts {
             salt,
             base_event_id: base,

@@ -104,6 +104,18 @@ fn window_end(at: FilePos, window: &Bytes) -> u64 {
     at.get().saturating_add(window.len() as u64)
 }
 
+/// Writes a file's first block and makes it durable, before anything follows it.
+pub(crate) async fn write_first_block<I: Io>(
+    io: &I,
+    file: &Rc<I::File>,
+    header: &SegmentHeader,
+) -> std::io::Result<()> {
+    let mut block = io.alloc(BLOCK_BYTES);
+    block.as_mut().copy_from_slice(&header.to_block());
+    file.write_at(FilePos::new(0), block).await?;
+    file.sync().await
+}
+
 /// Of the frames that nothing vouches for, the first whose data is not all there.
 async fn first_bad_data<I: Io>(scan: &MetaScan, data: &Rc<I::File>) -> std::io::Result<Option<EventId>> {
     for frame in scan.unvouched() {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::commit::Files;
 use crate::io::{Io, IoFile};
-use crate::recover::OpenError;
+use crate::recover::{OpenError, write_first_block};
 
 /// Both files with their headers, durable with their names.
 pub(super) async fn create_segment<I: Io>(
@@ -32,16 +32,14 @@ pub(super) async fn create_segment<I: Io>(
             .await
             .map_err(|error| failed("creating", &error))?;
         let header = SegmentHeader::new(kind, partition, base, salt, io.now_us(), incarnation);
-        let mut block = io.alloc(BLOCK_BYTES);
-        block.as_mut().copy_from_slice(&header.to_block());
-        file.write_at(FilePos::new(0), block)
+        let file = Rc::new(file);
+        write_first_block(io, &file, &header)
             .await
             .map_err(|error| failed("writing", &error))?;
-        file.sync().await.map_err(|error| failed("syncing", &error))?;
         io.sync_dir(dir)
             .await
             .map_err(|error| failed("syncing the directory of", &error))?;
-        files.push(Rc::new(file));
+        files.push(file);
     }
     let meta = files.pop().ok_or_else(|| OpenError::new("no meta file".into()))?;
     let facts = SegmentFacts {
