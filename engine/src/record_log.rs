@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    AckAt, Appender, AppenderConfig, Batch, BatchBuilder, EventId, SegmentFacts, SegmentHeader, SegmentKind,
-    Verdict,
+    AckAt, Appender, AppenderConfig, Batch, BatchBuilder, EventId, ProducerTable, SegmentFacts,
+    SegmentHeader, SegmentKind, Verdict,
 };
 use uuid::Uuid;
 
@@ -72,7 +72,8 @@ impl<I: Io> RecordLog<I> {
                         }
                     }
                 };
-                let opened = recover::meta_file(&io, &spec.path, &file, None, &mut visit).await?;
+                let opened =
+                    recover::meta_file(&spec.path, &file, None, ProducerTable::default(), &mut visit).await?;
                 if let Some(reason) = bad {
                     return Err(OpenError::new(format!("{}: {reason}", spec.path.display())));
                 }

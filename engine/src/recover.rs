@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, MetaScan, Recovered, Resume,
-    SegmentFacts, SegmentHeader, SegmentHeaderError, check_pieces,
+    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, MetaScan, ProducerTable, Recovered,
+    Resume, SegmentFacts, SegmentHeader, SegmentHeaderError, check_pieces,
 };
 
 use crate::io::{Io, IoFile};
@@ -46,11 +46,13 @@ pub(crate) struct OpenedSegment {
 
 /// Scans a meta file to its end. `data` is the segment's data file: frames that no later frame vouches for are kept
 /// only when their data is there too. `visit` sees every batch of the chain, before the verdict is known.
-pub(crate) async fn meta_file<I: Io>(
-    _io: &I,
+///
+/// `producers`: what the segments before this one know of the producers' sequences.
+pub(crate) async fn meta_file<F: IoFile>(
     path: &Path,
-    meta: &Rc<I::File>,
-    data: Option<&Rc<I::File>>,
+    meta: &Rc<F>,
+    data: Option<&Rc<F>>,
+    producers: ProducerTable,
     visit: &mut dyn FnMut(&Batch),
 ) -> Result<Opened, OpenError> {
     let failed = |error: &std::io::Error| OpenError::io("reading", path, error);
@@ -71,7 +73,7 @@ pub(crate) async fn meta_file<I: Io>(
         ) if size <= BLOCK_BYTES as u64 => return Ok(Opened::NeverUsed),
         Err(error) => return Err(OpenError::new(format!("{}: {error}", path.display()))),
     };
-    let mut scan = MetaScan::new(&header);
+    let mut scan = MetaScan::with_producers(&header, producers);
     let mut window = Bytes::new();
     let mut window_at = FilePos::new(0);
     while let Some((at, min_bytes)) = scan.next_read() {
@@ -92,7 +94,7 @@ pub(crate) async fn meta_file<I: Io>(
     }
     let first_bad_data = match data {
         None => None,
-        Some(data) => first_bad_data::<I>(&scan, data)
+        Some(data) => first_bad_data(&scan, data)
             .await
             .map_err(|error| OpenError::io("reading the data file of", path, &error))?,
     };
@@ -117,7 +119,7 @@ pub(crate) async fn write_first_block<I: Io>(
 }
 
 /// Of the frames that nothing vouches for, the first whose data is not all there.
-async fn first_bad_data<I: Io>(scan: &MetaScan, data: &Rc<I::File>) -> std::io::Result<Option<EventId>> {
+async fn first_bad_data<F: IoFile>(scan: &MetaScan, data: &Rc<F>) -> std::io::Result<Option<EventId>> {
     for frame in scan.unvouched() {
         let bytes = usize::try_from(frame.data_bytes()).map_err(std::io::Error::other)?;
         if bytes == 0 {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use mofka_log::{Batch, Durability, EventId};
+use mofka_log::{Batch, Durability, EventId, check_consumer_name};
 use mofka_net::control::{From, SeekRequest, SeekResponse, Selection, SubscribeRequest, SubscribeResponse};
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FetchResponse,
@@ -365,11 +365,7 @@ fn control<I: Io, P: Peers>(session: &Session<I, P>, opcode: Opcode, request: Re
 }
 
 fn check_consumer(name: &str) -> Result<(), WireError> {
-    let bytes_max = mofka_log::CONSUMER_NAME_BYTES_MAX;
-    if name.is_empty() || name.len() > bytes_max {
-        let message = format!("a consumer's name has 1 to {bytes_max} bytes, not {}", name.len());
-        return Err(WireError::new(ErrorCode::InvalidName, message));
-    }
+    check_consumer_name(name).map_err(|error| WireError::new(ErrorCode::InvalidName, error.to_string()))?;
     if is_reserved(name) {
         let message = "a consumer's name does not start with a zero byte".to_owned();
         return Err(WireError::new(ErrorCode::InvalidName, message));

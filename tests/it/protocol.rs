@@ -30,10 +30,7 @@ fn events_go_in_and_out_over_tcp_and_unix_sockets() {
         let node = Node::start(&["--listen", listen, "--shards", "1"]);
         let (mut client, hello) = RawClient::hello(&node.group_file());
         assert_eq!((hello.shards, hello.version), (1, 1));
-        let topic = client
-            .create_topic(&json!({"name": "t", "num_partitions": 1}))
-            .unwrap();
-        let partition = topic.partitions[0].id;
+        let partition = client.create_partition();
         let events: [(&str, &[u8]); 3] = [("{\"n\":0}", b"zero"), ("{\"n\":1}", b""), ("{\"n\":2}", b"two")];
         let answer = client.produce_now(partition, &events, None).unwrap();
         assert_eq!(
@@ -97,10 +94,7 @@ fn any_shard_answers_about_topics_and_names_the_owner_of_a_partition() {
 fn requests_are_pipelined_and_a_resent_batch_gets_its_first_answer_also_after_a_restart() {
     let mut node = Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"]);
     let (mut client, _) = RawClient::hello(&node.group_file());
-    let topic = client
-        .create_topic(&json!({"name": "t", "num_partitions": 1}))
-        .unwrap();
-    let partition = topic.partitions[0].id;
+    let partition = client.create_partition();
     let event = |n: u64| format!("{{\"n\":{n}}}");
     let numbers: Vec<u64> = (0..10)
         .map(|n| client.produce(partition, &[(&event(n), b"d")], Some((77, 0, n))))
@@ -181,10 +175,7 @@ fn nonsense_is_answered_and_the_connection_ends() {
 fn a_batch_that_was_changed_on_its_way_is_refused_and_stores_nothing() {
     let node = Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"]);
     let (mut client, _) = RawClient::hello(&node.group_file());
-    let topic = client
-        .create_topic(&json!({"name": "t", "num_partitions": 1}))
-        .unwrap();
-    let partition = topic.partitions[0].id;
+    let partition = client.create_partition();
     let mut builder = mofka_log::BatchBuilder::new();
     builder
         .push(b"{\"a\":1}", std::iter::once(&b"some data"[..]))
@@ -216,10 +207,7 @@ fn a_batch_that_was_changed_on_its_way_is_refused_and_stores_nothing() {
 fn credit_bounds_what_is_sent() {
     let node = Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"]);
     let (mut client, _) = RawClient::hello(&node.group_file());
-    let topic = client
-        .create_topic(&json!({"name": "t", "num_partitions": 1}))
-        .unwrap();
-    let partition = topic.partitions[0].id;
+    let partition = client.create_partition();
     for _ in 0..10 {
         client.produce_now(partition, &[("{}", b"x")], None).unwrap();
     }

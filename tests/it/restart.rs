@@ -123,10 +123,7 @@ fn topics_partitions_events_and_cursors_survive_a_clean_stop_and_a_kill() {
 fn a_complete_topic_refuses_events_and_ends_its_readers_also_after_a_restart() {
     let mut node = Node::start(&["--shards", "1"]);
     let (mut client, _) = RawClient::hello(&node.group_file());
-    let topic = client
-        .create_topic(&json!({"name": "t", "num_partitions": 1}))
-        .unwrap();
-    let partition = topic.partitions[0].id;
+    let partition = client.create_partition();
     client.produce_now(partition, &[("{}", b"last")], None).unwrap();
     client.json(Opcode::TopicComplete, &json!({"name": "t"})).unwrap();
     for _ in 0..2 {

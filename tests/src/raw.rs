@@ -206,6 +206,17 @@ impl RawClient {
         Ok(decode_any("topic", &answer).unwrap())
     }
 
+    /// Creates topic `t` with one log partition, and returns the partition.
+    ///
+    /// # Panics
+    /// When that does not work.
+    pub fn create_partition(&mut self) -> Uuid {
+        let topic = self
+            .create_topic(&serde_json::json!({"name": "t", "num_partitions": 1}))
+            .unwrap();
+        topic.partitions[0].id
+    }
+
     /// Sends a batch; returns the request's number.
     ///
     /// # Panics

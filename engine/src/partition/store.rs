@@ -392,14 +392,8 @@ impl<I: Io> Opening<'_, I> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(OpenError::io("opening", &data_path, &error)),
         };
-        let producers = &mut self.producers;
-        let mut seen: Vec<Batch> = Vec::new();
-        let mut visit = |batch: &Batch| {
-            if batch.producer().is_some() {
-                seen.push(batch.without_bytes());
-            }
-        };
-        let opened = recover::meta_file(self.io, &path, &meta, data.as_ref(), &mut visit).await?;
+        let producers = self.producers.clone();
+        let opened = recover::meta_file(&path, &meta, data.as_ref(), producers, &mut |_| ()).await?;
         match opened {
             Opened::NeverUsed if last => Ok(Look::NeverUsed),
             Opened::NeverUsed => Err(OpenError::new(format!(
@@ -407,11 +401,7 @@ impl<I: Io> Opening<'_, I> {
                 path.display()
             ))),
             Opened::Segment(opened) => {
-                for batch in seen {
-                    if batch.end_event_id() <= opened.recovered.next_event_id {
-                        producers.note_batch(&batch);
-                    }
-                }
+                self.producers = opened.recovered.producers.clone();
                 self.check_header(&path, Some(&opened.header))?;
                 let Some(data) = data else {
                     return Err(OpenError::new(format!(
