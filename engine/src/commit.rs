@@ -73,6 +73,8 @@ pub(crate) struct Committer<I: Io> {
     sink: RefCell<Option<Weak<dyn CommitSink>>>,
     poison: RefCell<Option<Rc<Poison>>>,
     rolling: Cell<bool>,
+    /// The owner wants a roll although the segment is not full.
+    roll_asked: Cell<bool>,
     changed: Event,
 }
 
@@ -89,6 +91,7 @@ impl<I: Io> Committer<I> {
             sink: RefCell::new(None),
             poison: RefCell::new(None),
             rolling: Cell::new(false),
+            roll_asked: Cell::new(false),
             changed: Event::new(),
         })
     }
@@ -167,7 +170,7 @@ impl<I: Io> Committer<I> {
             }
             let commit = {
                 let mut state = self.state.borrow_mut();
-                if state.appender.needs_roll() {
+                if state.appender.needs_roll() || self.roll_asked.get() {
                     if state.appender.in_flight() == 0 {
                         self.rolling.set(true);
                     }
@@ -325,7 +328,14 @@ impl<I: Io> Committer<I> {
             state.files = files;
         }
         self.rolling.set(false);
+        self.roll_asked.set(false);
         self.changed.notify(usize::MAX);
+        self.kick();
+    }
+
+    /// Rolls the segment as soon as nothing is in flight, although it is not full; it has durable events.
+    pub(crate) fn roll_early(self: &Rc<Self>) {
+        self.roll_asked.set(true);
         self.kick();
     }
 

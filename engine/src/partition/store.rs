@@ -12,6 +12,7 @@ use mofka_log::{
 use uuid::Uuid;
 
 use super::segment_files::{Sealing, base_of, create_segment, data_path, meta_path, read_footer, seal};
+use super::trim;
 use crate::commit::{Committer, Files};
 use crate::io::{Io, IoFile};
 use crate::recover::{self, OpenError, Opened, OpenedSegment};
@@ -48,6 +49,8 @@ pub(crate) struct Store<I: Io> {
     committer: Rc<Committer<I>>,
     segments: RefCell<Vec<Rc<Segment>>>,
     open: RefCell<VecDeque<(EventId, Files<I::File>)>>,
+    /// The segment that is being trimmed: its names may be gone already, and it is still read from.
+    held: RefCell<Option<(EventId, Files<I::File>)>>,
 }
 
 /// A segment's files, for reading.
@@ -78,8 +81,9 @@ impl<I: Io> Store<I> {
             dir: &dir,
             partition,
             sealed: Vec::new(),
-            producers: ProducerTable::default(),
+            producers: trim::kept_producers(&io, &dir, partition).await,
         };
+        trim::remove_leftovers(&io, &dir, &names, bases.first().copied()).await;
         let mut read_only = None;
         let mut tail = None;
         for (place, base) in bases.iter().enumerate() {
@@ -142,6 +146,7 @@ impl<I: Io> Store<I> {
             committer,
             segments: RefCell::new(segments),
             open: RefCell::new(VecDeque::new()),
+            held: RefCell::new(None),
         };
         Ok((store, found))
     }
@@ -230,11 +235,16 @@ impl<I: Io> Store<I> {
             .borrow()
             .iter()
             .find(|(base, _)| *base == segment.base)
-            .map(|(_, files)| files.clone());
+            .map(|(_, files)| files.clone())
+            .or_else(|| self.held(segment.base));
         if let Some(files) = known {
             return Ok(files);
         }
-        let files = open_files(&self.io, &self.dir, segment.base).await?;
+        let files = match open_files(&self.io, &self.dir, segment.base).await {
+            Ok(files) => files,
+            // Its names went while it was being opened.
+            Err(error) => return self.held(segment.base).ok_or(error),
+        };
         let mut open = self.open.borrow_mut();
         open.push_back((segment.base, files.clone()));
         if open.len() > OPEN_SEGMENTS_MAX {
@@ -317,7 +327,79 @@ impl<I: Io> Store<I> {
     }
 }
 
+/// What trimming needs; see the module `trim`.
+impl<I: Io> Store<I> {
+    pub(super) fn place(&self) -> (&I, &Path, Uuid) {
+        (&self.io, &self.dir, self.partition)
+    }
+
+    /// The oldest segment, unless it is the one that is written.
+    pub(super) fn oldest_sealed(&self) -> Option<Rc<Segment>> {
+        let segments = self.segments.borrow();
+        segments
+            .first()
+            .filter(|segment| segments.len() > 1 && segment.end.get().is_some())
+            .cloned()
+    }
+
+    /// When the first and the last batch of this segment were accepted.
+    ///
+    /// # Errors
+    /// As [`Store::locate`].
+    pub(super) async fn timestamps_us(&self, segment: &Rc<Segment>) -> Result<Option<(u64, u64)>, OpenError> {
+        let known = segment.index.borrow().clone();
+        let index = match known {
+            Some(index) => index,
+            None => self.index_of(segment, &self.files_of(segment).await?).await?,
+        };
+        Ok(index.borrow().timestamps_us())
+    }
+
+    /// The segment that is written, and the bytes that it has.
+    pub(super) fn active(&self) -> Option<(Rc<Segment>, u64)> {
+        let bytes = self
+            .committer
+            .with_appender(|appender| appender.meta_end().get() + appender.data_end().get());
+        self.segments
+            .borrow()
+            .last()
+            .map(|segment| (Rc::clone(segment), bytes))
+    }
+
+    /// Keeps the files of a segment open while its names go.
+    pub(super) async fn hold(&self, segment: &Rc<Segment>) -> Result<(), OpenError> {
+        let files = self.files_of(segment).await?;
+        *self.held.borrow_mut() = Some((segment.base, files));
+        Ok(())
+    }
+
+    pub(super) fn let_go(&self) {
+        *self.held.borrow_mut() = None;
+    }
+
+    fn held(&self, base: EventId) -> Option<Files<I::File>> {
+        let held = self.held.borrow();
+        held.as_ref()
+            .filter(|(of, _)| *of == base)
+            .map(|(_, files)| files.clone())
+    }
+
+    /// Moves `trim_end` behind the oldest segment.
+    pub(super) fn forget_oldest(&self) {
+        let mut segments = self.segments.borrow_mut();
+        assert!(segments.len() > 1, "the segment that is written is not trimmed");
+        let gone = segments.remove(0);
+        self.open.borrow_mut().retain(|(base, _)| *base != gone.base);
+        self.let_go();
+    }
+}
+
 impl Segment {
+    /// Exclusive end of its events, when it is sealed.
+    pub(super) fn end(&self) -> Option<EventId> {
+        self.end.get()
+    }
+
     fn active(facts: &SegmentFacts, index: SparseIndex) -> Self {
         Self {
             base: facts.base_event_id,
