@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use mofka_log::{Batch, Durability, EventId, PartitionKind, ProducerTable, SequenceVerdict, Stamp};
 use mofka_net::control::{
-    From as Position, PartitionInfo, Selection, SubscribeRequest, TopicCreateRequest, TopicInfo,
+    From as Position, PartitionInfo, Selection, SubscribeRequest, TopicAlterRequest, TopicCreateRequest,
+    TopicInfo,
 };
 use mofka_net::{
     AcknowledgeRequest, DataDescriptor, ErrorCode, FeedHeader, FeedItem, FetchRequest, FetchResponse,
@@ -155,6 +156,15 @@ impl State {
         Ok(())
     }
 
+    pub(crate) fn alter_topic(&mut self, request: TopicAlterRequest) -> Result<TopicInfo, WireError> {
+        self.topic(&request.name)?;
+        let info = self.topics.get_mut(&request.name).unwrap();
+        if let Some(retention) = request.retention {
+            info.retention = retention;
+        }
+        Ok(info.clone())
+    }
+
     pub(crate) fn create_topic(&mut self, request: TopicCreateRequest) -> Result<TopicInfo, WireError> {
         if self.topics.contains_key(&request.name) {
             return Err(WireError::new(ErrorCode::TopicExists, "it exists"));
@@ -169,6 +179,7 @@ impl State {
             serializer: component(request.serializer),
             created_us: 1,
             complete: false,
+            retention: request.retention.unwrap_or_default(),
             partitions: Vec::new(),
         };
         self.topics.insert(request.name.clone(), info);
