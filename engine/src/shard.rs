@@ -12,7 +12,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mofka_log::{Catalog, PartitionKind, PartitionRecord, RetentionClock, TopicRecord};
+use mofka_log::{Catalog, PartitionKind, PartitionRecord, TopicRecord};
 use mofka_net::control::{ConsumerInfo, PartitionStatus, ShardStatus};
 use mofka_net::{ErrorCode, Opcode, WireError};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::catalog::{CatalogStore, CatalogView};
 use crate::facts::NodeFacts;
 use crate::io::Io;
-use crate::partition::{Partition, PartitionSpec};
+use crate::partition::{Partition, PartitionSpec, look_after_retention};
 use crate::recover::OpenError;
 use crate::session::SessionHandle;
 
@@ -136,32 +136,15 @@ impl<I: Io, P: Peers> Shard<I, P> {
     /// Looks through the partitions now and then, as long as the shard is there, and lets go what their topics'
     /// retention says.
     fn look_after_retention(self: &Rc<Self>) {
-        let (me, io) = (Rc::downgrade(self), self.io().clone());
+        let me = Rc::downgrade(self);
         let every = Duration::from_millis(self.facts().limits.retention_check_ms);
-        self.io().spawn(async move {
-            let every_us = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
-            let mut clock = RetentionClock::default();
-            let mut elapsed_us = 0;
-            loop {
-                let Some(shard) = me.upgrade() else { return };
-                // A sleep lasts at least as long as asked for, on a clock that nobody sets. When it lasts longer, the
-                // clock for retention is late and catches up.
-                let look = clock.look(io.now_us(), elapsed_us);
-                if let Some(stepped_us) = look.stepped_us {
-                    tracing::warn!(
-                        seconds = stepped_us / 1_000_000,
-                        "the system's clock went forward by more than time passed; events do not grow old by that for a day"
-                    );
-                }
-                let partitions: Vec<_> = shard.partitions.borrow().values().cloned().collect();
-                drop(shard);
-                for partition in partitions {
-                    partition.retain(look.now_us).await;
-                }
-                io.sleep(every).await;
-                elapsed_us = every_us;
-            }
-        });
+        let partitions = move || {
+            let shard = me.upgrade()?;
+            let partitions = shard.partitions.borrow();
+            Some(partitions.values().cloned().collect())
+        };
+        self.io()
+            .spawn(look_after_retention(self.io().clone(), every, partitions));
     }
 
     /// What this shard knows of its node.

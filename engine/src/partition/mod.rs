@@ -34,6 +34,7 @@ use recent::Recent;
 use refusal::refusal;
 use store::Store;
 use trim::Leaving;
+pub use trim::look_after_retention;
 
 use crate::commit::{CommitSink, Done, Poison};
 use crate::io::Io;

@@ -11,11 +11,12 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, FooterFacts, PartitionFacts, ProducerTable, Retention, SealedFacts,
-    SegmentHeader, SegmentKind, SparseIndex, TrimReason,
+    BLOCK_BYTES, EventId, FilePos, FooterFacts, PartitionFacts, ProducerTable, Retention, RetentionClock,
+    SealedFacts, SegmentHeader, SegmentKind, SparseIndex, TrimReason,
 };
 use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
@@ -245,6 +246,33 @@ async fn sync_names<I: Io>(store: &Store<I>) -> Result<(), OpenError> {
         store.committer().fail(error.to_string());
         error
     })
+}
+
+/// Looks through partitions as long as there are any to be had, and lets go what their topics' retention says.
+pub async fn look_after_retention<I: Io>(
+    io: I,
+    every: Duration,
+    partitions: impl Fn() -> Option<Vec<Rc<Partition<I>>>>,
+) {
+    let every_us = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
+    let mut clock = RetentionClock::default();
+    let mut elapsed_us = 0;
+    while let Some(partitions) = partitions() {
+        // A sleep lasts at least as long as asked for, on a clock that nobody sets. When it lasts longer, the clock for
+        // retention is late and catches up.
+        let look = clock.look(io.now_us(), elapsed_us);
+        if let Some(stepped_us) = look.stepped_us {
+            tracing::warn!(
+                seconds = stepped_us / 1_000_000,
+                "the system's clock went forward by more than time passed: events do not look old by that for a day"
+            );
+        }
+        for partition in partitions {
+            partition.retain(look.now_us).await;
+        }
+        io.sleep(every).await;
+        elapsed_us = every_us;
+    }
 }
 
 /// What is done with the data file of a segment that is gone.

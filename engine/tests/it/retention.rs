@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mofka_engine::io::Io;
-use mofka_engine::partition::{Partition, ReadLimits};
+use mofka_engine::partition::{Partition, ReadLimits, look_after_retention};
 use mofka_engine::sim::{Image, SimIo};
 use mofka_log::{Durability, PartitionKind, Retention};
 use mofka_net::{DataDescriptor, ErrorCode};
@@ -162,6 +163,64 @@ fn events_of_a_topic_that_gets_few_grow_old_too() {
         resent.duplicate && resent.base_event_id == id(0),
         "after a restart too: {resent:?}"
     );
+}
+
+/// Runs until the wall clock without its skew is `for_us` later.
+fn run(io: &SimIo, skew_us: i64, for_us: u64) {
+    io.set_clock(skew_us);
+    let until_us = io.now_us() + for_us;
+    while io.now_us() < until_us {
+        assert!(io.step(), "there is always a look to come");
+    }
+    settle(io);
+}
+
+#[test]
+fn a_clock_that_jumps_drops_nothing_and_one_that_goes_on_does() {
+    const DAY_US: u64 = 24 * HOUR_US;
+    let io = SimIo::stepping(&Image::new(), 6);
+    let partition = partition(
+        &io,
+        Retention {
+            age_max_ms: Some(3 * 24 * 3_600_000),
+            ..Retention::default()
+        },
+    );
+    for n in 0..20 {
+        push(&io, &partition, n);
+    }
+    let looked_at = Rc::downgrade(&partition);
+    io.spawn(look_after_retention(
+        io.clone(),
+        Duration::from_mins(1),
+        move || Some(vec![looked_at.upgrade()?]),
+    ));
+    // A month ahead for some hours, as after a bad time server; then a month behind; then right again.
+    let month_us = 30 * DAY_US as i64;
+    for (skew_us, for_us) in [
+        (0, HOUR_US),
+        (month_us, 6 * HOUR_US),
+        (-month_us, 6 * HOUR_US),
+        (0, 6 * HOUR_US),
+    ] {
+        run(&io, skew_us, for_us);
+        assert_eq!(partition.trim_end(), id(0), "the clock was {skew_us} us off");
+    }
+    // Two more days are not yet three; with another they are.
+    run(&io, 0, 2 * DAY_US);
+    assert_eq!(partition.trim_end(), id(0));
+    run(&io, 0, DAY_US);
+    assert_eq!(
+        partition.trim_end(),
+        id(20),
+        "also the segment that was written, once it is sealed"
+    );
+    // A clock that stays ahead is believed after a day.
+    push(&io, &partition, 20);
+    run(&io, month_us, DAY_US - HOUR_US);
+    assert_eq!(partition.trim_end(), id(20));
+    run(&io, month_us, 2 * HOUR_US);
+    assert_eq!(partition.trim_end(), id(21));
 }
 
 #[test]

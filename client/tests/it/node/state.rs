@@ -36,6 +36,8 @@ pub(crate) struct Part {
     pub(crate) complete: bool,
     /// Events that retention dropped, to those who are behind.
     pub(crate) trim_end: u64,
+    /// Events that it dropped after they were fed, to those who fetch.
+    pub(crate) data_trim_end: u64,
 }
 
 pub(crate) struct Feeding {
@@ -356,6 +358,10 @@ impl State {
         let mut left = self.fetch_bytes_max;
         for descriptor in &request.items {
             let id = descriptor.event_id().unwrap();
+            if id.get() < part.data_trim_end {
+                answer.push_error(ErrorCode::Trimmed);
+                continue;
+            }
             let batch = part
                 .batches
                 .iter()
