@@ -193,6 +193,45 @@ fn a_topic_is_held_within_its_bytes_and_a_consumer_that_is_behind_is_told_what_i
 }
 
 #[test]
+fn a_reader_under_whom_segments_go_gets_every_event_or_its_count() {
+    let node = node();
+    let driver = node.driver();
+    let policy = Retention {
+        bytes_max: Some(100 << 10),
+        ..Retention::default()
+    };
+    let topic = driver
+        .create_topic(TopicOptions::new("t").partitions(1).retention(policy))
+        .unwrap();
+    let reader = consumer(&driver, "reader");
+    let producing = std::thread::spawn(move || {
+        let mut end = 0;
+        for _ in 0..5 {
+            end = push_lines(&topic, end);
+        }
+        topic.sync().unwrap();
+        topic.mark_complete().unwrap();
+        end as u64
+    });
+    let (mut next, mut gaps, mut seen) = (0, 0, 0_u64);
+    while let Some(event) = reader.pull().wait_timeout(PATIENCE).unwrap().unwrap() {
+        check(&event);
+        assert!(event.id().get() >= next, "backwards");
+        gaps += event.id().get() - next;
+        next = event.id().get() + 1;
+        seen += 1;
+        if seen.is_multiple_of(50) {
+            // Slow enough that it falls behind.
+            std::thread::sleep(Duration::from_millis(15));
+        }
+    }
+    let end = producing.join().unwrap();
+    let missed = reader.missed_count();
+    assert_eq!((next, gaps, seen + missed), (end, missed, end));
+    assert!(missed > 0, "it never fell behind: nothing was tested");
+}
+
+#[test]
 fn a_deleted_topic_ends_its_readers_and_writers_and_leaves_no_files() {
     let mut node = node();
     let driver = node.driver();
