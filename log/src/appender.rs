@@ -568,11 +568,16 @@ impl Appender {
         );
     }
 
+    /// Whether the segment has no events.
+    pub fn is_empty(&self) -> bool {
+        self.ends.appended_end == self.segment.base_event_id
+    }
+
     /// Whether the segment is full: then nothing more is to be accepted until it was rolled. A segment without events is
     /// never full, however small the bounds are.
     pub fn is_full(&self) -> bool {
         let reach = self.reach_with(0, 0);
-        self.ends.appended_end > self.segment.base_event_id
+        !self.is_empty()
             && (reach.meta.get() >= self.config.segment_meta_bytes
                 || reach.data.get() >= self.config.segment_data_bytes)
     }

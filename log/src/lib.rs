@@ -15,6 +15,7 @@
 //! | `index`, `producers` | where events are, roughly; what each producer sent last |
 //! | `appender`, `write_plan` | gathers batches into commits and plans their writes |
 //! | `scan`, `verdict` | reads a meta file back after a crash; decides what that means |
+//! | `retention` | which segments are to go, and by what clock |
 //! | `catalog`, `cursor`, `name` | records of the catalog and of the cursors files; rules for names |
 //! | [`limits`] | every bound |
 #![forbid(unsafe_code)]
@@ -40,6 +41,7 @@ pub mod le;
 pub mod limits;
 mod name;
 mod producers;
+mod retention;
 mod scan;
 mod segment;
 mod verdict;
@@ -65,6 +67,10 @@ pub use index::{IndexError, SparseIndex};
 pub use limits::*;
 pub use name::{NameError, check_consumer_name, check_topic_name};
 pub use producers::{ProducerTable, ProducersError, SequenceVerdict};
+pub use retention::{
+    AcknowledgedBy, Look, PartitionFacts, RETENTION_CONSUMERS_MAX, Retention, RetentionClock, RetentionError,
+    SealedFacts, TrimReason,
+};
 pub use scan::{MetaScan, Recovered, UnvouchedFrame};
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentKind};
 pub use verdict::{BadData, DamageCause, Facts, HeaderFact, Places, TornCause, Verdict, decide};

@@ -1,5 +1,7 @@
 //! The engine on a simulated machine: crashes at every boundary, faults, restarts.
 
 mod crash;
+mod crash_trim;
 mod model;
 mod partition;
+mod retention;

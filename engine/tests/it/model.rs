@@ -33,6 +33,7 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         serializer: Value::Null,
         created_us: 1,
         complete: false,
+        retention: mofka_log::Retention::default(),
     };
     let record = PartitionRecord {
         id: partition_id(),
