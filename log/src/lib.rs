@@ -51,8 +51,8 @@ pub use appender::{
     StoredBatch,
 };
 pub use batch::{
-    BATCH_HEADER_BYTES, Batch, BatchBuilder, BatchError, BatchHeader, EventView, Events, PieceCrcs, Stamp,
-    check_piece, check_pieces, combine_crc, frame_bytes_hint,
+    BATCH_HEADER_BYTES, BadPiece, Batch, BatchBuilder, BatchError, BatchHeader, DataCheck, EventView, Events,
+    PieceCrcs, Stamp, check_piece, check_pieces, combine_crc, frame_bytes_hint,
 };
 pub use catalog::{
     Catalog, CatalogError, CatalogRecord, CatalogRecordError, Durability, PartitionKind, PartitionRecord,
@@ -64,8 +64,8 @@ pub use ids::{EventId, FilePos, ProducerId};
 pub use index::{IndexError, SparseIndex};
 pub use limits::*;
 pub use name::{NameError, check_consumer_name, check_topic_name};
-pub use producers::{ProducerTable, ProducersError, SequenceVerdict};
-pub use scan::{MetaScan, Recovered, UnvouchedFrame};
+pub use producers::{ProducerFacts, ProducerTable, ProducersError, SequenceVerdict};
+pub use scan::{FramePlace, MetaScan, Recovered, SeenFrame, UnvouchedFrame};
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentKind};
 pub use verdict::{BadData, DamageCause, Facts, HeaderFact, Places, TornCause, Verdict, decide};
 pub use write_plan::WritePlan;
