@@ -1,0 +1,55 @@
+//! The command line of `log`: the offline tools.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::VERIFY_EXIT_CODES;
+
+const WHERE: &str = "\
+PATH is a data directory (then all of its partitions and its catalog), the directory of one partition \
+(DATA_DIR/partitions/ID), or one file: a segment's .meta or .data, a catalog, cursors, an exported partition.";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  mofka-ctl log inspect ./data
+  mofka-ctl log inspect --frames ./data/partitions/5b8f…/00000000000000000000.meta
+  mofka-ctl --json log inspect --events ./data/partitions/5b8f… | jq '.partitions[].segments[].frames[]'";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  mofka-ctl log verify ./data
+  mofka-ctl --json log verify ./data/partitions/5b8f…
+  mofka-ctl log verify events.mofka";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Show what files hold: headers, frames, events, footers, cursors, catalog. Never writes.
+    #[command(long_about = format!(
+        "Show what files hold: headers, frames, events, footers, producers, cursors, catalog.\n\nDecodes as much as \
+         possible of damaged files, and never writes.\n\n{WHERE}"
+    ), after_help = INSPECT_EXAMPLES)]
+    Inspect(InspectArgs),
+    /// Check every checksum and the chain of segments. Never writes.
+    #[command(long_about = format!(
+        "Check every checksum, of headers, tables, metadata, all data, footers, cursors and catalog, and that segments \
+         follow each other without gaps. Never writes.\n\nA verdict for each file has the letter of docs/FORMAT.md. A \
+         torn tail (C, D, E) is no damage: nothing in it was ever reported durable, and the daemon cuts it.\n\n{WHERE}"
+    ), after_help = format!("{VERIFY_EXIT_CODES}\n\n{VERIFY_EXAMPLES}"))]
+    Verify {
+        /// Data directory, partition's directory, or file.
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Data directory, partition's directory, or file.
+    pub(crate) path: PathBuf,
+    /// Show every frame, not only a summary of each segment.
+    #[arg(long)]
+    pub(crate) frames: bool,
+    /// Show every event's metadata, with its frame.
+    #[arg(long)]
+    pub(crate) events: bool,
+}

@@ -1,0 +1,500 @@
+//! Looks at a partition: its segments in order, the chain of their ids, its cursors.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use mofka_log::{
+    BLOCK_BYTES, Cursors, EventId, FooterTail, ProducerTable, SeenFrame, SegmentHeader, SegmentKind, Verdict,
+};
+use uuid::Uuid;
+
+use super::place::{Half, is_reserved, names, partition_id, segment_name, user_of};
+use super::problem::{Problem, Severity};
+use super::records::{self, RecordsFound, verdict_problem};
+use super::segment::{
+    Context, Depth, FooterFound, HeaderFound, SegmentFiles, SegmentFound, bad_data_text, look,
+};
+use super::source::Source;
+use crate::failure::Outcome;
+
+/// Under this name the cursors file keeps how far the partition's events are known to be durable.
+pub(super) const WITNESS: &str = "\0synced_end";
+
+/// What is in a partition's directory.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pub(super) segments: Vec<SegmentFiles>,
+    pub(super) cursors: Option<PathBuf>,
+    /// Files that hold nothing: see [`is_reserved`].
+    pub(super) reserved: Vec<String>,
+    /// Names that mean nothing here.
+    pub(super) others: Vec<String>,
+}
+
+impl Listing {
+    pub(super) fn of(dir: &Path) -> Outcome<Self> {
+        let mut listing = Self::default();
+        for name in names(dir)? {
+            let path = dir.join(&name);
+            if let Some((base, half)) = segment_name(&name) {
+                if listing.segments.last().is_none_or(|last| last.base != base) {
+                    listing.segments.push(SegmentFiles {
+                        base,
+                        meta: None,
+                        data: None,
+                    });
+                }
+                if let Some(last) = listing.segments.last_mut() {
+                    match half {
+                        Half::Meta => last.meta = Some(path),
+                        Half::Data => last.data = Some(path),
+                    }
+                }
+            } else if name == "cursors" {
+                listing.cursors = Some(path);
+            } else if is_reserved(&name) {
+                listing.reserved.push(name);
+            } else {
+                listing.others.push(name);
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Bytes of all files that are looked at.
+    pub(super) fn file_bytes(&self) -> u64 {
+        let paths = self
+            .segments
+            .iter()
+            .flat_map(|segment| [&segment.meta, &segment.data]);
+        let paths = paths.chain([&self.cursors]).flatten();
+        paths
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|about| about.len())
+            .sum()
+    }
+}
+
+/// A partition as it was found.
+#[derive(Debug)]
+pub(super) struct PartitionFound {
+    pub(super) dir: PathBuf,
+    pub(super) id: Option<Uuid>,
+    pub(super) segments: Vec<SegmentFound>,
+    pub(super) cursors: Option<RecordsFound>,
+    pub(super) cursor_table: Cursors,
+    pub(super) listing: Listing,
+    /// About the partition as a whole: gaps between segments.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl PartitionFound {
+    pub(super) fn all_problems(&self) -> impl Iterator<Item = &Problem> {
+        let segments = self.segments.iter().flat_map(|segment| &segment.problems);
+        let cursors = self.cursors.iter().flat_map(|cursors| &cursors.problems);
+        segments.chain(cursors).chain(&self.problems)
+    }
+
+    /// Exclusive end of the events.
+    pub(super) fn end(&self) -> EventId {
+        self.segments.last().map_or(EventId::new(0), SegmentFound::end)
+    }
+
+    pub(super) fn events(&self) -> u64 {
+        let count = |segment: &SegmentFound| segment.end().since(segment.files.base);
+        self.segments.iter().map(count).sum()
+    }
+}
+
+/// How a partition is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) depth: Depth,
+    /// Only the segment that begins here.
+    pub(super) only: Option<EventId>,
+}
+
+/// What sees the segments and their frames while they are read.
+pub(super) trait Visitor {
+    /// A segment is going to be read.
+    fn begin(&mut self, _files: &SegmentFiles) {}
+    /// One of its valid frames.
+    fn frame(&mut self, _seen: SeenFrame<'_>) {}
+    /// It was read.
+    fn end(&mut self, _found: &SegmentFound) {}
+}
+
+/// For those who want only the outcome.
+pub(super) struct Nobody;
+
+impl Visitor for Nobody {}
+
+/// Reads a partition.
+///
+/// # Errors
+/// When its directory cannot be listed. A file that cannot be read is a problem among the others.
+pub(super) fn examine(
+    dir: &Path,
+    how: Look,
+    progress: &ProgressBar,
+    visitor: &mut dyn Visitor,
+) -> Outcome<PartitionFound> {
+    let in_use = user_of(dir).is_some();
+    // The order matters while a daemon works here: what the record beside the cursors and the list of segments
+    // testify was durable before the segments are read.
+    let cursors_path = dir.join("cursors");
+    let id = partition_id(dir);
+    let mut problems = Vec::new();
+    let (mut cursors, mut cursor_table) = (None, Cursors::default());
+    if cursors_path.exists() {
+        match look_at_cursors(&cursors_path, id, in_use, progress) {
+            Ok((found, table)) => (cursors, cursor_table) = (Some(found), table),
+            Err(error) => problems.push(unreadable(&cursors_path, &error)),
+        }
+    }
+    let listing = Listing::of(dir)?;
+    let id = id.or_else(|| headers_id(&listing));
+    let mut found = PartitionFound {
+        dir: dir.to_path_buf(),
+        id,
+        segments: Vec::new(),
+        cursors,
+        cursor_table,
+        listing,
+        problems,
+    };
+    let witness = found.cursor_table.get(WITNESS).unwrap_or_default();
+    let mut producers = ProducerTable::default();
+    let files = found.listing.segments.clone();
+    let last_is_sealed = files.last().is_some_and(ends_with_footer);
+    for (place, segment) in files.iter().enumerate() {
+        let next = files.get(place + 1).map(|next| next.base);
+        if how.only.is_some_and(|only| only != segment.base) {
+            continue;
+        }
+        let context = Context {
+            partition: id,
+            witness: next.unwrap_or(witness),
+            producers: producers.clone(),
+            depth: how.depth,
+        };
+        visitor.begin(segment);
+        let mut looked = match look_twice(segment, &context, in_use, progress, visitor) {
+            Ok(Some(looked)) => looked,
+            Ok(None) => continue,
+            Err(error) => {
+                found.problems.push(unreadable(segment.path(), &error));
+                continue;
+            }
+        };
+        producers = looked.producers().unwrap_or_default();
+        let place = Place {
+            next,
+            from_last: files.len() - place - 1,
+            last_is_sealed,
+            in_use,
+        };
+        judge(&mut looked, &place);
+        visitor.end(&looked);
+        found.segments.push(looked);
+    }
+    if how.only.is_none() {
+        judge_chain(&mut found, witness);
+    }
+    Ok(found)
+}
+
+/// Whether the meta file's last bytes are the tail of a footer.
+fn ends_with_footer(files: &SegmentFiles) -> bool {
+    let tail = || {
+        let source = Source::open(files.meta.as_ref()?).ok()?;
+        let block_at = source.len().checked_sub(BLOCK_BYTES as u64)?;
+        FooterTail::check(&source.read(block_at, BLOCK_BYTES).ok()?, source.len())
+    };
+    tail().is_some()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    Problem::damage("unreadable", path, format!("it cannot be read: {error}"))
+}
+
+/// Whose partition this is, when its directory does not say: the first header that checks.
+fn headers_id(listing: &Listing) -> Option<Uuid> {
+    let paths = listing
+        .segments
+        .iter()
+        .flat_map(|segment| [&segment.meta, &segment.data])
+        .flatten();
+    let mut headers = paths.filter_map(|path| {
+        let block = Source::open(path).ok()?.read(0, BLOCK_BYTES).ok()?;
+        SegmentHeader::check(&block).ok()
+    });
+    headers.next().map(|header| header.partition())
+}
+
+fn look_at_cursors(
+    path: &Path,
+    id: Option<Uuid>,
+    in_use: bool,
+    progress: &ProgressBar,
+) -> io::Result<(RecordsFound, Cursors)> {
+    let first = records::cursors(path, id, progress)?;
+    match (&first.0.verdict, in_use) {
+        (Verdict::Damaged { to, .. }, true) => {
+            let to = *to;
+            let (mut again, table) = records::cursors(path, id, progress)?;
+            forgive_what_moved(&mut again.problems, &again.verdict, to, path);
+            Ok((again, table))
+        }
+        _ => Ok(first),
+    }
+}
+
+/// While a daemon writes, one read can see a frame and not the one before it that landed a moment later. What was
+/// durable at the first look is there at the second: only what is missing then as well is damage.
+fn forgive_what_moved(problems: &mut Vec<Problem>, verdict: &Verdict, durable_before: EventId, path: &Path) {
+    if let Verdict::Damaged { from, .. } = verdict
+        && *from >= durable_before
+    {
+        problems.retain(|problem| problem.kind != "damaged");
+        problems.push(Problem::note("moving_tail", path, "its end is being written now"));
+    }
+}
+
+/// Reads a segment; twice when a daemon writes here and it looks damaged. `None`: the daemon removed it meanwhile.
+fn look_twice(
+    files: &SegmentFiles,
+    context: &Context,
+    in_use: bool,
+    progress: &ProgressBar,
+    visitor: &mut dyn Visitor,
+) -> io::Result<Option<SegmentFound>> {
+    let gone = |error: &io::Error| in_use && error.kind() == io::ErrorKind::NotFound;
+    let mut visit = |seen: SeenFrame<'_>| visitor.frame(seen);
+    let first = match look(files, context, progress, &mut visit) {
+        Err(error) if gone(&error) => return Ok(None),
+        other => other?,
+    };
+    let Verdict::Damaged { to, .. } = first.verdict else {
+        return Ok(Some(first));
+    };
+    if !in_use {
+        return Ok(Some(first));
+    }
+    let mut again = match look(files, context, progress, &mut |_| ()) {
+        Err(error) if gone(&error) => return Ok(None),
+        other => other?,
+    };
+    if let Verdict::Damaged { from, .. } = again.verdict
+        && from >= to
+    {
+        let path = files.path();
+        again.verdict = Verdict::Clean;
+        again
+            .problems
+            .push(Problem::note("moving_tail", path, "its end is being written now"));
+    }
+    Ok(Some(again))
+}
+
+/// Where a segment stands among the others.
+struct Place {
+    next: Option<EventId>,
+    /// 0: it is the last.
+    from_last: usize,
+    last_is_sealed: bool,
+    in_use: bool,
+}
+
+/// Says what is wrong with a segment.
+fn judge(found: &mut SegmentFound, place: &Place) {
+    let mut problems = Vec::new();
+    let (meta, data) = (found.files.meta.clone(), found.files.data.clone());
+    let path = found.files.path().to_path_buf();
+    let Some(meta) = meta else {
+        let text = "its meta file is not there";
+        problems.push(if place.from_last == 0 {
+            found.verdict = Verdict::EmptyTorn;
+            Problem::note(
+                "meta_missing",
+                &path,
+                format!("{text}: the segment was being made"),
+            )
+        } else {
+            Problem::damage("meta_missing", &path, text)
+        });
+        found.problems.extend(problems);
+        return;
+    };
+    let is_ours = matches!(found.header, HeaderFound::Fine(_) | HeaderFound::Rebuilt(_));
+    match &found.verdict {
+        // A daemon that works here is writing it.
+        Verdict::TornTail { .. } if place.in_use && place.from_last < 2 => {
+            problems.push(Problem::note(
+                "moving_tail",
+                &meta,
+                "its end is being written now",
+            ));
+        }
+        // What follows its frames is told with its footer.
+        Verdict::TornTail { .. } if place.from_last > 0 => {}
+        Verdict::EmptyTorn if place.from_last > 0 => {
+            problems.push(Problem::damage(
+                "header_lost",
+                &meta,
+                "it is empty, and other segments follow it",
+            ));
+        }
+        verdict => problems.extend(verdict_problem(&meta, verdict)),
+    }
+    if found.verdict == Verdict::ForeignBytes && !matches!(found.header, HeaderFound::Other(_)) {
+        let text = match &found.header {
+            HeaderFound::Rebuilt(_) => format!(
+                "its header is lost; by the other file or the first frame it was that of this segment, and frames of \
+                 events {} to {} check",
+                found.files.base,
+                found.end()
+            ),
+            _ => "its header is lost, or it never was a segment".to_owned(),
+        };
+        problems.push(Problem::new(Severity::Foreign, "header_lost", &meta, text));
+    }
+    if let (Some(bad), Some(data)) = (&found.data.first_bad, &data)
+        && found.verdict.is_damaged()
+    {
+        problems.push(Problem::damage(
+            "data_damaged",
+            data,
+            bad_data_text(bad, found.data.bad_batches),
+        ));
+    }
+    if is_ours {
+        problems.extend(judge_data_header(found, &meta));
+        problems.extend(judge_footer(found, place, &meta));
+        if let Some(next) = place.next
+            && found.end() > next
+        {
+            problems.push(Problem::damage(
+                "overlap",
+                &meta,
+                format!(
+                    "it holds events up to {}, and the next segment begins at {next}",
+                    found.end()
+                ),
+            ));
+        }
+    }
+    found.problems.extend(problems);
+}
+
+fn judge_data_header(found: &SegmentFound, meta: &Path) -> Option<Problem> {
+    let header = found.header.header()?;
+    let Some(data) = &found.files.data else {
+        return Some(Problem::damage(
+            "data_missing",
+            meta,
+            "the data file of this segment is not there",
+        ));
+    };
+    match found.data_header.as_ref()? {
+        Err(mofka_log::SegmentHeaderError::Version { found }) => Some(Problem::new(
+            Severity::Newer,
+            "unknown_version",
+            data,
+            Verdict::UnknownVersion(*found).prose(),
+        )),
+        Err(error) => Some(Problem::new(
+            Severity::Foreign,
+            "data_header_lost",
+            data,
+            error.to_string(),
+        )),
+        Ok(theirs) => {
+            let same = theirs.kind() == SegmentKind::Data
+                && theirs.partition() == header.partition()
+                && theirs.base_event_id() == header.base_event_id()
+                && theirs.salt() == header.salt();
+            (!same).then(|| {
+                let text = "its header is not that of the data file of this segment";
+                Problem::new(Severity::Foreign, "data_header_lost", data, text)
+            })
+        }
+    }
+}
+
+fn judge_footer(found: &SegmentFound, place: &Place, meta: &Path) -> Option<Problem> {
+    // The last two may be without: the one that is written, and the one before it while it is being sealed.
+    let may_be_open = place.from_last == 0 || (place.from_last == 1 && !place.last_is_sealed);
+    match &found.footer {
+        FooterFound::Checks { .. } => None,
+        FooterFound::Broken(reason) if place.from_last == 0 => Some(Problem::note(
+            "footer_torn",
+            meta,
+            format!("it was being sealed: {reason}"),
+        )),
+        FooterFound::Broken(reason) => Some(Problem::damage("footer_damaged", meta, reason.clone())),
+        FooterFound::None if place.from_last == 0 => None,
+        FooterFound::None if may_be_open => Some(Problem::note(
+            "not_sealed",
+            meta,
+            "it is not sealed, although a segment follows: the daemon had no time to, or the footer is lost",
+        )),
+        FooterFound::None => Some(Problem::damage(
+            "footer_lost",
+            meta,
+            "it was sealed, since two segments follow, and its footer is gone",
+        )),
+    }
+}
+
+/// What is wrong between segments, and at the end.
+fn judge_chain(found: &mut PartitionFound, witness: EventId) {
+    let mut problems = Vec::new();
+    for pair in found.segments.windows(2) {
+        let [before, after] = pair else { continue };
+        // A segment that is damaged or foreign said so itself.
+        let is_known = before
+            .problems
+            .iter()
+            .any(|problem| problem.severity > Severity::Note);
+        if before.end() < after.files.base && !is_known {
+            problems.push(Problem::damage(
+                "gap",
+                after.files.path(),
+                format!(
+                    "events {} to {} are missing: no segment holds them",
+                    before.end(),
+                    after.files.base
+                ),
+            ));
+        }
+    }
+    let end = found.end();
+    let last_is_well = found
+        .segments
+        .last()
+        .is_none_or(|last| !last.verdict.is_damaged());
+    if witness > end && last_is_well {
+        problems.push(Problem::damage(
+            "end_lost",
+            &found.dir,
+            format!(
+                "events {end} to {witness} had been durable, says the cursors file, and no segment holds them"
+            ),
+        ));
+    }
+    found.problems.extend(problems);
+}
+
+/// The partitions of a data directory: every directory below `partitions` that is one.
+pub(super) fn partition_dirs(data_dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let dir = data_dir.join("partitions");
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let ids = names(&dir)?
+        .into_iter()
+        .filter(|name| name.parse::<Uuid>().is_ok());
+    Ok(ids.map(|name| dir.join(name)).collect())
+}
