@@ -22,6 +22,11 @@ Examples:
   mofka-ctl --json log verify ./data/partitions/5b8f…
   mofka-ctl log verify events.mofka";
 
+const REPAIR_EXAMPLES: &str = "\
+Examples:
+  mofka-ctl log repair ./data                                  # says what it would do
+  mofka-ctl log repair --apply ./data/partitions/5b8f…";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// Show what files hold: headers, frames, events, footers, cursors, catalog. Never writes.
@@ -40,6 +45,29 @@ pub(crate) enum LogCommand {
         /// Data directory, partition's directory, or file.
         path: PathBuf,
     },
+    /// Make a damaged partition one that the daemon goes on with. Changes nothing without --apply.
+    #[command(long_about = "\
+Make a damaged partition one that the daemon goes on with.\n\n\
+Events have dense ids, so that what follows a damaged event cannot stay: everything before the damage is kept, the \
+segment is cut there, and later segments are set aside. Lost headers and footers are written again when the frames \
+tell what they were; cursors are written again from the records that check, and move back to the end of the events. \
+A torn tail is cut as the daemon would do.\n\n\
+Without --apply it only says what it would do. With it, everything that goes is first kept in \
+PARTITION/repair-TIME, and the partition is verified afterwards. The node must be stopped.\n\n\
+PATH is a data directory (then all partitions, and the catalog) or the directory of one partition.", after_help = REPAIR_EXAMPLES)]
+    Repair(RepairArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// Data directory, or partition's directory.
+    pub(crate) path: PathBuf,
+    /// Only say what would be done; this is the default.
+    #[arg(long, conflicts_with = "apply")]
+    pub(crate) dry_run: bool,
+    /// Do it.
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 
 mod aligned;
 mod data;
+mod durable;
 mod inspect;
 mod meta;
 mod names;
@@ -12,7 +13,9 @@ mod partition;
 mod place;
 mod problem;
 mod progress;
+mod record_file;
 mod records;
+mod repair;
 mod segment;
 mod sink;
 mod source;
@@ -25,6 +28,7 @@ use crate::output::Output;
 pub(crate) fn run(command: LogCommand, output: Output) -> Outcome {
     match command {
         LogCommand::Inspect(args) => inspect::run(&args, output),
+        LogCommand::Repair(args) => repair::run(&args, output),
         LogCommand::Verify { path } => verify::run(&path, output),
     }
 }

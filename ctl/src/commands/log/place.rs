@@ -130,6 +130,35 @@ pub(super) fn user_of(path: &Path) -> Option<String> {
     }
 }
 
+/// Holds off a daemon for as long as it lives.
+#[derive(Debug)]
+pub(super) struct HeldOff {
+    _lock: Option<File>,
+}
+
+/// Keeps daemons from the data directory of this path.
+///
+/// # Errors
+/// When one uses it.
+pub(super) fn hold_off(path: &Path, what: &str) -> Outcome<HeldOff> {
+    let Some(dir) = data_dir_of(path) else {
+        return Ok(HeldOff { _lock: None });
+    };
+    let failed = |error| Failure::failed(format!("cannot lock {}: {error}", dir.join("lock").display()));
+    let lock = File::open(dir.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(HeldOff { _lock: Some(lock) }),
+        Err(TryLockError::WouldBlock) => {
+            let user = user_of(path).unwrap_or_else(|| "another process".to_owned());
+            Err(Failure::failed(format!(
+                "data directory {} is in use ({user}): stop the node (`mofka-ctl shutdown`) before you {what}",
+                dir.display()
+            )))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

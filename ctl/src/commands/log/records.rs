@@ -37,6 +37,15 @@ pub(super) struct RecordsFound {
     pub(super) problems: Vec<Problem>,
 }
 
+impl RecordsFound {
+    /// Whether something is wrong with it that the daemon does not answer by itself.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.severity > Severity::Note)
+    }
+}
+
 /// The salt, the owner and the kind of a file with a lost header, as far as its first frame and its place tell.
 fn rebuild(source: &Source, kind: SegmentKind, owner: Option<Uuid>) -> io::Result<HeaderFound> {
     let (Some(owner), Some(frame)) = (owner, first_frame(source)?) else {

@@ -18,6 +18,8 @@ use super::aligned::{ALIGN_BYTES, AlignedBuf};
 const CHUNK_BYTES: usize = 1 << 20;
 /// Reads of one stream that are under way at the same time.
 const LANES: u64 = 4;
+/// Chunks that a lane has read and nobody has taken: what bridges the time until a thread gets a core.
+const AHEAD: usize = 3;
 /// A gap this long is jumped over, a shorter one is read.
 const GAP_BYTES_MAX: u64 = 16 << 20;
 
@@ -134,8 +136,8 @@ impl Stream {
         let chunks = to.saturating_sub(at).div_ceil(CHUNK_BYTES as u64);
         let count = chunks.min(LANES);
         let lane = |number: u64| {
-            let (give, chunks) = sync_channel(1);
-            let (used, take) = sync_channel(2);
+            let (give, chunks) = sync_channel(AHEAD);
+            let (used, take) = sync_channel(AHEAD + 1);
             let source = Arc::clone(source);
             std::thread::spawn(move || {
                 let first = at + number * CHUNK_BYTES as u64;
@@ -218,9 +220,9 @@ fn read_ahead(
     give: &SyncSender<io::Result<Chunk>>,
     take: &Receiver<AlignedBuf>,
 ) {
-    let (mut at, mut given) = (first, 0);
+    let (mut at, mut given) = (first, 0_usize);
     while at < to {
-        let fresh = if given < 3 { None } else { take.recv().ok() };
+        let fresh = if given < AHEAD + 2 { None } else { take.recv().ok() };
         given += 1;
         let mut buf = fresh.unwrap_or_else(|| AlignedBuf::new(CHUNK_BYTES));
         let wanted = usize::try_from(to - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::run::{Bench, Ran};
 
@@ -81,6 +81,15 @@ impl Stored {
         self.bench.run_with_input(&line, text.as_bytes()).ok();
     }
 
+    /// Data of `count` events from `from` on, as a node serves it.
+    pub(super) fn consumed(&self, topic: &str, from: u64, count: usize) -> Vec<String> {
+        let line = format!("mofka-ctl tail {topic} --from {from} --count {count} --timeout 10");
+        let out = self.run(&line).ok();
+        out.lines()
+            .map(|line| parse(line)["data"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     pub(super) fn data(&self) -> PathBuf {
         self.bench.path().join("data")
     }
@@ -119,6 +128,14 @@ impl Stored {
         self.run("mofka-ctl --json log verify data")
     }
 
+    /// Problems that verify finds, beyond notes.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let found = parse(&self.verify().out);
+        let mut kinds = Vec::new();
+        collect(&found, &mut kinds);
+        kinds
+    }
+
     /// A copy of every file, to go back to.
     pub(super) fn snapshot(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = vec![self.data().join("catalog")];
@@ -128,6 +145,22 @@ impl Stored {
             .into_iter()
             .map(|path| (path.clone(), std::fs::read(path).unwrap()))
             .collect()
+    }
+}
+
+/// Kinds of all problems that are more than notes, anywhere in an answer.
+fn collect(value: &Value, kinds: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let (Some(severity), Some(kind)) = (fields.get("severity"), fields.get("kind"))
+                && *severity != json!("note")
+            {
+                kinds.push(kind.as_str().unwrap().to_owned());
+            }
+            fields.values().for_each(|value| collect(value, kinds));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, kinds)),
+        _ => {}
     }
 }
 
