@@ -16,6 +16,7 @@
 //! | `appender`, `write_plan` | gathers batches into commits and plans their writes |
 //! | `scan`, `verdict` | reads a meta file back after a crash; decides what that means |
 //! | `catalog`, `cursor`, `name` | records of the catalog and of the cursors files; rules for names |
+//! | `export` | a partition in one portable file |
 //! | [`limits`] | every bound |
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -33,6 +34,7 @@ mod appender;
 mod batch;
 mod catalog;
 mod cursor;
+mod export;
 mod footer;
 mod ids;
 mod index;
@@ -59,6 +61,10 @@ pub use catalog::{
     TopicRecord,
 };
 pub use cursor::{CursorRecord, CursorRecordError, Cursors};
+pub use export::{
+    EXPORT_HEADER_BYTES, EXPORT_RECORD_BYTES_MAX, EXPORT_SECTION_BYTES, ExportContent, ExportError,
+    ExportHead, ExportHeadPart, ExportSection, ExportSums,
+};
 pub use footer::{Footer, FooterError, FooterFacts, FooterTail};
 pub use ids::{EventId, FilePos, ProducerId};
 pub use index::{IndexError, SparseIndex};
