@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::log::{InspectArgs, LogCommand, RepairArgs};
+pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
 use crate::failure::EXIT_CODES;
 
 /// Where the group file is looked for when the command line does not say.

@@ -27,6 +27,19 @@ Examples:
   mofka-ctl log repair ./data                                  # says what it would do
   mofka-ctl log repair --apply ./data/partitions/5b8f…";
 
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  mofka-ctl log export ./data/partitions/5b8f… events.mofka
+  mofka-ctl log export ./data --topic my_topic --partition 0 events.mofka
+  mofka-ctl log export ./data/partitions/5b8f… --from 1000 --to 2000 - | zstd > part.zst";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  mofka-ctl log import events.mofka ./data                     # a new topic of a stopped node, named as it was
+  mofka-ctl log import events.mofka ./data --topic other_name
+  mofka-ctl log import events.mofka ./data --topic my_topic --add-partition
+  zstdcat part.zst | mofka-ctl log import - ./empty_directory  # only the files of the partition";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// Show what files hold: headers, frames, events, footers, cursors, catalog. Never writes.
@@ -56,6 +69,53 @@ Without --apply it only says what it would do. With it, everything that goes is 
 PARTITION/repair-TIME, and the partition is verified afterwards. The node must be stopped.\n\n\
 PATH is a data directory (then all partitions, and the catalog) or the directory of one partition.", after_help = REPAIR_EXAMPLES)]
     Repair(RepairArgs),
+    /// Write a partition to one portable file, or to standard output.
+    #[command(long_about = "\
+Write a partition to one portable file: its batches as they are stored, cursors, producers' sequences, and the records \
+of its topic. Everything is checked on the way. A node may be running: what is durable is exported.\n\n\
+A batch is never split: a range of event ids gives the whole batches that have events in it.", after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
+    /// Make a partition of an export: in a stopped node's data directory, or in an empty directory.
+    #[command(long_about = "\
+Make a partition of an export. In the data directory of a stopped node it is a new topic, or with --add-partition one more \
+partition of a topic; in an empty or absent directory it is only the partition's files.\n\n\
+Event ids, times, cursors and producers' sequences are kept. Nothing is visible before all of it was written, synced and \
+verified.", after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Partition's directory, or data directory.
+    pub(crate) path: PathBuf,
+    /// File to write; - is standard output.
+    pub(crate) file: PathBuf,
+    /// In a data directory: name of the topic.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) topic: Option<String>,
+    /// In a data directory: which partition of the topic.
+    #[arg(long, value_name = "INDEX", default_value_t = 0, requires = "topic")]
+    pub(crate) partition: u32,
+    /// First event [default: the first that is stored]
+    #[arg(long, value_name = "EVENT_ID")]
+    pub(crate) from: Option<u64>,
+    /// Event to stop before [default: the end]
+    #[arg(long, value_name = "EVENT_ID")]
+    pub(crate) to: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// File to read; - is standard input.
+    pub(crate) file: PathBuf,
+    /// Data directory of a stopped node, or an empty or absent directory.
+    pub(crate) into: PathBuf,
+    /// Name of the topic [default: as it was]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) topic: Option<String>,
+    /// Add a partition to a topic that is there.
+    #[arg(long)]
+    pub(crate) add_partition: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,9 @@
 mod aligned;
 mod data;
 mod durable;
+mod export;
+mod export_file;
+mod import;
 mod inspect;
 mod meta;
 mod names;
@@ -28,6 +31,8 @@ use crate::output::Output;
 pub(crate) fn run(command: LogCommand, output: Output) -> Outcome {
     match command {
         LogCommand::Inspect(args) => inspect::run(&args, output),
+        LogCommand::Export(args) => export::run(&args, output),
+        LogCommand::Import(args) => import::run(&args, output),
         LogCommand::Repair(args) => repair::run(&args, output),
         LogCommand::Verify { path } => verify::run(&path, output),
     }

@@ -1,5 +1,6 @@
 //! The offline tools on files that a real node wrote.
 
+mod export;
 mod repair;
 mod stored;
 mod verify;

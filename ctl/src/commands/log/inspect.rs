@@ -1,11 +1,15 @@
 //! `log inspect`: what files hold.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use indicatif::ProgressBar;
 use mofka_log::{CatalogRecord, CursorRecord, Footer, FramePlace, SeenFrame, SegmentHeader, SegmentKind};
 use serde_json::{Value, json};
 
+use super::durable::failed;
+use super::export_file::{ExportReader, Item, is_export};
 use super::names::{Names, names_around};
 use super::partition::{Look, PartitionFound, Visitor, WITNESS, examine, partition_dirs};
 use super::place::{Target, user_of};
@@ -52,6 +56,7 @@ pub(crate) fn run(args: &InspectArgs, output: Output) -> Outcome {
         Target::Segment(dir, base) => {
             inspector.partitions(std::slice::from_ref(dir), Some(*base), &names_around(dir))?
         }
+        Target::File(file) if is_export(file).unwrap_or(false) => inspector.export(file)?,
         Target::File(file) => {
             inspector.sink.open_array("files");
             inspector.records(file, kind_of(file)?, None)?;
@@ -152,6 +157,59 @@ impl Inspector<'_> {
         for problem in &found.problems {
             self.sink.text(|| format!("  {}", problem.line()));
         }
+        Ok(())
+    }
+
+    /// An export file.
+    fn export(&mut self, path: &Path) -> Outcome {
+        let file = File::open(path).map_err(|error| failed("open", path, &error))?;
+        let mut reader = ExportReader::new(BufReader::new(file))?;
+        let head = reader.head().clone();
+        self.sink.value("partition", || json!(head.partition.to_string()));
+        self.sink.value("topic_record", || json!(head.topic));
+        self.sink.value("partition_record", || json!(head.record));
+        self.sink
+            .value("base_event_id", || json!(head.base_event_id.get()));
+        self.sink.value("exported_us", || json!(head.exported_us));
+        let topic = head.topic.as_ref().map_or("(not named)", |topic| &topic.name);
+        self.sink
+            .text(|| format!("export of partition {} of topic {topic}", head.partition));
+        self.sink.open_array("frames");
+        let (mut cursors, mut producers) = (Vec::new(), None);
+        let outcome = loop {
+            match reader.next() {
+                Ok(Item::Batch(batch)) => self.frame(SeenFrame {
+                    batch: &batch,
+                    // Its place in the file is of no use to anybody.
+                    meta_at: mofka_log::FilePos::new(0),
+                    place: FramePlace::Chain,
+                }),
+                Ok(Item::Cursor(cursor)) => cursors.push(cursor),
+                Ok(Item::Producers(table)) => producers = Some(table),
+                Ok(Item::End) => break Ok(()),
+                Err(failure) => break Err(failure),
+            }
+        };
+        self.sink.close_array();
+        let end = reader.sums().end_event_id();
+        self.sink.value("end_event_id", || json!(end.get()));
+        self.sink
+            .value("producers", || json!(producers.as_ref().map(producers_json)));
+        self.sink.open_array("cursors");
+        for cursor in &cursors {
+            let (name, next) = (&cursor.name, cursor.next_event_id);
+            self.sink
+                .value("", || json!({"consumer": name, "next_event_id": next.get()}));
+            self.sink
+                .text(|| format!("  cursor of {name}: next event {next}"));
+        }
+        self.sink.close_array();
+        self.sink
+            .value("error", || json!(outcome.as_ref().err().map(ToString::to_string)));
+        self.sink.text(|| match &outcome {
+            Ok(()) => format!("  events {} to {end}; all of it checks", head.base_event_id),
+            Err(failure) => format!("  events {} to {end}, then: {failure}", head.base_event_id),
+        });
         Ok(())
     }
 

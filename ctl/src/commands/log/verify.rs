@@ -1,5 +1,7 @@
 //! `log verify`: every checksum, and the chain of segments.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,8 @@ use indicatif::ProgressBar;
 use mofka_log::{EventId, SegmentKind, Verdict};
 use serde_json::{Value, json};
 
+use super::durable::failed;
+use super::export_file::{ExportReader, Item, is_export};
 use super::names::{Names, names_around};
 use super::partition::{Listing, Look, Nobody, PartitionFound, examine, partition_dirs};
 use super::place::{Target, user_of};
@@ -40,6 +44,7 @@ pub(crate) fn run(path: &Path, output: Output) -> Outcome {
         Target::DataDir(dir) => data_dir(dir)?,
         Target::Partition(dir) => partitions(std::slice::from_ref(dir), None, names_around(dir))?,
         Target::Segment(dir, base) => partitions(std::slice::from_ref(dir), Some(*base), names_around(dir))?,
+        Target::File(file) if is_export(file).unwrap_or(false) => return export_file(file, output),
         Target::File(file) => one_file(file)?,
     };
     let took = started.elapsed();
@@ -127,6 +132,55 @@ fn one_file(path: &Path) -> Outcome<(Verified, u64)> {
         problems: Vec::new(),
     };
     Ok((verified, read_bytes))
+}
+
+/// An export file: all of it is held against its checksums.
+fn export_file(path: &Path, output: Output) -> Outcome {
+    let started = Instant::now();
+    let file = File::open(path).map_err(|error| failed("open", path, &error))?;
+    let progress = bar("verify", file.metadata().map_or(0, |about| about.len()));
+    let mut reader = ExportReader::new(BufReader::with_capacity(1 << 20, file))?;
+    let mut cursors = 0;
+    loop {
+        match reader.next()? {
+            Item::End => break,
+            Item::Cursor(_) => cursors += 1,
+            Item::Batch(_) | Item::Producers(_) => {}
+        }
+        progress.set_position(reader.sums().bytes());
+    }
+    progress.finish_and_clear();
+    let (head, sums, took) = (reader.head(), reader.sums(), started.elapsed());
+    let topic = head.topic.as_ref().map(|topic| topic.name.clone());
+    let answer = json!({
+        "path": path.display().to_string(),
+        "worst": "clean",
+        "export": {
+            "partition": head.partition.to_string(),
+            "topic": topic,
+            "base_event_id": head.base_event_id.get(),
+            "end_event_id": sums.end_event_id().get(),
+            "events": sums.event_count(),
+            "cursors": cursors,
+            "exported_us": head.exported_us,
+        },
+        "read_bytes": sums.bytes(),
+        "seconds": took.as_secs_f64(),
+        "gb_per_s": gb_per_s(sums.bytes(), took),
+    });
+    output.print(&answer, || {
+        format!(
+            "export of partition {} of topic {}: events {} to {}, {cursors} cursors; all of it checks\n{} read in {:.1} s, \
+             {:.2} GB/s",
+            head.partition,
+            topic.as_deref().unwrap_or("(not named)"),
+            head.base_event_id,
+            sums.end_event_id(),
+            bytes_text(sums.bytes()),
+            took.as_secs_f64(),
+            gb_per_s(sums.bytes(), took)
+        )
+    })
 }
 
 /// A file of records that was named: its header says which, or else its name.
