@@ -10,6 +10,8 @@ mod export;
 mod export_file;
 mod import;
 mod inspect;
+mod judge;
+mod kept_producers;
 mod meta;
 mod names;
 mod partition;

@@ -191,7 +191,7 @@ fn export(
         names,
         sink,
         sums: None,
-        producers: ProducerTable::default(),
+        producers: found.kept_producers(),
         from,
         end,
     };

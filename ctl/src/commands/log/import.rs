@@ -3,7 +3,7 @@
 //! Everything is written under another name and verified; then it gets its name, and at last the catalog knows it. A
 //! crash in between leaves nothing that the daemon would serve.
 
-mod writer;
+pub(super) mod writer;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -224,17 +224,10 @@ fn topic_record(args: &ImportArgs, head: &ExportHead, catalog: &mut Catalog) -> 
         (None, true) => return Err(Failure::failed(format!("there is no topic {name:?} to add to"))),
         (None, false) => {}
     }
-    let plain = json!({"type": "default"});
-    let mut topic = exported.cloned().unwrap_or_else(|| TopicRecord {
-        id: Uuid::new_v4(),
-        name: name.clone(),
-        durability: Durability::default(),
-        validator: plain.clone(),
-        partition_selector: plain.clone(),
-        serializer: plain.clone(),
-        created_us: now_us(),
-        complete: false,
-    });
+    let mut topic = match exported {
+        Some(topic) => topic.clone(),
+        None => plain_topic(&name)?,
+    };
     topic.name = name;
     if catalog.topic_by_id(topic.id).is_some() {
         topic.id = Uuid::new_v4();
@@ -242,6 +235,23 @@ fn topic_record(args: &ImportArgs, head: &ExportHead, catalog: &mut Catalog) -> 
     let created = catalog.apply(&CatalogRecord::TopicCreated(topic.clone()));
     created.map_err(|error| Failure::failed(error.to_string()))?;
     Ok(topic)
+}
+
+/// A topic with nothing special about it, for an export that does not tell its own.
+fn plain_topic(name: &str) -> Outcome<TopicRecord> {
+    let plain = json!({"type": "default"});
+    // By its stored form: what is not said has its default.
+    let topic = serde_json::from_value(json!({
+        "id": Uuid::new_v4().to_string(),
+        "name": name,
+        "durability": Durability::default(),
+        "validator": plain,
+        "partition_selector": plain,
+        "serializer": plain,
+        "created_us": now_us(),
+        "complete": false,
+    }));
+    topic.map_err(|error| Failure::failed(format!("a topic named {name:?} cannot be made: {error}")))
 }
 
 /// Writes all files under their temporary directory, makes them durable, and reads them back.

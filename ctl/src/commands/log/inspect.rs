@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::durable::failed;
 use super::export_file::{ExportReader, Item, is_export};
+use super::kept_producers;
 use super::names::{Names, names_around};
 use super::partition::{Look, PartitionFound, Visitor, WITNESS, examine, partition_dirs};
 use super::place::{Target, user_of};
@@ -109,12 +110,19 @@ impl Inspector<'_> {
     /// What is known of a partition once its segments were shown.
     fn partition(&mut self, found: &PartitionFound, names: &Names) -> Outcome {
         let name = names.name_of(found.id);
+        let kept = found
+            .listing
+            .producers
+            .as_deref()
+            .map(|path| kept_producers::read(path, found.id));
         self.sink.fields(|| {
             json!({
                 "id": found.id.map(|id| id.to_string()),
                 "topic": name.as_ref().map(|(topic, _)| topic),
                 "index": name.as_ref().map(|(_, index)| index),
                 "end_event_id": found.end().get(),
+                "kept_producers": kept.as_ref().and_then(|kept| kept.as_ref().ok()).map(producers_json),
+                "trimmed_data_files": found.listing.leftovers,
                 "reserved_files": found.listing.reserved,
                 "other_files": found.listing.others,
                 "problems": found.problems.iter().map(Problem::json).collect::<Vec<_>>(),
@@ -143,6 +151,16 @@ impl Inspector<'_> {
         if let Some(witness) = witness {
             self.sink
                 .text(|| format!("  durable up to event {witness}, says the cursors file"));
+        }
+        if let Some(Ok(kept)) = &kept {
+            let count = kept.len();
+            self.sink
+                .text(|| format!("  {count} producers known from segments that were trimmed"));
+        }
+        if !found.listing.leftovers.is_empty() {
+            let names = found.listing.leftovers.join(", ");
+            self.sink
+                .text(|| format!("  left from trimming, and removed by the daemon: {names}"));
         }
         if !found.listing.reserved.is_empty() {
             let names = found.listing.reserved.join(", ");

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use mofka_log::{
-    BLOCK_BYTES, Cursors, EventId, FooterTail, ProducerTable, SeenFrame, SegmentHeader, SegmentKind, Verdict,
+    BLOCK_BYTES, Cursors, EventId, FooterTail, ProducerTable, SeenFrame, SegmentHeader, Verdict,
 };
 use uuid::Uuid;
 
+use super::judge::{Place, judge, judge_chain};
+use super::kept_producers;
 use super::place::{Half, is_reserved, names, partition_id, segment_name, user_of};
-use super::problem::{Problem, Severity};
-use super::records::{self, RecordsFound, verdict_problem};
-use super::segment::{
-    Context, Depth, FooterFound, HeaderFound, SegmentFiles, SegmentFound, bad_data_text, look,
-};
+use super::problem::{Problem, file_name};
+use super::records::{self, RecordsFound};
+use super::segment::{Context, Depth, SegmentFiles, SegmentFound, look};
 use super::source::Source;
 use crate::failure::Outcome;
 
@@ -26,6 +26,10 @@ pub(super) const WITNESS: &str = "\0synced_end";
 pub(super) struct Listing {
     pub(super) segments: Vec<SegmentFiles>,
     pub(super) cursors: Option<PathBuf>,
+    /// What producers sent before the first segment: see [`kept_producers`].
+    pub(super) producers: Option<PathBuf>,
+    /// Data files below the first meta file: the daemon was removing their segments, and goes on with it.
+    pub(super) leftovers: Vec<String>,
     /// Files that hold nothing: see [`is_reserved`].
     pub(super) reserved: Vec<String>,
     /// Names that mean nothing here.
@@ -53,12 +57,19 @@ impl Listing {
                 }
             } else if name == "cursors" {
                 listing.cursors = Some(path);
+            } else if name == "producers" {
+                listing.producers = Some(path);
             } else if is_reserved(&name) {
                 listing.reserved.push(name);
             } else {
                 listing.others.push(name);
             }
         }
+        // One alone may also be of the first segment of all, in the making: data files are made first.
+        let first = listing.segments.iter().position(|segment| segment.meta.is_some());
+        let leftovers = listing.segments.drain(..first.unwrap_or(0));
+        let names = leftovers.filter_map(|segment| segment.data.as_deref().map(file_name));
+        listing.leftovers = names.collect();
         Ok(listing)
     }
 
@@ -99,6 +110,13 @@ impl PartitionFound {
     /// Exclusive end of the events.
     pub(super) fn end(&self) -> EventId {
         self.segments.last().map_or(EventId::new(0), SegmentFound::end)
+    }
+
+    /// What is known of producers before the first segment.
+    pub(super) fn kept_producers(&self) -> ProducerTable {
+        let path = self.listing.producers.as_deref();
+        let table = path.and_then(|path| kept_producers::read(path, self.id).ok());
+        table.unwrap_or_default()
     }
 
     pub(super) fn events(&self) -> u64 {
@@ -165,7 +183,22 @@ pub(super) fn examine(
         problems,
     };
     let witness = found.cursor_table.get(WITNESS).unwrap_or_default();
-    let mut producers = ProducerTable::default();
+    let mut producers = match found
+        .listing
+        .producers
+        .as_deref()
+        .map(|path| (path, kept_producers::read(path, id)))
+    {
+        None => ProducerTable::default(),
+        Some((_, Ok(table))) => table,
+        Some((path, Err(reason))) => {
+            let text = format!("what producers sent to segments that were trimmed is lost: {reason}");
+            found
+                .problems
+                .push(Problem::damage("producers_damaged", path, text));
+            ProducerTable::default()
+        }
+    };
     let files = found.listing.segments.clone();
     let last_is_sealed = files.last().is_some_and(ends_with_footer);
     for (place, segment) in files.iter().enumerate() {
@@ -296,195 +329,6 @@ fn look_twice(
             .push(Problem::note("moving_tail", path, "its end is being written now"));
     }
     Ok(Some(again))
-}
-
-/// Where a segment stands among the others.
-struct Place {
-    next: Option<EventId>,
-    /// 0: it is the last.
-    from_last: usize,
-    last_is_sealed: bool,
-    in_use: bool,
-}
-
-/// Says what is wrong with a segment.
-fn judge(found: &mut SegmentFound, place: &Place) {
-    let mut problems = Vec::new();
-    let (meta, data) = (found.files.meta.clone(), found.files.data.clone());
-    let path = found.files.path().to_path_buf();
-    let Some(meta) = meta else {
-        let text = "its meta file is not there";
-        problems.push(if place.from_last == 0 {
-            found.verdict = Verdict::EmptyTorn;
-            Problem::note(
-                "meta_missing",
-                &path,
-                format!("{text}: the segment was being made"),
-            )
-        } else {
-            Problem::damage("meta_missing", &path, text)
-        });
-        found.problems.extend(problems);
-        return;
-    };
-    let is_ours = matches!(found.header, HeaderFound::Fine(_) | HeaderFound::Rebuilt(_));
-    match &found.verdict {
-        // A daemon that works here is writing it.
-        Verdict::TornTail { .. } if place.in_use && place.from_last < 2 => {
-            problems.push(Problem::note(
-                "moving_tail",
-                &meta,
-                "its end is being written now",
-            ));
-        }
-        // What follows its frames is told with its footer.
-        Verdict::TornTail { .. } if place.from_last > 0 => {}
-        Verdict::EmptyTorn if place.from_last > 0 => {
-            problems.push(Problem::damage(
-                "header_lost",
-                &meta,
-                "it is empty, and other segments follow it",
-            ));
-        }
-        verdict => problems.extend(verdict_problem(&meta, verdict)),
-    }
-    if found.verdict == Verdict::ForeignBytes && !matches!(found.header, HeaderFound::Other(_)) {
-        let text = match &found.header {
-            HeaderFound::Rebuilt(_) => format!(
-                "its header is lost; by the other file or the first frame it was that of this segment, and frames of \
-                 events {} to {} check",
-                found.files.base,
-                found.end()
-            ),
-            _ => "its header is lost, or it never was a segment".to_owned(),
-        };
-        problems.push(Problem::new(Severity::Foreign, "header_lost", &meta, text));
-    }
-    if let (Some(bad), Some(data)) = (&found.data.first_bad, &data)
-        && found.verdict.is_damaged()
-    {
-        problems.push(Problem::damage(
-            "data_damaged",
-            data,
-            bad_data_text(bad, found.data.bad_batches),
-        ));
-    }
-    if is_ours {
-        problems.extend(judge_data_header(found, &meta));
-        problems.extend(judge_footer(found, place, &meta));
-        if let Some(next) = place.next
-            && found.end() > next
-        {
-            problems.push(Problem::damage(
-                "overlap",
-                &meta,
-                format!(
-                    "it holds events up to {}, and the next segment begins at {next}",
-                    found.end()
-                ),
-            ));
-        }
-    }
-    found.problems.extend(problems);
-}
-
-fn judge_data_header(found: &SegmentFound, meta: &Path) -> Option<Problem> {
-    let header = found.header.header()?;
-    let Some(data) = &found.files.data else {
-        return Some(Problem::damage(
-            "data_missing",
-            meta,
-            "the data file of this segment is not there",
-        ));
-    };
-    match found.data_header.as_ref()? {
-        Err(mofka_log::SegmentHeaderError::Version { found }) => Some(Problem::new(
-            Severity::Newer,
-            "unknown_version",
-            data,
-            Verdict::UnknownVersion(*found).prose(),
-        )),
-        Err(error) => Some(Problem::new(
-            Severity::Foreign,
-            "data_header_lost",
-            data,
-            error.to_string(),
-        )),
-        Ok(theirs) => {
-            let same = theirs.kind() == SegmentKind::Data
-                && theirs.partition() == header.partition()
-                && theirs.base_event_id() == header.base_event_id()
-                && theirs.salt() == header.salt();
-            (!same).then(|| {
-                let text = "its header is not that of the data file of this segment";
-                Problem::new(Severity::Foreign, "data_header_lost", data, text)
-            })
-        }
-    }
-}
-
-fn judge_footer(found: &SegmentFound, place: &Place, meta: &Path) -> Option<Problem> {
-    // The last two may be without: the one that is written, and the one before it while it is being sealed.
-    let may_be_open = place.from_last == 0 || (place.from_last == 1 && !place.last_is_sealed);
-    match &found.footer {
-        FooterFound::Checks { .. } => None,
-        FooterFound::Broken(reason) if place.from_last == 0 => Some(Problem::note(
-            "footer_torn",
-            meta,
-            format!("it was being sealed: {reason}"),
-        )),
-        FooterFound::Broken(reason) => Some(Problem::damage("footer_damaged", meta, reason.clone())),
-        FooterFound::None if place.from_last == 0 => None,
-        FooterFound::None if may_be_open => Some(Problem::note(
-            "not_sealed",
-            meta,
-            "it is not sealed, although a segment follows: the daemon had no time to, or the footer is lost",
-        )),
-        FooterFound::None => Some(Problem::damage(
-            "footer_lost",
-            meta,
-            "it was sealed, since two segments follow, and its footer is gone",
-        )),
-    }
-}
-
-/// What is wrong between segments, and at the end.
-fn judge_chain(found: &mut PartitionFound, witness: EventId) {
-    let mut problems = Vec::new();
-    for pair in found.segments.windows(2) {
-        let [before, after] = pair else { continue };
-        // A segment that is damaged or foreign said so itself.
-        let is_known = before
-            .problems
-            .iter()
-            .any(|problem| problem.severity > Severity::Note);
-        if before.end() < after.files.base && !is_known {
-            problems.push(Problem::damage(
-                "gap",
-                after.files.path(),
-                format!(
-                    "events {} to {} are missing: no segment holds them",
-                    before.end(),
-                    after.files.base
-                ),
-            ));
-        }
-    }
-    let end = found.end();
-    let last_is_well = found
-        .segments
-        .last()
-        .is_none_or(|last| !last.verdict.is_damaged());
-    if witness > end && last_is_well {
-        problems.push(Problem::damage(
-            "end_lost",
-            &found.dir,
-            format!(
-                "events {end} to {witness} had been durable, says the cursors file, and no segment holds them"
-            ),
-        ));
-    }
-    found.problems.extend(problems);
 }
 
 /// The partitions of a data directory: every directory below `partitions` that is one.

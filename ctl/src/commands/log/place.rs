@@ -100,7 +100,14 @@ pub(super) fn is_reserved(name: &str) -> bool {
     let free = name
         .strip_prefix("free-")
         .and_then(|rest| rest.strip_suffix(".data"));
-    ["next.meta", "next.data", "cursors.new", "catalog.new"].contains(&name)
+    [
+        "next.meta",
+        "next.data",
+        "cursors.new",
+        "catalog.new",
+        "producers.new",
+    ]
+    .contains(&name)
         || free.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -30,7 +30,7 @@ struct Open {
 }
 
 /// See the module. Nothing is durable before [`SegmentWriter::finish`].
-pub(super) struct SegmentWriter {
+pub(in super::super) struct SegmentWriter {
     dir: PathBuf,
     partition: Uuid,
     config: AppenderConfig,
@@ -42,14 +42,25 @@ pub(super) struct SegmentWriter {
 impl SegmentWriter {
     /// Begins with this event.
     pub(super) fn new(dir: &Path, partition: Uuid, base: EventId) -> Self {
+        Self::with_bounds(dir, partition, base, SEGMENT_META_BYTES, SEGMENT_DATA_BYTES)
+    }
+
+    /// The same, with other bounds of a segment.
+    pub(in super::super) fn with_bounds(
+        dir: &Path,
+        partition: Uuid,
+        base: EventId,
+        segment_meta_bytes: u64,
+        segment_data_bytes: u64,
+    ) -> Self {
         Self {
             dir: dir.to_path_buf(),
             partition,
             config: AppenderConfig {
                 commits_in_flight_max: 1,
-                commit_bytes_max: GATHER_BYTES,
-                segment_meta_bytes: SEGMENT_META_BYTES,
-                segment_data_bytes: SEGMENT_DATA_BYTES,
+                commit_bytes_max: GATHER_BYTES.min(segment_data_bytes),
+                segment_meta_bytes,
+                segment_data_bytes,
             },
             producers: ProducerTable::default(),
             open: None,
@@ -61,7 +72,7 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// What could not be written.
-    pub(super) fn add(&mut self, batch: Batch) -> io::Result<()> {
+    pub(in super::super) fn add(&mut self, batch: Batch) -> io::Result<()> {
         if self.open.as_ref().is_some_and(|open| open.appender.needs_roll()) {
             let producers = self.producers.clone();
             self.seal(&producers)?;
@@ -74,7 +85,7 @@ impl SegmentWriter {
         let time_us = batch.timestamp_us();
         let accepted = open.appender.accept(batch, time_us);
         self.next = accepted.end_event_id;
-        let gathered = open.appender.pending_bytes() >= GATHER_BYTES;
+        let gathered = open.appender.pending_bytes() >= self.config.commit_bytes_max;
         let written = if gathered { open.flush() } else { Ok(()) };
         self.open = Some(open);
         written
@@ -133,7 +144,7 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// What could not be written.
-    pub(super) fn finish(mut self, producers: &ProducerTable) -> io::Result<()> {
+    pub(in super::super) fn finish(mut self, producers: &ProducerTable) -> io::Result<()> {
         if self.open.is_some() {
             return self.seal(producers);
         }

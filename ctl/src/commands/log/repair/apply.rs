@@ -31,39 +31,28 @@ pub(super) fn apply(dir: &Path, plan: &Plan, told: &Value) -> Outcome<PathBuf> {
     let text = serde_json::to_vec_pretty(told).unwrap_or_default();
     write_file(&what, &text).map_err(|error| failed("write", &what, &error))?;
     sync_dir(&aside).map_err(|error| failed("sync", &aside, &error))?;
-    // From the last segment to the first; of each, the plan has the meta file before the data file.
-    let mut set_aside: Vec<&Path> = plan
-        .steps
-        .iter()
-        .filter(|step| matches!(step, Step::SetAside { .. }))
-        .map(Step::path)
-        .collect();
-    set_aside.sort_by_key(|path| {
-        (
-            std::cmp::Reverse(path.file_stem()),
-            path.extension() == Some("data".as_ref()),
-        )
-    });
-    for path in set_aside {
-        let to = aside.join(file_name(path));
-        let moved = std::fs::rename(path, &to).and_then(|()| {
-            sync_dir(&aside)?;
-            sync_dir(dir)
-        });
-        moved.map_err(|error| failed("move aside", path, &error))?;
-    }
-    let is_cursors = |step: &&Step| matches!(step, Step::RewriteCursors { .. });
-    let others = |step: &&Step| !is_cursors(step);
-    for step in plan
-        .steps
-        .iter()
-        .filter(is_cursors)
-        .chain(plan.steps.iter().filter(others))
-    {
-        change(step).map_err(|error| failed("repair", step.path(), &error))?;
+    for step in in_order(plan) {
+        change(step, dir, &aside).map_err(|error| failed("repair", step.path(), &error))?;
     }
     sync_dir(dir).map_err(|error| failed("sync", dir, &error))?;
     Ok(aside)
+}
+
+/// The steps in the order in which they are made: what is set aside from the last segment to the first, of each the meta
+/// file before the data file, as the plan has them; then the cursors; then the rest.
+fn in_order(plan: &Plan) -> Vec<&Step> {
+    let rank = |step: &&Step| match step {
+        Step::SetAside { .. } => 0,
+        Step::RewriteCursors { .. } => 1,
+        _ => 2,
+    };
+    let segment = |step: &&Step| match step {
+        Step::SetAside { path, .. } => path.file_stem().map(std::ffi::OsStr::to_owned),
+        _ => None,
+    };
+    let mut steps: Vec<&Step> = plan.steps.iter().collect();
+    steps.sort_by_key(|step| (rank(step), std::cmp::Reverse(segment(step))));
+    steps
 }
 
 /// A directory for what goes, durable with its name.
@@ -120,9 +109,13 @@ fn keep(step: &Step, aside: &Path) -> Outcome {
 }
 
 /// Makes one change, durable when this returns.
-fn change(step: &Step) -> io::Result<()> {
+fn change(step: &Step, dir: &Path, aside: &Path) -> io::Result<()> {
     match step {
-        Step::SetAside { .. } => Ok(()),
+        Step::SetAside { path, .. } => {
+            std::fs::rename(path, aside.join(file_name(path)))?;
+            sync_dir(aside)?;
+            sync_dir(dir)
+        }
         Step::WriteHeader { path, header } => write_header(&open_for_writing(path)?, header),
         Step::NewFile { path, header } => {
             write_header(&create_new(path)?, header)?;
@@ -165,3 +158,6 @@ fn seal(file: &File, facts: &FooterFacts) -> io::Result<()> {
     file.write_all_at(&Footer::encode(facts, footer_at), footer_at.get())?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,6 +186,17 @@ pub(super) fn plan(found: &PartitionFound) -> Outcome<Plan> {
     if let Some(first) = found.segments.first() {
         planning.begin_empty_when_first(first.files.base);
     }
+    if found
+        .problems
+        .iter()
+        .any(|problem| problem.kind == "producers_damaged")
+        && let Some(path) = &found.listing.producers
+    {
+        planning.steps.push(Step::SetAside {
+            path: path.clone(),
+            why: "it is damaged; producers that it alone knew begin anew".to_owned(),
+        });
+    }
     let witness = found.cursor_table.get(WITNESS).unwrap_or_default();
     let end = planning.expected.unwrap_or_default();
     let end_before = end_before(found).max(witness).max(end);
