@@ -25,10 +25,10 @@ pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed;
                                      found or reached; 4 a check failed.";
 
 /// The exit codes of `log verify`.
-pub(crate) const VERIFY_EXIT_CODES: &str = "\
-Exit codes: 0 clean, or torn tails only (verdicts A to E and H); 4 damage: something that had been durable is gone or
-changed (F, G), or segments do not follow each other; 5 foreign bytes (I); 6 unknown version (J). With several, damage
-counts more than foreign bytes, and these more than an unknown version.";
+pub(crate) const VERIFY_EXIT_CODES: &str = "Exit codes: 0 clean, or torn tails only (verdicts A to E, and H); 4 damage: \
+                                            something that had been durable is gone or changed (F, G), or segments \
+                                            do not follow each other; 5 foreign bytes (I); 6 unknown version (J). \
+                                            Damage counts most, then foreign bytes.";
 
 /// A failure with its message. Printed as `Error: message` on standard error.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ Examples:
 
 const REPAIR_EXAMPLES: &str = "\
 Examples:
-  mofka-ctl log repair ./data                                  # says what it would do
+  mofka-ctl log repair ./data
   mofka-ctl log repair --apply ./data/partitions/5b8f…";
 
 const EXPORT_EXAMPLES: &str = "\
@@ -35,10 +35,10 @@ Examples:
 
 const IMPORT_EXAMPLES: &str = "\
 Examples:
-  mofka-ctl log import events.mofka ./data                     # a new topic of a stopped node, named as it was
+  mofka-ctl log import events.mofka ./data
   mofka-ctl log import events.mofka ./data --topic other_name
   mofka-ctl log import events.mofka ./data --topic my_topic --add-partition
-  zstdcat part.zst | mofka-ctl log import - ./empty_directory  # only the files of the partition";
+  zstdcat part.zst | mofka-ctl log import - ./empty_directory";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {

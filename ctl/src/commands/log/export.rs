@@ -143,7 +143,7 @@ fn end_of(found: &PartitionFound, args: &ExportArgs) -> Outcome<EventId> {
         .first()
         .map_or(EventId::new(0), |first| first.files.base);
     let mut problem = None;
-    for segment in &found.segments {
+    for segment in found.own_segments() {
         if segment.files.base != good {
             problem = Some(format!("events {good} to {} are missing", segment.files.base));
             break;
@@ -195,7 +195,7 @@ fn export(
         from,
         end,
     };
-    for segment in &found.segments {
+    for segment in found.own_segments() {
         if segment.files.base >= end {
             break;
         }

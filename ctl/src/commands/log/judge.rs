@@ -162,7 +162,8 @@ fn judge_footer(found: &SegmentFound, place: &Place, meta: &Path) -> Option<Prob
 /// What is wrong between segments, and at the end.
 pub(super) fn judge_chain(found: &mut PartitionFound, witness: EventId) {
     let mut problems = Vec::new();
-    for pair in found.segments.windows(2) {
+    let segments: Vec<&SegmentFound> = found.own_segments().collect();
+    for pair in segments.windows(2) {
         let [before, after] = pair else { continue };
         // A segment that is damaged or foreign said so itself.
         let is_known = before
@@ -183,7 +184,7 @@ pub(super) fn judge_chain(found: &mut PartitionFound, witness: EventId) {
     }
     let end = found.end();
     let last_is_well = found
-        .segments
+        .own_segments()
         .last()
         .is_none_or(|last| !last.verdict.is_damaged());
     if witness > end && last_is_well {

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use mofka_log::Catalog;
+use mofka_log::{Catalog, PartitionKind, Verdict};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::partition::forgive_what_moved;
+use super::place::{partition_id, user_of};
+use super::problem::Problem;
 use super::records::{self, RecordsFound};
 use crate::failure::{Failure, Outcome};
 
@@ -38,13 +41,45 @@ impl Names {
                 ..Self::default()
             });
         }
-        let (found, catalog) = records::catalog(&path, node, &ProgressBar::hidden())
-            .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?;
+        let read = || {
+            records::catalog(&path, node, &ProgressBar::hidden())
+                .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
+        };
+        let (mut found, mut catalog) = read()?;
+        if let Verdict::Damaged { to, .. } = found.verdict
+            && user_of(data_dir).is_some()
+        {
+            (found, catalog) = read()?;
+            forgive_what_moved(&mut found.problems, &found.verdict, to, &path);
+        }
         Ok(Self {
             node,
             catalog,
             found: Some(found),
         })
+    }
+
+    /// Partitions that have no directory, and directories that belong to no partition.
+    pub(super) fn strays(&self, data_dir: &Path, dirs: &[PathBuf]) -> Vec<Problem> {
+        let stored = |id: Uuid| dirs.iter().any(|dir| partition_id(dir) == Some(id));
+        let logs = self
+            .catalog
+            .partitions()
+            .filter(|record| record.kind == PartitionKind::Default);
+        let missing = logs.filter(|record| !stored(record.id)).map(|record| {
+            let path = data_dir.join("partitions").join(record.id.to_string());
+            let text =
+                "the catalog has this partition, and there is no directory: it was never written, or is lost";
+            Problem::note("partition_missing", &path, text)
+        });
+        let unknown = dirs
+            .iter()
+            .filter(|dir| partition_id(dir).is_some_and(|id| self.catalog.partition(id).is_none()))
+            .map(|dir| {
+                let text = "the catalog does not have this partition: the daemon removes it when it starts";
+                Problem::note("partition_unlisted", dir, text)
+            });
+        missing.chain(unknown).collect()
     }
 
     /// The topic's name and the partition's index.

@@ -14,7 +14,7 @@ use super::kept_producers;
 use super::place::{Half, is_reserved, names, partition_id, segment_name, user_of};
 use super::problem::{Problem, file_name};
 use super::records::{self, RecordsFound};
-use super::segment::{Context, Depth, SegmentFiles, SegmentFound, look};
+use super::segment::{Context, Depth, HeaderFound, SegmentFiles, SegmentFound, expect, look};
 use super::source::Source;
 use crate::failure::Outcome;
 
@@ -109,7 +109,14 @@ impl PartitionFound {
 
     /// Exclusive end of the events.
     pub(super) fn end(&self) -> EventId {
-        self.segments.last().map_or(EventId::new(0), SegmentFound::end)
+        let last = self.own_segments().last();
+        last.map_or(EventId::new(0), SegmentFound::end)
+    }
+
+    /// The segments, but for files of something else.
+    pub(super) fn own_segments(&self) -> impl DoubleEndedIterator<Item = &SegmentFound> {
+        let is_own = |segment: &&SegmentFound| !matches!(segment.header, HeaderFound::Other(_));
+        self.segments.iter().filter(is_own)
     }
 
     /// What is known of producers before the first segment.
@@ -121,7 +128,7 @@ impl PartitionFound {
 
     pub(super) fn events(&self) -> u64 {
         let count = |segment: &SegmentFound| segment.end().since(segment.files.base);
-        self.segments.iter().map(count).sum()
+        self.own_segments().map(count).sum()
     }
 }
 
@@ -200,9 +207,12 @@ pub(super) fn examine(
         }
     };
     let files = found.listing.segments.clone();
-    let last_is_sealed = files.last().is_some_and(ends_with_footer);
+    let ours: Vec<bool> = files.iter().map(|files| !is_of_another(files, id)).collect();
+    let last = files.iter().zip(&ours).rfind(|(_, ours)| **ours);
+    let last_is_sealed = last.is_some_and(|(last, _)| ends_with_footer(last));
     for (place, segment) in files.iter().enumerate() {
-        let next = files.get(place + 1).map(|next| next.base);
+        let later = files.iter().zip(&ours).skip(place + 1);
+        let next = later.filter(|(_, ours)| **ours).map(|(next, _)| next.base).next();
         if how.only.is_some_and(|only| only != segment.base) {
             continue;
         }
@@ -224,7 +234,7 @@ pub(super) fn examine(
         producers = looked.producers().unwrap_or_default();
         let place = Place {
             next,
-            from_last: files.len() - place - 1,
+            from_last: ours.iter().skip(place + 1).filter(|ours| **ours).count(),
             last_is_sealed,
             in_use,
         };
@@ -236,6 +246,15 @@ pub(super) fn examine(
         judge_chain(&mut found, witness);
     }
     Ok(found)
+}
+
+/// Whether the meta file has a header, and it is that of something else: its name testifies nothing then.
+fn is_of_another(files: &SegmentFiles, id: Option<Uuid>) -> bool {
+    let header = || {
+        let source = Source::open(files.meta.as_ref()?).ok()?;
+        SegmentHeader::check(&source.read(0, BLOCK_BYTES).ok()?).ok()
+    };
+    header().is_some_and(|header| expect(&header, id, files.base).is_err())
 }
 
 /// Whether the meta file's last bytes are the tail of a footer.
@@ -286,7 +305,12 @@ fn look_at_cursors(
 
 /// While a daemon writes, one read can see a frame and not the one before it that landed a moment later. What was
 /// durable at the first look is there at the second: only what is missing then as well is damage.
-fn forgive_what_moved(problems: &mut Vec<Problem>, verdict: &Verdict, durable_before: EventId, path: &Path) {
+pub(super) fn forgive_what_moved(
+    problems: &mut Vec<Problem>,
+    verdict: &Verdict,
+    durable_before: EventId,
+    path: &Path,
+) {
     if let Verdict::Damaged { from, .. } = verdict
         && *from >= durable_before
     {

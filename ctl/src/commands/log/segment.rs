@@ -236,7 +236,7 @@ pub(super) fn look(
 }
 
 /// Whether the header is that of the segment whose name the file has.
-fn expect(header: &SegmentHeader, partition: Option<Uuid>, base: EventId) -> Result<(), String> {
+pub(super) fn expect(header: &SegmentHeader, partition: Option<Uuid>, base: EventId) -> Result<(), String> {
     let partition = partition.unwrap_or(header.partition());
     header
         .expect(SegmentKind::Meta, partition)

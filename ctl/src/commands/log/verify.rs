@@ -88,6 +88,9 @@ fn data_dir(dir: &Path) -> Outcome<(Verified, u64)> {
         let text = "there are partitions, and no catalog that names them";
         problems.push(Problem::damage("catalog_missing", &dir.join("catalog"), text));
     }
+    if !records.is_empty() {
+        problems.extend(names.strays(dir, &dirs));
+    }
     let catalog_bytes: u64 = records.iter().map(|found| found.bytes).sum();
     let (mut verified, read_bytes) = partitions(&dirs, None, names)?;
     verified.records = records;

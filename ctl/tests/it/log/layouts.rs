@@ -172,6 +172,26 @@ fn data_larger_than_a_read_is_checked_whole_and_comes_back_the_same() {
     }
 }
 
+#[test]
+fn the_name_of_a_file_of_something_else_testifies_nothing() {
+    let stored = Stored::new();
+    let metas = stored.files(".meta");
+    for base in [123, 999_999] {
+        std::fs::copy(&metas[1], metas[1].with_file_name(format!("{base:020}.meta"))).unwrap();
+    }
+    assert_eq!(stored.problems(), ["foreign", "foreign"]);
+    let done = parse(&stored.run("mofka-ctl --json log repair --apply data").ok());
+    let done = &done["partitions"][0];
+    assert_eq!(
+        (&done["end_event_id"], &done["dropped_events"]),
+        (&json!(2000), &json!(0)),
+        "{done}"
+    );
+    stored.verify().ok();
+    stored.start();
+    assert!(stored.consumed("bgl", 0, 2000) == bgl_lines());
+}
+
 /// Writes what a partition keeps of producers whose segments were trimmed.
 fn write_kept_producers(stored: &Stored, base: u64) {
     let id = stored

@@ -180,8 +180,9 @@ pub(super) fn plan(found: &PartitionFound) -> Outcome<Plan> {
         stopped: None,
         kept_segments: 0,
     };
-    for (place, segment) in found.segments.iter().enumerate() {
-        planning.segment(segment, place + 1 == found.segments.len());
+    let last = found.own_segments().last().map(|last| last.files.base);
+    for segment in &found.segments {
+        planning.segment(segment, last == Some(segment.files.base));
     }
     if let Some(first) = found.segments.first() {
         planning.begin_empty_when_first(first.files.base);
@@ -212,8 +213,7 @@ pub(super) fn plan(found: &PartitionFound) -> Outcome<Plan> {
 /// How far events went, by all that testifies in the segments.
 fn end_before(found: &PartitionFound) -> EventId {
     let ends = found
-        .segments
-        .iter()
+        .own_segments()
         .map(|segment| match (&segment.verdict, &segment.recovered) {
             (Verdict::Damaged { to, .. }, _) => segment.end().max(*to),
             (_, Some(recovered)) => match recovered.verdict {
