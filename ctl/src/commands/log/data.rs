@@ -1,15 +1,13 @@
 //! Holds the data of batches against their checksums.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use indicatif::ProgressBar;
 use mofka_log::{
     BLOCK_BYTES, BadPiece, Batch, DataCheck, EventId, FilePos, FramePlace, MetaScan, PIECE_BYTES, SeenFrame,
 };
 
-use super::source::{Ranges, Source};
+use super::source::Ranges;
 
 /// Frames that go to the thread which reads their data together, by bytes and by number.
 const GROUP_BYTES: u64 = 1 << 20;
@@ -86,8 +84,7 @@ impl Check {
 
 /// Checks the data of all frames that `scan` shows, while it goes on.
 pub(super) fn check_all(
-    data: Option<&Arc<Source>>,
-    progress: &ProgressBar,
+    ranges: Option<Ranges>,
     scan: impl FnOnce(&mut Check) -> io::Result<()>,
 ) -> io::Result<DataFound> {
     let (give, take) = sync_channel(2);
@@ -100,7 +97,7 @@ pub(super) fn check_all(
         give,
     };
     std::thread::scope(|scope| {
-        let checking = scope.spawn(move || check_shown(data, progress, &take));
+        let checking = scope.spawn(move || check_shown(ranges, &take));
         let scanned = scan(&mut check);
         check.flush();
         drop(check);
@@ -111,13 +108,8 @@ pub(super) fn check_all(
     })
 }
 
-fn check_shown(
-    data: Option<&Arc<Source>>,
-    progress: &ProgressBar,
-    take: &Receiver<Vec<Shown>>,
-) -> io::Result<DataFound> {
+fn check_shown(mut ranges: Option<Ranges>, take: &Receiver<Vec<Shown>>) -> io::Result<DataFound> {
     let mut found = DataFound::default();
-    let mut ranges = data.map(|data| Ranges::new(Arc::clone(data), progress));
     let mut outcome = Ok(());
     for shown in take.iter().flatten() {
         // After an error the rest is taken and dropped, so that nobody waits.
@@ -129,13 +121,8 @@ fn check_shown(
 }
 
 /// The data of the frames that nothing vouches for, as recovery looks at it.
-pub(super) fn check_unvouched(
-    data: Option<&Arc<Source>>,
-    scan: &MetaScan,
-    progress: &ProgressBar,
-) -> io::Result<DataFound> {
+pub(super) fn check_unvouched(mut ranges: Option<Ranges>, scan: &MetaScan) -> io::Result<DataFound> {
     let mut found = DataFound::default();
-    let mut ranges = data.map(|data| Ranges::new(Arc::clone(data), progress));
     for frame in scan.unvouched().filter(|frame| frame.data_bytes() > 0) {
         let shown = Shown {
             batch: frame.batch.clone(),

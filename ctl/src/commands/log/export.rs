@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::data::check_data;
 use super::durable::{create_new, failed, now_us, sync_dir};
-use super::meta::drive;
+use super::meta::{drive, frames};
 use super::names::{Names, names_around};
 use super::partition::{Look, Nobody, PartitionFound, examine, partition_dirs};
 use super::place::{Target, partition_id, user_of};
@@ -240,11 +240,18 @@ impl Exporting<'_> {
         };
         let mut scan = MetaScan::new(header);
         let mut outcome = Ok(());
-        let read = drive(&meta, &mut scan, to, progress, &mut |seen| {
-            if outcome.is_ok() {
-                outcome = self.frame(&seen, ranges.as_mut());
-            }
-        });
+        let read = drive(
+            &meta,
+            frames(&meta, progress),
+            &mut scan,
+            to,
+            progress,
+            &mut |seen| {
+                if outcome.is_ok() {
+                    outcome = self.frame(&seen, ranges.as_mut());
+                }
+            },
+        );
         read.map_err(|error| failed("read", meta_path, &error))?;
         outcome
     }

@@ -70,6 +70,10 @@ pub(super) fn judge(found: &mut SegmentFound, place: &Place) {
             _ => "its header is lost, or it never was a segment".to_owned(),
         };
         problems.push(Problem::new(Severity::Foreign, "header_lost", &meta, text));
+        // By the header that it had, it may be damaged as well.
+        let verdict = found.recovered.as_ref().map(|recovered| &recovered.verdict);
+        let damage = verdict.filter(|verdict| verdict.is_damaged());
+        problems.extend(damage.and_then(|verdict| verdict_problem(&meta, verdict)));
     }
     if let (Some(bad), Some(data)) = (&found.data.first_bad, &data)
         && found.verdict.is_damaged()

@@ -44,16 +44,21 @@ pub(super) fn first_frame(source: &Source) -> io::Result<Option<BatchHeader>> {
     Ok(BatchHeader::check(&source.read(BLOCK_BYTES as u64, BLOCK_BYTES)?).ok())
 }
 
-/// Shows the file up to `to` to the scan, until it has seen all of it.
+/// The frames of a meta file, and what follows them, as a stream that a scan may begin.
+pub(super) fn frames(source: &Arc<Source>, progress: &ProgressBar) -> Stream {
+    Stream::new(source, BLOCK_BYTES as u64, u64::MAX, progress)
+}
+
+/// Shows the file up to `to` to the scan, until it has seen all of it. `stream`: what [`frames`] began.
 pub(super) fn drive(
     source: &Arc<Source>,
+    mut stream: Stream,
     scan: &mut MetaScan,
     to: u64,
     progress: &ProgressBar,
     visit: &mut dyn FnMut(SeenFrame<'_>),
 ) -> io::Result<()> {
     let to = to.min(source.len());
-    let mut stream = Stream::new(source, BLOCK_BYTES as u64, to, progress);
     let mut window = Bytes::new();
     let mut window_at = stream.at();
     let mut ended = stream.at() >= to;
@@ -70,7 +75,7 @@ pub(super) fn drive(
             let mut joined = window.get(kept..).unwrap_or_default().to_vec();
             // At least what is asked for, a whole part at a time.
             while stream.at() < wanted {
-                let part = stream.next(u64::MAX)?;
+                let part = stream.next(to.saturating_sub(stream.at()))?;
                 if part.is_empty() {
                     ended = true;
                     break;

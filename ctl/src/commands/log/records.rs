@@ -11,7 +11,7 @@ use mofka_log::{
 };
 use uuid::Uuid;
 
-use super::meta::{drive, first_block, first_frame};
+use super::meta::{drive, first_block, first_frame, frames};
 use super::problem::{Problem, Severity};
 use super::segment::HeaderFound;
 use super::source::Source;
@@ -105,21 +105,28 @@ pub(super) fn look(
     if let Some(header) = header.header() {
         let mut scan = MetaScan::new(header);
         let mut bad = None;
-        drive(&source, &mut scan, source.len(), progress, &mut |seen| {
-            for event in seen.batch.events() {
-                if let Err(reason) = decodes(kind, event.metadata)
-                    && seen.place == FramePlace::Chain
-                {
-                    bad.get_or_insert_with(|| format!("at position {}: {reason}", seen.meta_at));
+        drive(
+            &source,
+            frames(&source, progress),
+            &mut scan,
+            source.len(),
+            progress,
+            &mut |seen| {
+                for event in seen.batch.events() {
+                    if let Err(reason) = decodes(kind, event.metadata)
+                        && seen.place == FramePlace::Chain
+                    {
+                        bad.get_or_insert_with(|| format!("at position {}: {reason}", seen.meta_at));
+                    }
+                    visit(Record {
+                        place: seen.place,
+                        meta_at: seen.meta_at,
+                        timestamp_us: seen.batch.timestamp_us(),
+                        bytes: event.metadata,
+                    });
                 }
-                visit(Record {
-                    place: seen.place,
-                    meta_at: seen.meta_at,
-                    timestamp_us: seen.batch.timestamp_us(),
-                    bytes: event.metadata,
-                });
-            }
-        })?;
+            },
+        )?;
         let found = scan.finish(None);
         if matches!(header_of(&first.header, kind, owner), Some(())) {
             verdict = found.verdict.clone();

@@ -12,9 +12,9 @@ use mofka_log::{
 use uuid::Uuid;
 
 use super::data::{BadBatch, DataFound, check_all, check_unvouched};
-use super::meta::{drive, first_block, first_frame};
+use super::meta::{drive, first_block, first_frame, frames};
 use super::problem::Problem;
-use super::source::Source;
+use super::source::{Ranges, Source};
 
 /// The files of a segment, as far as they are there.
 #[derive(Debug, Clone)]
@@ -162,15 +162,27 @@ pub(super) fn look(
         Some(path) => Some(Arc::new(Source::open(path)?)),
         None => None,
     };
+    let meta = match &files.meta {
+        Some(path) => Some(Arc::new(Source::open(path)?)),
+        None => None,
+    };
+    // Before the small reads, so that the device is not idle meanwhile.
+    let stream = meta.as_ref().map(|meta| frames(meta, progress));
+    let ranges = data.as_ref().map(|data| {
+        let mut ranges = Ranges::new(Arc::clone(data), progress);
+        if context.depth == Depth::Everything {
+            ranges.begin(BLOCK_BYTES as u64);
+        }
+        ranges
+    });
     if let Some(data) = &data {
         found.data_bytes = Some(data.len());
         found.data_header = Some(SegmentHeader::check(&data.read(0, BLOCK_BYTES)?));
         progress.inc(BLOCK_BYTES as u64);
     }
-    let Some(meta_path) = &files.meta else {
+    let (Some(meta_path), Some(meta), Some(stream)) = (&files.meta, meta, stream) else {
         return Ok(found);
     };
-    let meta = Arc::new(Source::open(meta_path)?);
     found.meta_bytes = meta.len();
     let first = first_block(&meta, progress)?;
     found.header = match &first.header {
@@ -209,16 +221,16 @@ pub(super) fn look(
     }
     let mut scan = MetaScan::with_producers(&header, context.producers.clone());
     scan.witness(witness);
-    found.data = match (context.depth, &data) {
-        (Depth::Everything, _) => check_all(data.as_ref(), progress, |check| {
-            drive(&meta, &mut scan, to, progress, &mut |seen| {
+    found.data = match context.depth {
+        Depth::Everything => check_all(ranges, |check| {
+            drive(&meta, stream, &mut scan, to, progress, &mut |seen| {
                 check.show(&seen);
                 visit(seen);
             })
         })?,
-        (Depth::Tail, _) => {
-            drive(&meta, &mut scan, to, progress, visit)?;
-            check_unvouched(data.as_ref(), &scan, progress)?
+        Depth::Tail => {
+            drive(&meta, stream, &mut scan, to, progress, visit)?;
+            check_unvouched(ranges, &scan)?
         }
     };
     let recovered = scan.finish(found.data.first_bad.as_ref().map(|bad| bad.base));

@@ -259,6 +259,11 @@ impl Ranges {
         }
     }
 
+    /// Begins to read at this place, before anybody asks for it.
+    pub(super) fn begin(&mut self, at: u64) {
+        self.stream = Some(Stream::new(&self.source, at, u64::MAX, &self.progress));
+    }
+
     /// Shows `bytes` bytes from `at` on to `look`, in parts, until it has seen enough or the file ends. `to`: where
     /// reading ahead is to stop.
     pub(super) fn read<E>(
