@@ -148,6 +148,14 @@ fn what_was_written_is_read() {
     assert!(ExportHeadPart::is_export(&file()) && !ExportHeadPart::is_export(b"MFS1"));
 }
 
+/// Version 1 as it was released: when this changes, old exports are no longer what is read.
+#[test]
+fn version_1_stays_as_it_is() {
+    let file = file();
+    assert_eq!((file.len(), crc32fast::hash(&file)), (1044, 0x91b6_074c));
+    assert_eq!(file[..4], *b"MFE1");
+}
+
 #[test]
 fn any_flipped_bit_is_seen() {
     let file = file();

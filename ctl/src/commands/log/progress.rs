@@ -12,7 +12,11 @@ pub(super) fn bar(what: &'static str, total_bytes: u64) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
-    let template = "  {msg} [{bar:40}] {bytes} of {total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+    // Of standard input nobody knows the length.
+    let template = match total_bytes {
+        0 => "  {msg} {spinner} {bytes}, {decimal_bytes_per_sec}",
+        _ => "  {msg} [{bar:40}] {bytes} of {total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+    };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
     bar.set_message(what);
