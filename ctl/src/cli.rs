@@ -1,9 +1,12 @@
 //! The command line of `mofka-ctl` and `mofkactl`.
 
+mod log;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
 use crate::failure::EXIT_CODES;
 use crate::retention::RetentionArgs;
 
@@ -67,6 +70,9 @@ pub(crate) enum Command {
     /// Named consumers of a topic.
     #[command(subcommand)]
     Consumer(ConsumerCommand),
+    /// Look at, check, repair, export and import stored partitions, on the files, without a node.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Put 2,000 real log lines through a node, kill it half-way, and check that nothing is lost or repeated.
     Demo(DemoArgs),
     /// Create the links mofkactl, bedrock, bedrock-shutdown and bedrock-query to this program.
