@@ -72,12 +72,15 @@ impl Source {
     }
 }
 
+/// A batch, who sent it (producer, epoch, sequence), and its answer.
+type Answered = (Vec<Planned>, (u64, u32, u64), Sent);
+
 /// A partition that is being written, and what was sent to it.
 struct Writing<'a> {
     source: &'a Source,
     io: SimIo,
     partition: Rc<Partition<SimIo>>,
-    sent: Vec<(Vec<Planned>, (u64, u32, u64), Sent)>,
+    sent: Vec<Answered>,
 }
 
 impl<'a> Writing<'a> {
