@@ -1,4 +1,4 @@
 //! See `mofka_fuzz::operations`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|history: mofka_fuzz::operations::History| mofka_fuzz::operations::run(&history));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| mofka_fuzz::operations::run(bytes));

@@ -12,6 +12,7 @@
 //! | [`footer`] | segment headers, footers, indexes, producers | what is written again is read as the same |
 //! | [`batch`] | a client's batch | what passes adds up |
 //! | [`catalog`], [`cursors`] | records | the state is that of a plain model |
+//! | [`session`] | what a client sends | the real shard answers every request, in whole frames, and serves the next client |
 //! | [`wire`] | frames and every body | what is written again is read as the same |
 //! | [`descriptor`] | data descriptors, and views made on views | the ranges are those of a plain model |
 //! | [`config`] | configurations, group files, addresses | what is written again is read as the same |
@@ -28,6 +29,7 @@ pub mod operations;
 pub mod recover;
 pub mod repair;
 pub mod seeds;
+pub mod session;
 pub mod wire;
 
 /// What the engine's own crash tests believe a partition holds.

@@ -1,6 +1,8 @@
 //! A history of operations on a real partition over the simulated machine, with failures, crashes (of recovery, too) and
 //! restarts, against a model.
 //!
+//! Input: a seed for the order in which operations of the machine end (u16), then operations, one after the other.
+//!
 //! Promises: what was acknowledged as synced survives; what survives is a prefix of what was accepted, whole batches,
 //! byte for byte; what was visible stays visible; a batch that is sent again gets its first ids again; a cursor is one
 //! that was asked for, and not older than the last that was acknowledged.
@@ -8,7 +10,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use mofka_engine::io::Io;
 use mofka_engine::partition::Partition;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
@@ -26,15 +28,6 @@ const DATA_BYTES_MAX: usize = 500_000;
 const WINDOW: u64 = 16;
 const CONSUMERS: [&str; 3] = ["reader", "a second reader", "r"];
 const PRODUCERS: usize = 3;
-
-/// What happens to one partition, from an empty directory on.
-#[derive(Arbitrary, Clone, Debug)]
-pub struct History {
-    /// Decides in which order operations of the machine end.
-    pub seed: u16,
-    /// What happens, in order.
-    pub operations: Vec<Operation>,
-}
 
 /// One event: bytes of its metadata; a factor and bytes of its data.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -122,10 +115,19 @@ pub enum Operation {
 }
 
 /// See the module.
-pub fn run(history: &History) {
-    let mut world = World::begin(history.seed);
-    for operation in history.operations.iter().take(OPERATIONS_MAX) {
-        world.carry_out(operation);
+pub fn run(input: &[u8]) {
+    let mut input = Unstructured::new(input);
+    let Ok(seed) = input.arbitrary() else { return };
+    let mut world = World::begin(seed);
+    // Not a list of operations, whose every element would be the last one with a chance of one half.
+    for _ in 0..OPERATIONS_MAX {
+        if input.is_empty() {
+            break;
+        }
+        let Ok(operation) = Operation::arbitrary(&mut input) else {
+            break;
+        };
+        world.carry_out(&operation);
         world.look();
     }
     // The end of each history is the hardest crash: nothing is there that was not synced.

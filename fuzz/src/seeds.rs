@@ -1,6 +1,8 @@
 //! Where the fuzzers begin: real log lines through the real builders, and what real partitions leave on the simulated
 //! disk. `cargo run --example make_seeds` writes them to `seeds/`.
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -12,16 +14,13 @@ use mofka_log::{
     ProducerId, TopicRecord,
 };
 use mofka_net::{
-    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, DataDescriptor, ErrorCode, FeedHeader, FeedItem,
-    FetchRequest, FetchResponse, FlushRequest, FrameHeader, GroupFile, Opcode, ProducePrefix,
-    ProduceResponse, Segment, WireError,
+    AcknowledgeRequest, CreditRequest, DataDescriptor, FetchRequest, FlushRequest, GroupFile, Opcode, Segment,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::model::{Content, open, send, spec};
-use crate::wire::BODIES;
-use crate::{image, operations};
+use crate::{image, session};
 
 /// Seeds by target and name.
 pub type Seeds = BTreeMap<(&'static str, String), Vec<u8>>;
@@ -37,9 +36,10 @@ pub fn all(lines: &[&str]) -> Seeds {
     batches(&mut seeds, lines);
     records(&mut seeds);
     descriptors(&mut seeds);
-    wire(&mut seeds, lines);
+    wire::seeds(&mut seeds, lines);
     configurations(&mut seeds);
     histories(&mut seeds);
+    sessions(&mut seeds);
     seeds
 }
 
@@ -289,187 +289,6 @@ fn descriptors(seeds: &mut Seeds) {
     }
 }
 
-fn wire(seeds: &mut Seeds, lines: &[&str]) {
-    let (frame, data) = batch_of(&events(lines, 0, 4), Some((7, 0, 0)));
-    let prefix = ProducePrefix {
-        partition: PARTITION,
-        durability: Some(Durability::Synced),
-    };
-    let produce = [&prefix.encode()[..], &frame, &data].concat();
-    let header = FeedHeader {
-        first_event_id: EventId::new(0),
-        end_event_id: EventId::new(4),
-        visible_end: EventId::new(9),
-        missed_count: 0,
-        item_count: 1,
-        end_of_stream: false,
-    };
-    let item = FeedItem {
-        frame_bytes: frame.len() as u64,
-        data_bytes: data.len() as u64,
-    };
-    let padding = vec![0; data.len().next_multiple_of(8) - data.len()];
-    let feed = [&header.encode()[..], &item.encode(), &frame, &data, &padding].concat();
-    let fetch = FetchRequest {
-        partition: PARTITION,
-        items: views(),
-    };
-    let mut answer = FetchResponse::new();
-    answer.push(data.clone(), crc32fast::hash(&data));
-    answer.push_error(ErrorCode::UnknownEvent);
-    let acknowledge = AcknowledgeRequest {
-        partition: PARTITION,
-        next_event_id: EventId::new(4),
-        consumer: "reader".to_owned(),
-    };
-    let produced = ProduceResponse {
-        base_event_id: EventId::new(4),
-        event_count: 4,
-        duplicate: true,
-    };
-    let binary: [(&str, Vec<u8>); 9] = [
-        ("produce request", produce.clone()),
-        ("produce answer", produced.encode().to_vec()),
-        (
-            "flush request",
-            FlushRequest { partition: PARTITION }.encode().to_vec(),
-        ),
-        (
-            "credit request",
-            CreditRequest {
-                subscription: 5,
-                credits: 6,
-            }
-            .encode()
-            .to_vec(),
-        ),
-        ("feed", feed.clone()),
-        ("fetch request", fetch.encode().expect("few items").to_vec()),
-        ("fetch answer", answer.encode().concat()),
-        (
-            "acknowledge request",
-            acknowledge.encode().expect("a short name").to_vec(),
-        ),
-        (
-            "acknowledge answer",
-            AcknowledgeResponse {
-                next_event_id: EventId::new(4),
-            }
-            .encode()
-            .to_vec(),
-        ),
-    ];
-    let error = WireError::not_owner("it is elsewhere", &["tcp://10.0.0.1:7420".to_owned()]);
-    let texts = json_bodies()
-        .into_iter()
-        .map(|(name, value)| (name, value.to_string().into_bytes()));
-    let bodies = binary
-        .into_iter()
-        .chain(texts)
-        .chain([("error", error.to_json())]);
-    for (n, (name, body)) in bodies.enumerate() {
-        let place = BODIES
-            .iter()
-            .position(|(known, _)| *known == name)
-            .expect("a body of the list");
-        let name = format!("{n:02}-{}", name.replace(' ', "-"));
-        put(seeds, "wire", &name, [&[0, place as u8], &body[..]].concat());
-    }
-    streams(seeds, &produce, &feed);
-}
-
-fn streams(seeds: &mut Seeds, produce: &[u8], feed: &[u8]) {
-    let hello = json!({"version_min": 1, "version_max": 3, "client": "seed"})
-        .to_string()
-        .into_bytes();
-    let fetch = FetchResponse::new().encode().concat();
-    let request = FrameHeader::check(&FrameHeader::request(Opcode::Fetch, 4, b""), 99).expect("just written");
-    let stream = [
-        &FrameHeader::request(Opcode::Hello, 1, &hello)[..],
-        &hello,
-        &FrameHeader::self_checked(Opcode::Produce, 2, produce.len() as u64),
-        produce,
-        &FrameHeader::request(Opcode::Status, 3, b"{}"),
-        b"{}",
-        &FrameHeader::self_checked(Opcode::Feed, 9, feed.len() as u64),
-        feed,
-        &FrameHeader::self_checked_response(&request, fetch.len() as u64),
-        &fetch,
-    ];
-    put(
-        seeds,
-        "wire",
-        "stream",
-        [&[0, 0xff], &stream.concat()[..]].concat(),
-    );
-}
-
-fn json_bodies() -> Vec<(&'static str, Value)> {
-    let info = json!({"id": PARTITION, "index": 0, "type": "default", "rank": 0, "shard": 1,
-                      "addresses": ["unix:///run/m.sock", "tcp://h:1"]});
-    let status = json!({"info": info, "topic": "bgl", "state": "read_only", "reason": "damaged", "events": 9,
-                        "trim_end": 0, "synced_end": 9, "visible_end": 9, "appended_end": 9, "bytes": 4096,
-                        "verdict": "clean", "segments": 1});
-    let limits =
-        json!({"frame_bytes_max": 1, "batch_events_max": 2, "fetch_bytes_max": 3, "subscriptions_max": 4});
-    let summary = json!({"id": TOPIC, "name": "bgl", "durability": "written", "validator": {"a": 1.25},
-                         "partition_selector": {}, "serializer": {}, "complete": false, "num_partitions": 1});
-    let mut topic = summary.clone();
-    topic["created_us"] = json!(1);
-    topic["partitions"] = json!([info]);
-    vec![
-        (
-            "hello request",
-            json!({"version_min": 1, "version_max": 2, "client": "c", "features": ["x"], "token": "t"}),
-        ),
-        (
-            "hello answer",
-            json!({"version": 1, "node": NODE, "rank": 0, "shard": 0, "shards": 2,
-                                "endpoints": [["tcp://a:1"], ["tcp://a:2"]], "limits": limits, "heartbeat_ms": 1000}),
-        ),
-        (
-            "topic_create request",
-            json!({"name": "bgl", "durability": "synced", "validator": {"type": "default"},
-                                        "num_partitions": 2, "partition": {"type": "memory", "config": {}}}),
-        ),
-        ("topic request", json!({"name": "bgl"})),
-        ("topic", topic),
-        ("topic_list answer", json!({"topics": [summary]})),
-        (
-            "partition_add request",
-            json!({"topic": "bgl", "type": "default", "rank": 0, "shard": 1, "config": {}}),
-        ),
-        ("partition_describe request", json!({"partition": PARTITION})),
-        ("partition", info),
-        ("partition status", status.clone()),
-        (
-            "subscribe request",
-            json!({"subscription": 5, "partition": PARTITION, "consumer": "c", "from": {"id": 4},
-                                     "batch_events_max": 1, "batch_bytes_max": 2, "credits": 3, "selection": "all"}),
-        ),
-        ("subscribe answer", json!({"next_event_id": 1, "visible_end": 2})),
-        ("unsubscribe request", json!({"subscription": 5})),
-        (
-            "seek request",
-            json!({"partition": PARTITION, "consumer": "c", "to": "last"}),
-        ),
-        ("seek answer", json!({"next_event_id": 1})),
-        ("consumer_list request", json!({"topic": "bgl"})),
-        (
-            "consumer_list answer",
-            json!([{"consumer": "c", "partition": PARTITION, "index": 0, "next_event_id": 1,
-                                         "lag": 2, "connected": 1}]),
-        ),
-        ("empty request", json!({})),
-        (
-            "node status",
-            json!({"node": NODE, "version": "0.1.0", "uptime_ms": 1, "rank": 0, "pid": 1, "data_dir": "/d",
-                               "direct_io": true, "topics": 1,
-                               "shards": [{"shard": 0, "addresses": [], "connections": 0, "partitions": [status]}]}),
-        ),
-    ]
-}
-
 fn configurations(seeds: &mut Seeds) {
     let flock = json!({"name": "group", "type": "flock", "provider_id": 1, "config": {"bootstrap": "self", "file": "g.json"}});
     let master = json!({"name": "master", "provider_id": 2, "type": "yokan", "tags": ["mofka:master"],
@@ -517,18 +336,124 @@ fn configurations(seeds: &mut Seeds) {
     );
 }
 
+/// What a client does, from creating a topic to reading its events.
+fn sessions(seeds: &mut Seeds) {
+    let [on_device, in_memory] = session::PARTITIONS;
+    let subscribe = |partition: Uuid, from: Value, selection: &str| {
+        json!({"subscription": 1000, "partition": partition, "consumer": "c", "from": from, "batch_events_max": 8,
+               "batch_bytes_max": 4096, "credits": 2, "selection": selection})
+        .to_string()
+        .into_bytes()
+    };
+    let fetch = |id: u64| {
+        let whole = DataDescriptor::of_event(EventId::new(id), 5);
+        let items = vec![whole.sub_view(1, 3), whole];
+        FetchRequest {
+            partition: on_device,
+            items,
+        }
+        .encode()
+        .expect("few items")
+        .to_vec()
+    };
+    let acknowledge = AcknowledgeRequest {
+        partition: on_device,
+        next_event_id: EventId::new(2),
+        consumer: "c".to_owned(),
+    };
+    let text = |value: Value| value.to_string().into_bytes();
+    let requests: Vec<(Opcode, u8, Vec<u8>)> = vec![
+        (Opcode::Produce, 2, session::produce(on_device)),
+        (Opcode::Produce, 2 | 32, session::produce(in_memory)),
+        (
+            Opcode::Flush,
+            28,
+            FlushRequest { partition: on_device }.encode().to_vec(),
+        ),
+        (Opcode::Subscribe, 0, subscribe(on_device, json!("first"), "all")),
+        (
+            Opcode::Subscribe,
+            0,
+            subscribe(in_memory, json!({"id": 1}), "none"),
+        ),
+        (
+            Opcode::Credit,
+            0,
+            CreditRequest {
+                subscription: 1000,
+                credits: 5,
+            }
+            .encode()
+            .to_vec(),
+        ),
+        (Opcode::Fetch, 0, fetch(2)),
+        (
+            Opcode::Acknowledge,
+            28,
+            acknowledge.encode().expect("a short name").to_vec(),
+        ),
+        (
+            Opcode::Seek,
+            28,
+            text(json!({"partition": on_device, "consumer": "c", "to": "first"})),
+        ),
+        (Opcode::Unsubscribe, 0, text(json!({"subscription": 1000}))),
+        (Opcode::ConsumerList, 0, text(json!({"topic": "t"}))),
+        (
+            Opcode::TopicCreate,
+            0,
+            text(json!({"name": "u", "num_partitions": 2, "durability": "written"})),
+        ),
+        (Opcode::TopicDescribe, 28, text(json!({"name": "u"}))),
+        (Opcode::TopicList, 0, text(json!({}))),
+        (
+            Opcode::PartitionAdd,
+            0,
+            text(json!({"topic": "u", "type": "memory", "rank": 0})),
+        ),
+        (
+            Opcode::PartitionDescribe,
+            0,
+            text(json!({"partition": on_device})),
+        ),
+        (Opcode::TopicComplete, 0, text(json!({"name": "t"}))),
+        (Opcode::TopicDelete, 0, text(json!({"name": "t"}))),
+        (Opcode::Status, 0, text(json!({}))),
+        (Opcode::Ping, 0, Vec::new()),
+        (Opcode::Shutdown, 0, text(json!({}))),
+    ];
+    let encode = |(opcode, how, body): &(Opcode, u8, Vec<u8>)| {
+        [
+            &[opcode.number(), *how],
+            &(body.len() as u16).to_le_bytes()[..],
+            body,
+        ]
+        .concat()
+    };
+    let all: Vec<Vec<u8>> = requests.iter().map(encode).collect();
+    put(seeds, "session", "everything", [&[0], &all.concat()[..]].concat());
+    put(
+        seeds,
+        "session",
+        "without-hello",
+        [&[1], &all.concat()[..]].concat(),
+    );
+    for (n, one) in all.iter().enumerate() {
+        put(
+            seeds,
+            "session",
+            &format!("one-{n:02}"),
+            [&[0], &one[..]].concat(),
+        );
+    }
+}
+
 /// Any bytes are a history.
 fn histories(seeds: &mut Seeds) {
     let mut random = Random::new(21);
-    let mut made = 0;
-    while made < 12 {
-        let bytes: Vec<u8> = (0..1500).map(|_| random.number() as u8).collect();
-        let mut source = arbitrary::Unstructured::new(&bytes);
-        let history = <operations::History as arbitrary::Arbitrary>::arbitrary(&mut source);
-        if history.is_ok_and(|history| history.operations.len() > 20) {
-            put(seeds, "operations", &format!("random-{made:02}"), bytes);
-            made += 1;
-        }
+    for n in 0..12 {
+        let bytes = (0..100 + 60 * n).map(|_| random.number() as u8).collect();
+        put(seeds, "operations", &format!("random-{n:02}"), bytes);
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use arbitrary::{Arbitrary, Unstructured};
-
 /// All committed seeds together have at most so many bytes: a checkout is not a corpus.
 const SEEDS_BYTES_MAX: u64 = 1 << 20;
 
 type Run = fn(&[u8]);
 
-const TARGETS: [(&str, Run); 10] = [
+const TARGETS: [(&str, Run); 11] = [
     ("batch", mofka_fuzz::batch::run),
     ("catalog", mofka_fuzz::catalog::run),
     ("config", mofka_fuzz::config::run),
@@ -17,17 +15,11 @@ const TARGETS: [(&str, Run); 10] = [
     ("descriptor", mofka_fuzz::descriptor::run),
     ("footer", mofka_fuzz::footer::run),
     ("image", mofka_fuzz::image::run),
-    ("operations", operations),
+    ("operations", mofka_fuzz::operations::run),
     ("recover", mofka_fuzz::recover::run),
+    ("session", mofka_fuzz::session::run),
     ("wire", mofka_fuzz::wire::run),
 ];
-
-/// As the fuzzer makes a history of bytes.
-fn operations(bytes: &[u8]) {
-    if let Ok(history) = mofka_fuzz::operations::History::arbitrary_take_rest(Unstructured::new(bytes)) {
-        mofka_fuzz::operations::run(&history);
-    }
-}
 
 fn seeds_of(target: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
