@@ -424,6 +424,16 @@ impl<I: Io, P: Peers> Shard<I, P> {
         found
     }
 
+    /// Serves one connection until it ends, for tests and fuzzing: they bring the two ends of a stream.
+    #[cfg(feature = "sim")]
+    pub async fn serve(
+        self: &Rc<Self>,
+        reader: impl futures_lite::AsyncRead + Unpin,
+        writer: impl futures_lite::AsyncWrite + Unpin,
+    ) {
+        crate::session::Session::run(self, reader, writer, "a test".to_owned()).await;
+    }
+
     pub(crate) fn add_session(&self, session: Weak<dyn SessionHandle>) {
         let mut sessions = self.sessions.borrow_mut();
         sessions.retain(|session| session.strong_count() > 0);

@@ -2,6 +2,7 @@
 
 mod crash;
 mod crash_trim;
+mod golden;
 mod model;
 mod partition;
 mod retention;
