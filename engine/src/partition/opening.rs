@@ -342,7 +342,7 @@ async fn first_segment<I: Io>(
     segments: &mut Vec<Rc<Segment>>,
 ) -> Result<Rc<Committer<I>>, OpenError> {
     let begun = async {
-        let next = prepare(io, dir, Room::<I>::first()).await?;
+        let next = prepare(io, dir, Room::<I>::first(), None).await?;
         begin(io, dir, partition, next, found.next_event_id, 1).await
     };
     let Begun {

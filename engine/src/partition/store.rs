@@ -13,7 +13,7 @@ use mofka_log::{
 use uuid::Uuid;
 
 use super::segment::Segment;
-use super::segment_files::{self, Begun, NextFiles, data_path, meta_path, read_footer, seal};
+use super::segment_files::{self, Begun, NextFiles, data_path, free_path, meta_path, read_footer, seal};
 use crate::commit::{Committer, Files};
 use crate::io::{Io, IoFile};
 use crate::recover::{self, Known, OpenError, Opened};
@@ -37,6 +37,8 @@ pub(crate) struct Store<I: Io> {
     /// Segments that are being sealed.
     sealing: Rc<Cell<usize>>,
     sealed: Rc<Event>,
+    /// The data file of a segment that is gone waits to be used again.
+    has_free: Cell<bool>,
     /// Segments for whose footers there was no room.
     unsealed: Rc<RefCell<Vec<Unsealed<I::File>>>>,
     /// The segment that is being trimmed: its names may be gone already, and it is still read from.
@@ -69,6 +71,7 @@ impl<I: Io> Store<I> {
             next: RefCell::new(None),
             sealing: Rc::default(),
             sealed: Rc::default(),
+            has_free: Cell::new(false),
             unsealed: Rc::default(),
             held: RefCell::new(None),
         }
@@ -78,11 +81,13 @@ impl<I: Io> Store<I> {
         &self.committer
     }
 
-    /// The bounds of a segment's files.
+    /// The bounds of a segment's files, in whole blocks.
     pub(crate) fn segment_bounds(&self) -> Reach {
+        // Files have whole blocks, and a bound of "for ever" stays one.
+        let whole = |bytes: u64| FilePos::new(bytes.min(1 << 62)).align_up(BLOCK_BYTES as u64);
         Reach {
-            meta: FilePos::new(self.config.segment_meta_bytes),
-            data: FilePos::new(self.config.segment_data_bytes),
+            meta: whole(self.config.segment_meta_bytes),
+            data: whole(self.config.segment_data_bytes),
         }
     }
 
@@ -307,7 +312,8 @@ impl<I: Io> Store<I> {
             meta: room.meta.min(bounds.meta.max(block)),
             data: room.data.min(bounds.data.max(block)),
         };
-        let next = segment_files::prepare(&self.io, &self.dir, room).await?;
+        let free = self.has_free.replace(false).then(|| free_path(&self.dir));
+        let next = segment_files::prepare(&self.io, &self.dir, room, free).await?;
         *self.next.borrow_mut() = Some(next);
         Ok(())
     }
@@ -412,7 +418,8 @@ impl<I: Io> Store<I> {
 
     /// Removes the files of a segment that will not be begun.
     pub(crate) async fn forget_next(&self) {
-        if self.next.take().is_some()
+        let has_free = self.has_free.replace(false);
+        if (self.next.take().is_some() || has_free)
             && let Ok(names) = self.io.list(&self.dir).await
         {
             segment_files::remove_unfinished(&self.io, &self.dir, &names).await;
@@ -486,6 +493,21 @@ impl<I: Io> Store<I> {
         held.as_ref()
             .filter(|(of, _)| *of == base)
             .map(|(_, files)| files.clone())
+    }
+
+    /// Keeps the data file of a segment that is gone for the next one: its blocks are there and were written. Not when
+    /// one is kept already, or it is much smaller than a full one.
+    ///
+    /// # Errors
+    /// When it could neither be kept nor removed.
+    pub(super) async fn release_data(&self, base: EventId, bytes: u64) -> std::io::Result<()> {
+        let path = data_path(&self.dir, base);
+        if bytes >= self.config.segment_data_bytes / 2 && !self.has_free.get() {
+            self.io.rename(&path, &free_path(&self.dir)).await?;
+            self.has_free.set(true);
+            return Ok(());
+        }
+        self.io.remove(&path).await
     }
 
     /// Moves `trim_end` behind the oldest segment.

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::Partition;
 use super::segment::Segment;
-use super::segment_files::{base_of, data_path, meta_path, read_footer};
+use super::segment_files::{base_of, meta_path, read_footer};
 use super::store::Store;
 use crate::io::{Io, IoFile, Then, write_one};
 use crate::recover::{OpenError, write_first_block};
@@ -178,7 +178,10 @@ impl<I: Io> Partition<I> {
             .map_err(|error| OpenError::io("removing", &meta, &error))?;
         sync_names(store).await?;
         store.forget_oldest();
-        release_data(io, &data_path(dir, oldest.base)).await;
+        let bytes = oldest.bytes().map_or(0, |(_, data)| data);
+        if let Err(error) = store.release_data(oldest.base, bytes).await {
+            tracing::warn!(base = oldest.base.get(), %error, "a data file could not be removed; the next start tries again");
+        }
         Ok(())
     }
 
@@ -287,13 +290,6 @@ pub async fn look_after_retention<I: Io>(
     }
 }
 
-/// What is done with the data file of a segment that is gone.
-async fn release_data<I: Io>(io: &I, path: &Path) {
-    if let Err(error) = io.remove(path).await {
-        tracing::warn!(path = %path.display(), %error, "could not be removed; the next start tries again");
-    }
-}
-
 /// Removes the data files of segments that went just before the machine stopped.
 pub(super) async fn remove_leftovers<I: Io>(io: &I, dir: &Path, names: &[String], first: Option<EventId>) {
     let Some(first) = first else { return };
@@ -303,7 +299,10 @@ pub(super) async fn remove_leftovers<I: Io>(io: &I, dir: &Path, names: &[String]
             .and_then(|number| base_of(&format!("{number}.meta")));
         // One at or after the first segment is not left from trimming: its meta file is lost, and somebody may want it.
         if base.is_some_and(|base| base < first) {
-            release_data(io, &dir.join(name)).await;
+            let path = dir.join(name);
+            if let Err(error) = io.remove(&path).await {
+                tracing::warn!(path = %path.display(), %error, "could not be removed; the next start tries again");
+            }
         }
     }
 }
