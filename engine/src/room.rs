@@ -101,8 +101,8 @@ pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T>>>;
 pub(crate) trait RoomOwner {
     /// Whether it is time to make the files of the next segment ready.
     fn wants_next(&self) -> bool;
-    /// Makes them ready. That the device is full is no failure yet.
-    fn prepare(self: Rc<Self>) -> Work<Result<(), RollError>>;
+    /// Begins to make them ready, in the background. From then on it is not time any more.
+    fn prepare(self: Rc<Self>);
     /// Goes on in the next segment. Nothing is queued or under way.
     fn roll(self: Rc<Self>) -> Work<Result<(), RollError>>;
 }
@@ -199,6 +199,11 @@ impl<I: Io> Room<I> {
     pub(crate) fn roll_early(self: &Rc<Self>) {
         self.roll_asked.set(true);
         self.work();
+    }
+
+    /// There was no room for what is not needed yet.
+    pub(crate) fn found_full(&self) {
+        self.full.set(true);
     }
 
     /// Whether a mark may be written: it is not worth making a file longer.
@@ -331,11 +336,10 @@ impl<I: Io> Room<I> {
                 }
                 Task::Roll => self.roll().await,
                 Task::Grow { needed, wanted } => self.grow(needed, wanted).await,
-                Task::Prepare(owner) => match owner.prepare().await {
-                    Ok(()) => {}
-                    Err(RollError::NoRoom(_)) => self.full.set(true),
-                    Err(RollError::Failed(reason)) => self.committer.fail(reason),
-                },
+                Task::Prepare(owner) => {
+                    owner.prepare();
+                    return;
+                }
             }
         }
     }

@@ -302,7 +302,7 @@ impl<I: Io> Partition<I> {
                 store.committer().mark(true).await;
             }
             self.cursors.witness(store.committer().ends().synced_end).await;
-            store.all_sealed().await;
+            store.settle().await;
             store.forget_next().await;
             if store.committer().poison().is_none()
                 && let Err(error) = room.give_back().await
@@ -401,13 +401,21 @@ impl<I: Io> RoomOwner for Partition<I> {
         !self.stopping.get() && self.store.as_ref().is_some_and(Store::wants_next)
     }
 
-    fn prepare(self: Rc<Self>) -> Work<Result<(), RollError>> {
-        Box::pin(async move {
-            match self.store.as_ref().zip(self.room.as_ref()) {
-                Some((store, room)) => store.prepare(room.ahead()).await,
-                None => Ok(()),
+    fn prepare(self: Rc<Self>) {
+        if let Some(store) = &self.store {
+            store.will_prepare();
+        }
+        let io = self.io.clone();
+        io.spawn(async move {
+            let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) else {
+                return;
+            };
+            match store.prepare(room.ahead()).await {
+                Ok(()) => {}
+                Err(RollError::NoRoom(_)) => room.found_full(),
+                Err(RollError::Failed(reason)) => store.committer().fail(reason),
             }
-        })
+        });
     }
 
     fn roll(self: Rc<Self>) -> Work<Result<(), RollError>> {

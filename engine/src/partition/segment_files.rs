@@ -27,6 +27,25 @@ pub(super) struct NextFiles<F> {
     reserved: Reach,
 }
 
+/// How far a data file is made longer at a time.
+const GROW_BYTES: u64 = 16 << 20;
+
+impl<F: IoFile> NextFiles<F> {
+    /// Ends of the files.
+    pub(super) fn reserved(&self) -> Reach {
+        self.reserved
+    }
+
+    /// Makes the data file a little longer, at most to `end`.
+    pub(super) async fn grow_data(&mut self, dir: &Path, end: FilePos) -> Result<(), RollError> {
+        let from = self.reserved.data;
+        let to = FilePos::new(from.get() + GROW_BYTES).min(end);
+        reserve(&self.data, &dir.join(NEXT_DATA), from, to).await?;
+        self.reserved.data = to;
+        Ok(())
+    }
+}
+
 /// Makes the files of the next segment, with room for so much. `free`: the data file of a segment that is gone, to be used
 /// again; it has its blocks already. Not durable: a crash leaves nothing that counts.
 pub(super) async fn prepare<I: Io>(

@@ -21,6 +21,8 @@ use crate::room::{RollError, is_full};
 
 /// Segments whose files are kept open for reading, beside the one that is written.
 const OPEN_SEGMENTS_MAX: usize = 4;
+/// The next segment is made ready as a whole when this one is half full after less than this.
+const FAST_US: u64 = 60_000_000;
 
 type Unsealed<F> = (Rc<Segment>, Files<F>, FooterFacts);
 
@@ -36,7 +38,10 @@ pub(crate) struct Store<I: Io> {
     next: RefCell<Option<NextFiles<I::File>>>,
     /// Segments that are being sealed.
     sealing: Rc<Cell<usize>>,
-    sealed: Rc<Event>,
+    /// The next segment is being made ready, and somebody waits for that.
+    preparing: Cell<bool>,
+    hurry: Cell<bool>,
+    settled: Rc<Event>,
     /// The data file of a segment that is gone waits to be used again.
     has_free: Cell<bool>,
     /// Segments for whose footers there was no room.
@@ -70,7 +75,9 @@ impl<I: Io> Store<I> {
             open: RefCell::new(VecDeque::new()),
             next: RefCell::new(None),
             sealing: Rc::default(),
-            sealed: Rc::default(),
+            preparing: Cell::new(false),
+            hurry: Cell::new(false),
+            settled: Rc::default(),
             has_free: Cell::new(false),
             unsealed: Rc::default(),
             held: RefCell::new(None),
@@ -294,26 +301,66 @@ impl<I: Io> Store<I> {
         Ok(())
     }
 
-    /// Whether it is time to make the next segment's files ready: this one is three quarters full.
+    /// Whether it is time to make the next segment's files ready: this one is half full.
     pub(crate) fn wants_next(&self) -> bool {
         let (meta, data) = self
             .committer
             .with_appender(|appender| (appender.meta_end().get(), appender.data_end().get()));
-        let near = |used: u64, bound: u64| used >= bound / 4 * 3;
-        let full = near(meta, self.config.segment_meta_bytes) || near(data, self.config.segment_data_bytes);
-        full && self.next.borrow().is_none()
+        let half = meta >= self.config.segment_meta_bytes / 2 || data >= self.config.segment_data_bytes / 2;
+        half && self.next.borrow().is_none() && !self.preparing.get()
     }
 
-    /// Makes the next segment's files, with room for so much.
-    pub(crate) async fn prepare(&self, room: Reach) -> Result<(), RollError> {
+    /// [`Store::prepare`] is about to run.
+    pub(crate) fn will_prepare(&self) {
+        self.preparing.set(true);
+    }
+
+    /// Makes the next segment's files, with as much room as this one took, so that they need not be made longer while
+    /// they are written. At least with so much as is asked for.
+    pub(crate) async fn prepare(&self, ahead: Reach) -> Result<(), RollError> {
+        assert!(self.preparing.get(), "said with `will_prepare` before");
+        let prepared = self.prepare_files(ahead).await;
+        self.preparing.set(false);
+        self.hurry.set(false);
+        self.settled.notify(usize::MAX);
+        prepared
+    }
+
+    async fn prepare_files(&self, ahead: Reach) -> Result<(), RollError> {
         let bounds = self.segment_bounds();
-        let block = FilePos::new(2 * BLOCK_BYTES as u64);
-        let room = Reach {
-            meta: room.meta.min(bounds.meta.max(block)),
-            data: room.data.min(bounds.data.max(block)),
+        let active = self.segments.borrow().last().cloned();
+        let used = self.committer.with_appender(|appender| appender.meta_end().get());
+        let data = self.committer.with_appender(|appender| appender.data_end().get());
+        // What was used so far, for a whole segment, and a little more.
+        let fullness = (data as f64 / self.config.segment_data_bytes as f64)
+            .max(used as f64 / self.config.segment_meta_bytes as f64)
+            .clamp(0.1, 1.0);
+        let whole = (used as f64 / fullness * 1.1) as u64;
+        let began_us = active
+            .and_then(|active| active.timestamps_us())
+            .map(|(first, _)| first);
+        let is_fast = began_us.is_some_and(|began| self.io.now_us().saturating_sub(began) < FAST_US);
+        let clip = |at: FilePos, bound: FilePos| {
+            let block = FilePos::new(2 * BLOCK_BYTES as u64);
+            at.align_up(BLOCK_BYTES as u64).min(bound.max(block))
+        };
+        let first = Reach {
+            meta: clip(
+                if is_fast {
+                    ahead.meta.max(FilePos::new(whole))
+                } else {
+                    ahead.meta
+                },
+                bounds.meta,
+            ),
+            data: clip(ahead.data, bounds.data),
         };
         let free = self.has_free.replace(false).then(|| free_path(&self.dir));
-        let next = segment_files::prepare(&self.io, &self.dir, room, free).await?;
+        let mut next = segment_files::prepare(&self.io, &self.dir, first, free).await?;
+        let has_data = data > BLOCK_BYTES as u64;
+        while is_fast && has_data && !self.hurry.get() && next.reserved().data < bounds.data {
+            next.grow_data(&self.dir, bounds.data).await?;
+        }
         *self.next.borrow_mut() = Some(next);
         Ok(())
     }
@@ -325,8 +372,9 @@ impl<I: Io> Store<I> {
     /// That there is no room: nothing changed. Or what the machine said.
     pub(crate) async fn roll(&self, producers: &ProducerTable, room: Reach) -> Result<Reach, RollError> {
         // One at a time: a device that seals slower than segments fill is full of unsealed ones otherwise.
-        self.all_sealed().await;
+        self.settle().await;
         if self.next.borrow().is_none() {
+            self.will_prepare();
             self.prepare(room).await?;
         }
         let active = self.segments.borrow().last().cloned();
@@ -376,9 +424,9 @@ impl<I: Io> Store<I> {
 
     fn seal_in_background(&self, segment: Rc<Segment>, files: Files<I::File>, facts: FooterFacts) {
         self.sealing.set(self.sealing.get() + 1);
-        let (sealing, sealed, unsealed) = (
+        let (sealing, settled, unsealed) = (
             Rc::clone(&self.sealing),
-            Rc::clone(&self.sealed),
+            Rc::clone(&self.settled),
             Rc::clone(&self.unsealed),
         );
         let (io, committer) = (self.io.clone(), Rc::clone(&self.committer));
@@ -393,7 +441,7 @@ impl<I: Io> Store<I> {
                 Err(error) => committer.fail(format!("sealing {}: {error}", path.display())),
             }
             sealing.set(sealing.get() - 1);
-            sealed.notify(usize::MAX);
+            settled.notify(usize::MAX);
         });
     }
 
@@ -402,14 +450,15 @@ impl<I: Io> Store<I> {
         for (segment, files, facts) in self.unsealed.take() {
             self.seal_in_background(segment, files, facts);
         }
-        self.all_sealed().await;
+        self.settle().await;
     }
 
-    /// Waits until no segment is being sealed.
-    pub(crate) async fn all_sealed(&self) {
+    /// Waits until no segment is being sealed or made ready.
+    pub(crate) async fn settle(&self) {
+        self.hurry.set(self.preparing.get());
         loop {
-            let listener = self.sealed.listen();
-            if self.sealing.get() == 0 {
+            let listener = self.settled.listen();
+            if self.sealing.get() == 0 && !self.preparing.get() {
                 return;
             }
             listener.await;

@@ -230,7 +230,7 @@ impl<I: Io> Partition<I> {
             // Whoever waits for room is refused now.
             room.settle().await;
             store.committer().drain().await;
-            store.all_sealed().await;
+            store.settle().await;
         }
         self.cursors.stop().await;
         self.wake();

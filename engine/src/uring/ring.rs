@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -28,6 +28,8 @@ const ENTRIES: u32 = 256;
 const REGION_BYTES: usize = 16 << 20;
 /// Memory of reads and of large writes that is kept for reuse.
 const KEPT_BYTES_MAX: usize = 16 << 20;
+/// How long a shard waits at most for the rest of a commit of which one file is synced.
+const MOMENT_NS: u32 = 50_000;
 /// The only registered buffer.
 const REGION_INDEX: u16 = 0;
 
@@ -45,6 +47,10 @@ struct Inner {
     /// No completion comes for a write that went well and has a sync after it.
     skip_success: bool,
     in_flight: usize,
+    /// Raised by completions. The task that waits for it has another descriptor of it.
+    eventfd: OwnedFd,
+    /// Operations of which one file is synced and another is not.
+    half_done: usize,
 }
 
 enum Slot {
@@ -63,6 +69,7 @@ struct Op {
     /// Only writes that failed have a completion.
     skip_success: bool,
     outcome: Result<u32, StepError>,
+    half_done: bool,
     /// Nobody waits any more.
     abandoned: bool,
     waker: Option<Waker>,
@@ -144,6 +151,8 @@ impl Ring {
             registered,
             skip_success,
             in_flight: 0,
+            eventfd: eventfd.try_clone()?,
+            half_done: 0,
         }));
         let weak = Rc::downgrade(&inner);
         // SAFETY: the descriptor is open and given away here; the file closes it.
@@ -224,7 +233,14 @@ async fn reap_when_raised(eventfd: BufferedFile, ring: Weak<RefCell<Inner>>) {
             return;
         }
         let Some(inner) = ring.upgrade() else { return };
-        let woken = inner.borrow_mut().submit_and_reap();
+        let woken = {
+            let mut inner = inner.borrow_mut();
+            let mut woken = inner.submit_and_reap();
+            if inner.half_done > 0 {
+                woken.extend(inner.wait_briefly());
+            }
+            woken
+        };
         wake(woken);
     }
 }
@@ -387,6 +403,7 @@ impl Inner {
             slots,
             free,
             in_flight,
+            half_done,
             ..
         } = self;
         for completion in ring.completion() {
@@ -396,8 +413,12 @@ impl Inner {
             };
             op.note(kind, completion.result(), expected);
             if !op.is_complete() {
+                if kind == Kind::Sync && !std::mem::replace(&mut op.half_done, true) {
+                    *half_done += 1;
+                }
                 continue;
             }
+            *half_done -= usize::from(op.half_done);
             *in_flight -= 1;
             let Some(Slot::Busy(mut op)) = slots
                 .get_mut(place)
@@ -416,6 +437,33 @@ impl Inner {
                     buf: op.buf.take(),
                 });
             }
+        }
+        woken
+    }
+
+    /// The second file of a commit is synced a moment after the first. Going to sleep in between would cost the
+    /// executor another wake-up, which is dearer than the moment.
+    fn wait_briefly(&mut self) -> Vec<Waker> {
+        let moment = types::Timespec::new().nsec(MOMENT_NS);
+        let arguments = types::SubmitArgs::new().timespec(&moment);
+        // That the time passed is as good as a completion: what is there is taken, and what is not raises the eventfd.
+        self.ring.submitter().submit_with_args(1, &arguments).ok();
+        let woken = self.reap();
+        // What was just taken raised the eventfd as well, and would wake the task for nothing.
+        let mut raised = [rustix::event::PollFd::new(
+            &self.eventfd,
+            rustix::event::PollFlags::IN,
+        )];
+        let now = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        if rustix::event::poll(&mut raised, Some(&now)) == Ok(1) {
+            rustix::io::read(&self.eventfd, &mut [0; 8]).ok();
+            // Between the look at the ring and here another one may have come.
+            let mut late = self.submit_and_reap();
+            late.extend(woken);
+            return late;
         }
         woken
     }
@@ -464,6 +512,7 @@ impl Op {
             others_left: i32::try_from(others).unwrap_or(i32::MAX),
             skip_success,
             outcome: Ok(0),
+            half_done: false,
             abandoned: false,
             waker: None,
             buf,
