@@ -42,6 +42,8 @@ pub(crate) enum Opened {
 pub(crate) struct OpenedSegment {
     pub(crate) header: SegmentHeader,
     pub(crate) recovered: Recovered,
+    /// From these places on nothing in the meta file proves that it, or the data, was ever durable.
+    proven: (FilePos, FilePos),
 }
 
 /// Scans a meta file to its end. `data` is the segment's data file: frames that no later frame vouches for are kept
@@ -98,8 +100,13 @@ pub(crate) async fn meta_file<F: IoFile>(
             .await
             .map_err(|error| OpenError::io("reading the data file of", path, &error))?,
     };
+    let proven = scan.proven();
     let recovered = scan.finish(first_bad_data);
-    Ok(Opened::Segment(Box::new(OpenedSegment { header, recovered })))
+    Ok(Opened::Segment(Box::new(OpenedSegment {
+        header,
+        recovered,
+        proven,
+    })))
 }
 
 fn window_end(at: FilePos, window: &Bytes) -> u64 {
@@ -134,7 +141,8 @@ async fn first_bad_data<F: IoFile>(scan: &MetaScan, data: &Rc<F>) -> std::io::Re
 }
 
 /// An appender that goes on where the segment ends, in a new incarnation. What recovery kept is made durable first,
-/// whoever wrote it: it counts from now on. What it dropped is overwritten with zeros, or a frame of an earlier life
+/// whoever wrote it: it counts from now on. A sync alone would not do: after one that failed the kernel takes what it
+/// dropped for clean, and what is read may be gone at the next power cut. So what nothing vouches for is written again. What it dropped is overwritten with zeros, or a frame of an earlier life
 /// could one day take the place of a later one with the same ids.
 pub(crate) async fn resume<I: Io>(
     io: &I,
@@ -146,6 +154,17 @@ pub(crate) async fn resume<I: Io>(
 ) -> Result<Appender, OpenError> {
     let recovered = &segment.recovered;
     let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
+    if !recovered.verdict.is_damaged() {
+        let (meta_from, data_from) = segment.proven;
+        rewrite(io, meta, meta_from, recovered.meta_end)
+            .await
+            .map_err(|error| failed("writing again what was kept of", &error))?;
+        if let Some(data) = data {
+            rewrite(io, data, data_from, recovered.data_end)
+                .await
+                .map_err(|error| failed("writing again the data of", &error))?;
+        }
+    }
     if let Some(data) = data {
         data.sync()
             .await
@@ -183,6 +202,35 @@ pub(crate) async fn resume<I: Io>(
             data_tail,
         },
     ))
+}
+
+/// Writes again, unchanged, the blocks from that of `from` up to that of `end`: as they are read now, a sync will make
+/// them durable.
+pub(crate) async fn rewrite<I: Io>(
+    io: &I,
+    file: &Rc<I::File>,
+    from: FilePos,
+    end: FilePos,
+) -> std::io::Result<()> {
+    let (mut at, end) = (
+        from.align_down(BLOCK_BYTES as u64),
+        end.align_up(BLOCK_BYTES as u64),
+    );
+    while at < end {
+        let left = usize::try_from(end.since(at)).unwrap_or(usize::MAX);
+        let bytes = file.read_at(at, left.min(WINDOW_BYTES)).await?;
+        if bytes.is_empty() {
+            break;
+        }
+        let mut buf = io.alloc(bytes.len().next_multiple_of(BLOCK_BYTES));
+        let (front, rest) = buf.as_mut().split_at_mut(bytes.len());
+        front.copy_from_slice(&bytes);
+        rest.fill(0);
+        let next = FilePos::new(at.get() + buf.as_ref().len() as u64);
+        file.write_at(at, buf).await?;
+        at = next;
+    }
+    Ok(())
 }
 
 /// The bytes of the partial last block, which the next commit rewrites unchanged.

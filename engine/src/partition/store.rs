@@ -71,6 +71,12 @@ impl<I: Io> Store<I> {
             .list(&dir)
             .await
             .map_err(|error| OpenError::io("listing", &dir, &error))?;
+        if !names.is_empty() {
+            // Names that a killed process left need not be durable, and events are promised in them from now on.
+            io.sync_dir(&dir)
+                .await
+                .map_err(|error| OpenError::io("syncing the directory", &dir, &error))?;
+        }
         let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
         let mut opening = Opening {
@@ -375,6 +381,11 @@ impl<I: Io> Opening<'_, I> {
                 .size_bytes()
                 .await
                 .map_err(|error| OpenError::io("reading", &path, &error))?;
+            if last {
+                // The next segment is made right away, and then this one must be sealed whatever happens.
+                self.make_seal_durable(base, &meta, footer.meta_end(), size)
+                    .await?;
+            }
             self.producers = footer.producers();
             self.sealed.push(Rc::new(Segment {
                 base,
@@ -419,6 +430,27 @@ impl<I: Io> Opening<'_, I> {
                 }))
             }
         }
+    }
+
+    /// A footer that is read need not be durable: the process may have been killed, or its sync may have failed.
+    async fn make_seal_durable(
+        &self,
+        base: EventId,
+        meta: &Rc<I::File>,
+        meta_end: FilePos,
+        size: u64,
+    ) -> Result<(), OpenError> {
+        let path = meta_path(self.dir, base);
+        let failed = |error: &std::io::Error| OpenError::io("making durable the seal of", &path, error);
+        recover::rewrite(self.io, meta, meta_end, FilePos::new(size))
+            .await
+            .map_err(|error| failed(&error))?;
+        meta.sync().await.map_err(|error| failed(&error))?;
+        let data = open_files(self.io, self.dir, base).await?.data;
+        if let Some(data) = data {
+            data.sync().await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 
     fn check_header(&self, path: &Path, header: Option<&SegmentHeader>) -> Result<(), OpenError> {
