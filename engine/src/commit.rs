@@ -239,11 +239,21 @@ impl<I: Io> Committer<I> {
     async fn sync(&self, files: &Files<I::File>, with_data: bool) -> io::Result<()> {
         match (&files.data, with_data) {
             (Some(data), true) => {
-                let (meta, data) = future::zip(files.meta.sync(), data.sync()).await;
+                let (meta, data) = future::zip(self.sync_file(&files.meta), self.sync_file(data)).await;
                 meta.and(data)
             }
-            _ => files.meta.sync().await,
+            _ => self.sync_file(&files.meta).await,
         }
+    }
+
+    /// A failure poisons at once, before the sync of the other file ends: it may have dropped what another commit has
+    /// written, whose own sync then succeeds, and that one must not be acknowledged in between.
+    async fn sync_file(&self, file: &Rc<I::File>) -> io::Result<()> {
+        let synced = file.sync().await;
+        if let Err(error) = &synced {
+            self.fail(format!("syncing a segment's file: {error}"));
+        }
+        synced
     }
 
     /// Tells everybody who waited for what is now true.
