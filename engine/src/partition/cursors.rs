@@ -40,6 +40,8 @@ struct State<I: Io> {
     log: Option<Rc<RecordLog<I>>>,
     /// While the file is created or rewritten, changes wait here.
     busy: bool,
+    /// The table holds positions that could not be stored: all of it is stored anew before anything is answered.
+    unstored: bool,
     waiting: Vec<Waiting>,
 }
 
@@ -70,7 +72,12 @@ impl<I: Io> PartitionCursors<I> {
             rewrite_bytes: REWRITE_BYTES,
         };
         let mut table = Cursors::default();
-        let exists = io.open(&spec.path).await.is_ok();
+        let exists = match io.open(&spec.path).await {
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            // A file that cannot be opened now is not an absent one: it would be made anew, over every cursor.
+            Err(error) => return Err(OpenError::io("opening", &spec.path, &error)),
+        };
         let log = if exists {
             let log = RecordLog::open(io.clone(), spec.clone(), |record| {
                 let record = CursorRecord::check(record).map_err(|error| error.to_string())?;
@@ -162,7 +169,7 @@ impl<I: Io> PartitionCursors<I> {
             return;
         }
         match &state.log {
-            Some(log) if !log.wants_rewrite(state.table.snapshot_bytes()) => {
+            Some(log) if !state.unstored && !log.wants_rewrite(state.table.snapshot_bytes()) => {
                 let log = Rc::clone(log);
                 drop(state);
                 append(&log, &record, done);
@@ -181,6 +188,14 @@ impl<I: Io> PartitionCursors<I> {
         let mut state = self.state.borrow_mut();
         if state.busy {
             state.waiting.push(Waiting::Barrier(current, done));
+            return;
+        }
+        if let (true, Some(spec)) = (state.unstored, &self.spec) {
+            state.busy = true;
+            state.waiting.push(Waiting::Barrier(current, done));
+            drop(state);
+            let work = renew(self.io.clone(), spec.clone(), Rc::clone(&self.state));
+            self.io.spawn(work);
             return;
         }
         let log = state.log.clone();
@@ -211,6 +226,7 @@ impl<I: Io> State<I> {
             table,
             log,
             busy: false,
+            unstored: false,
             waiting: Vec::new(),
         }
     }
@@ -234,8 +250,15 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
     let (log, waiting) = {
         let mut state = state.borrow_mut();
         state.busy = false;
+        let stored_before = !std::mem::replace(&mut state.unstored, outcome.is_err());
         if let Ok(Some(log)) = &outcome {
             state.log = Some(Rc::clone(log));
+            if !stored_before {
+                let table: Vec<_> = state.table.snapshot().iter().map(CursorRecord::encode).collect();
+                if !table.is_empty() {
+                    log.append(&table, Box::new(|_| ()));
+                }
+            }
         }
         (state.log.clone(), std::mem::take(&mut state.waiting))
     };
