@@ -361,13 +361,14 @@ impl Disk {
         file.unsynced = rest;
     }
 
-    /// The sync fails: what it covered counts as clean from now on, and its sectors are on the disk or not.
+    /// The sync fails: the writes that it covered count as clean from now on, and their sectors are on the disk or not. A
+    /// truncation is in the file system's journal, and the next sync finds it there.
     pub(super) fn fail_sync(&mut self, file: FileId, covered: &[u64], random: &mut Random) {
         let file = &mut self.files[file];
         let (dropped, rest): (Vec<_>, Vec<_>) = file
             .unsynced
             .drain(..)
-            .partition(|change| covered.contains(&change.number()));
+            .partition(|change| covered.contains(&change.number()) && matches!(change, Change::Write { .. }));
         let keep_percent = random.below(101);
         for change in dropped {
             change.apply_in_part(&mut file.durable, random, keep_percent, Sectors::Small);

@@ -1,5 +1,9 @@
 //! The engine on a simulated machine: crashes at every boundary, faults, restarts.
 
 mod crash;
+mod faults;
+mod judge;
 mod model;
 mod partition;
+mod sweep;
+mod world;
