@@ -479,9 +479,10 @@ impl<I: Io> Partition<I> {
     async fn roll(&self) {
         let Some(store) = &self.store else { return };
         let producers = self.producers.borrow().clone();
-        match store.roll(&producers).await {
-            Ok(()) => self.unmarked.set(false),
-            Err(error) => store.committer().fail(error.to_string()),
+        // The seal will vouch for what is there; batches that wait are planned before the roll returns and set this again.
+        self.unmarked.set(false);
+        if let Err(error) = store.roll(&producers).await {
+            store.committer().fail(error.to_string());
         }
     }
 
