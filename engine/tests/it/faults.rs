@@ -1,8 +1,11 @@
 //! Faults that the machine reports: at every operation of a history one, and many by chance, with kills and power cuts
 //! between. Nothing acknowledged is lost, nothing is called damaged, and a healthy machine opens everything again.
 
-use mofka_engine::sim::{Fault, FaultRates, Image, Operation, SimIo};
+use mofka_engine::sim::{Fault, FaultRates, Image, Operation, Random, SimIo};
+use mofka_log::{Durability, PartitionKind};
+use uuid::Uuid;
 
+use crate::model::{open, random_events, send, spec};
 use crate::sweep::Sweep;
 use crate::world::{LifePlan, Tally, World, works};
 
@@ -112,4 +115,78 @@ fn many_faults_by_chance_lose_nothing_acknowledged() {
         all.poisoned > 0 && all.unopened > 0 && all.acknowledged > 1000,
         "the faults are too kind or too hard"
     );
+}
+
+/// One fault poisons one partition at most; its neighbour on the same machine goes on.
+fn neighbours(seed: u64, fault: Fault, n: u64) -> Result<bool, String> {
+    let io = SimIo::stepping(&Image::new(), seed);
+    let first = spec(PartitionKind::Default, Durability::Synced);
+    let mut second = first.clone();
+    second.record.id = Uuid::from_u128(0x0002);
+    second.record.index = 1;
+    second.dir = "/q".into();
+    let partitions = [open(&io, first)?, open(&io, second)?];
+    let mut random = Random::new(seed);
+    let mut sequence = 0;
+    let mut round = |random: &mut Random| {
+        sequence += 1;
+        let sent = partitions
+            .each_ref()
+            .map(|partition| send(partition, random_events(random, sequence), (1, 0, sequence - 1)));
+        for _ in 0..random.below(10) {
+            io.step();
+        }
+        sent
+    };
+    round(&mut random);
+    io.place_fault(fault, n);
+    for _ in 0..6 {
+        round(&mut random);
+    }
+    let last = round(&mut random);
+    io.run_tasks();
+    while io.is_busy() {
+        io.step();
+    }
+    let poisoned = partitions
+        .each_ref()
+        .map(|partition| partition.poison().is_some());
+    if poisoned == [true, true] {
+        return Err("both partitions are poisoned".to_owned());
+    }
+    for (poisoned, sent) in poisoned.iter().zip(&last) {
+        if !poisoned && sent.acknowledged().is_none() {
+            return Err(format!(
+                "the partition that nothing happened to answers {:?}",
+                sent.outcome.borrow()
+            ));
+        }
+    }
+    io.shut_down();
+    Ok(poisoned.contains(&true))
+}
+
+#[test]
+fn a_fault_poisons_one_partition_and_not_its_neighbour() {
+    let sweep = Sweep::of("a_fault_poisons_one_partition_and_not_its_neighbour", 20);
+    let counts = sweep.run(|seed| {
+        let (mut cases, mut poisoned) = (0, 0);
+        for fault in [Fault::WriteError, Fault::ShortWrite, Fault::SyncError] {
+            for n in 0..30 {
+                cases += 1;
+                poisoned += u64::from(
+                    neighbours(seed, fault, n).map_err(|reason| format!("{fault:?} at {n}: {reason}"))?,
+                );
+            }
+        }
+        Ok((cases, poisoned))
+    });
+    let cases = counts.iter().map(|(cases, _)| cases).sum();
+    let poisoned: u64 = counts.iter().map(|(_, poisoned)| poisoned).sum();
+    sweep.report(
+        cases,
+        1000,
+        &format!("faults beside a neighbour: {poisoned} poisoned their partition"),
+    );
+    assert!(poisoned * 4 > cases, "the faults hit nothing that matters");
 }

@@ -5,5 +5,7 @@ mod faults;
 mod judge;
 mod model;
 mod partition;
+mod recovering;
+mod silent;
 mod sweep;
 mod world;

@@ -273,6 +273,7 @@ impl World {
 
     /// Everything under way ends, and everybody is answered.
     fn drain(&mut self, io: &SimIo, partition: &Open) -> Result<(), String> {
+        io.run_tasks();
         while io.is_busy() {
             io.step();
         }
