@@ -71,12 +71,15 @@ impl<I: Io> Store<I> {
             .list(&dir)
             .await
             .map_err(|error| OpenError::io("listing", &dir, &error))?;
-        if !names.is_empty() {
-            // Names that a killed process left need not be durable, and events are promised in them from now on.
-            io.sync_dir(&dir)
-                .await
-                .map_err(|error| OpenError::io("syncing the directory", &dir, &error))?;
-        }
+        // Names that a killed process left need not be durable, and events are promised in them from now on. Of a new
+        // partition it is the directory itself whose name is new.
+        let newest = match dir.parent() {
+            Some(parent) if names.is_empty() => parent,
+            _ => dir.as_path(),
+        };
+        io.sync_dir(newest)
+            .await
+            .map_err(|error| OpenError::io("syncing the directory", newest, &error))?;
         let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
         let mut opening = Opening {
