@@ -15,6 +15,8 @@ pub struct EngineLimits {
     pub commits_in_flight_max: usize,
     /// Bytes that one commit gathers at most, when more than one batch waits.
     pub commit_bytes_max: u64,
+    /// Bytes of a partition's cursors file from which on it is rewritten, when it has outgrown what it holds.
+    pub cursors_rewrite_bytes: u64,
     /// Memory per log partition for the batches accepted last.
     pub recent_bytes_max: u64,
     /// Memory that a memory partition may take; beyond it events are refused.
@@ -46,6 +48,7 @@ impl Default for EngineLimits {
             segment_data_bytes: 256 << 20,
             commits_in_flight_max: 2,
             commit_bytes_max: 16 << 20,
+            cursors_rewrite_bytes: 1 << 20,
             recent_bytes_max: 16 << 20,
             memory_partition_bytes_max: 1 << 30,
             partition_pending_bytes_max: 32 << 20,

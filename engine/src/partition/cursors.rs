@@ -16,7 +16,6 @@ use crate::recover::OpenError;
 
 /// Consumers that a partition remembers at most; more are refused, not forgotten.
 const CONSUMERS_MAX: usize = 65_536;
-const REWRITE_BYTES: u64 = 1 << 20;
 /// Under this name, which no consumer can have, the file keeps how far the partition's events are known to be durable.
 const WITNESS: &str = "\0synced_end";
 
@@ -64,12 +63,17 @@ impl<I: Io> PartitionCursors<I> {
     ///
     /// # Errors
     /// When the file cannot be read or is damaged.
-    pub(crate) async fn open(io: I, path: PathBuf, partition: Uuid) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        io: I,
+        path: PathBuf,
+        partition: Uuid,
+        rewrite_bytes: u64,
+    ) -> Result<Self, OpenError> {
         let spec = RecordLogSpec {
             path,
             kind: SegmentKind::Cursors,
             owner: partition,
-            rewrite_bytes: REWRITE_BYTES,
+            rewrite_bytes,
         };
         let mut table = Cursors::default();
         let exists = match io.open(&spec.path).await {

@@ -105,7 +105,13 @@ impl<I: Io> Partition<I> {
                 let (store, found) =
                     Store::open(io.clone(), spec.dir.clone(), spec.record.id, config).await?;
                 let path = spec.dir.join("cursors");
-                let cursors = PartitionCursors::open(io.clone(), path, spec.record.id).await?;
+                let cursors = PartitionCursors::open(
+                    io.clone(),
+                    path,
+                    spec.record.id,
+                    spec.limits.cursors_rewrite_bytes,
+                )
+                .await?;
                 let mut found = found;
                 let witnessed_end = cursors.witnessed_end();
                 if witnessed_end > found.next_event_id {
