@@ -1,6 +1,7 @@
 //! Benchmarks of Mofka. Each one measures the product and the raw device in one run, turn about, and prints medians and
 //! their ratio: figures of different runs do not compare.
 
+mod engine;
 mod harness;
 mod node;
 mod produce;
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::harness::{Machine, Sample, Side};
-use crate::raw::{Limit, RawConfig};
+use crate::harness::{Machine, Side};
+use crate::raw::{Limit, RawConfig, Syncs};
 
 #[derive(Parser)]
 #[command(version, about = "Benchmarks of Mofka against the raw device")]
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// What the device gives: durable commits of two files through a bare ring.
     Raw(RawArgs),
+    /// Durable commits of the engine in this process, without network, beside the bare device.
+    Engine(engine::EngineArgs),
     /// Durable events through the whole path, beside the bare device.
     Produce(produce::ProduceArgs),
 }
@@ -47,6 +50,9 @@ struct RawArgs {
     /// Commits in flight; several, with commas between.
     #[arg(long, value_delimiter = ',', default_value = "1,4")]
     depth: Vec<usize>,
+    /// Rings, each on a core and files of its own.
+    #[arg(long, default_value_t = 1)]
+    rings: usize,
     /// Milliseconds of each turn.
     #[arg(long, default_value_t = 500)]
     turn_ms: u64,
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Raw(args) => measure_raw(args, cli.json),
+        Command::Engine(args) => engine::measure(args, cli.json),
         Command::Produce(args) => produce::measure(args, cli.json),
     };
     match outcome {
@@ -74,23 +81,23 @@ fn measure_raw(args: &RawArgs, json: bool) -> Result<(), String> {
     let mut sides = Vec::new();
     for depth in &args.depth {
         for data_bytes in &args.data_bytes {
-            let config = RawConfig {
-                directory: args.dir.clone(),
-                data_bytes: *data_bytes,
-                meta_bytes: args.meta_bytes,
-                depth: *depth,
-                limit: Limit::Time(Duration::from_millis(args.turn_ms)),
-            };
-            let name = format!(
-                "{} data + {} meta, depth {depth}",
-                bytes_text(*data_bytes),
-                bytes_text(args.meta_bytes)
-            );
-            let turn = move || {
-                let report = raw::run(&config).map_err(|e| e.to_string())?;
-                Ok(Sample::from(&report))
-            };
-            sides.push(Side::new(name, turn));
+            for syncs in [Syncs::Linked, Syncs::Shared] {
+                let config = RawConfig {
+                    directory: args.dir.clone(),
+                    data_bytes: *data_bytes,
+                    meta_bytes: args.meta_bytes,
+                    depth: *depth,
+                    syncs,
+                    rings: args.rings,
+                    limit: Limit::Time(Duration::from_millis(args.turn_ms)),
+                };
+                let name = format!(
+                    "{} data + {} meta, depth {depth}, syncs {syncs:?}",
+                    bytes_text(*data_bytes),
+                    bytes_text(args.meta_bytes)
+                );
+                sides.push(Side::new(name, move || raw::sample(&config)));
+            }
         }
     }
     let series = harness::interleave(args.rounds, sides)?;
@@ -99,7 +106,7 @@ fn measure_raw(args: &RawArgs, json: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn bytes_text(bytes: u64) -> String {
+pub(crate) fn bytes_text(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes {
         0 => "no".to_owned(),

@@ -9,7 +9,7 @@ use mofka_log::{
     Resume, SegmentFacts, SegmentHeader, SegmentHeaderError, check_pieces,
 };
 
-use crate::io::{Io, IoFile};
+use crate::io::{Io, IoFile, Then, write_one};
 
 /// Bytes read at a time; also what recovery holds in memory, beside a frame larger than it.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -19,15 +19,28 @@ const WINDOW_BYTES: usize = 1 << 20;
 #[error("{message}")]
 pub struct OpenError {
     message: String,
+    /// The machine failed to read or to open, so nothing is known of the bytes.
+    is_io: bool,
 }
 
 impl OpenError {
     pub(crate) fn new(message: String) -> Self {
-        Self { message }
+        Self {
+            message,
+            is_io: false,
+        }
+    }
+
+    /// Whether trying again may do: it says nothing about what is stored.
+    pub(crate) fn is_io(&self) -> bool {
+        self.is_io
     }
 
     pub(crate) fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::new(format!("{what} {}: {error}", path.display()))
+        Self {
+            message: format!("{what} {}: {error}", path.display()),
+            is_io: true,
+        }
     }
 }
 
@@ -46,15 +59,24 @@ pub(crate) struct OpenedSegment {
     proven: (FilePos, FilePos),
 }
 
+/// What is known of a segment before it is read.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    /// What the segments before it know of the producers' sequences.
+    pub(crate) producers: ProducerTable,
+    /// Everything before this was durable: where the next segment begins.
+    pub(crate) durable_end: EventId,
+}
+
 /// Scans a meta file to its end. `data` is the segment's data file: frames that no later frame vouches for are kept
 /// only when their data is there too. `visit` sees every batch of the chain, before the verdict is known.
 ///
-/// `producers`: what the segments before this one know of the producers' sequences.
+/// `known`: what is known from elsewhere.
 pub(crate) async fn meta_file<F: IoFile>(
     path: &Path,
     meta: &Rc<F>,
     data: Option<&Rc<F>>,
-    producers: ProducerTable,
+    known: Known,
     visit: &mut dyn FnMut(&Batch),
 ) -> Result<Opened, OpenError> {
     let failed = |error: &std::io::Error| OpenError::io("reading", path, error);
@@ -73,9 +95,14 @@ pub(crate) async fn meta_file<F: IoFile>(
             | SegmentHeaderError::Checksum { .. }
             | SegmentHeaderError::Magic { .. },
         ) if size <= BLOCK_BYTES as u64 => return Ok(Opened::NeverUsed),
+        // A file with room ahead that has nothing in it, either.
+        Err(SegmentHeaderError::Absent) if is_zero(meta, size).await.map_err(|error| failed(&error))? => {
+            return Ok(Opened::NeverUsed);
+        }
         Err(error) => return Err(OpenError::new(format!("{}: {error}", path.display()))),
     };
-    let mut scan = MetaScan::with_producers(&header, producers);
+    let mut scan = MetaScan::with_producers(&header, known.producers);
+    scan.hear_of(known.durable_end);
     let mut window = Bytes::new();
     let mut window_at = FilePos::new(0);
     while let Some((at, min_bytes)) = scan.next_read() {
@@ -109,6 +136,21 @@ pub(crate) async fn meta_file<F: IoFile>(
     })))
 }
 
+async fn is_zero<F: IoFile>(file: &Rc<F>, size: u64) -> std::io::Result<bool> {
+    let mut at = 0;
+    while at < size {
+        let window = file.read_at(FilePos::new(at), WINDOW_BYTES).await?;
+        if window.is_empty() {
+            break;
+        }
+        if window.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += window.len() as u64;
+    }
+    Ok(true)
+}
+
 fn window_end(at: FilePos, window: &Bytes) -> u64 {
     at.get().saturating_add(window.len() as u64)
 }
@@ -121,8 +163,7 @@ pub(crate) async fn write_first_block<I: Io>(
 ) -> std::io::Result<()> {
     let mut block = io.alloc(BLOCK_BYTES);
     block.as_mut().copy_from_slice(&header.to_block());
-    file.write_at(FilePos::new(0), block).await?;
-    file.sync().await
+    write_one(io, file, FilePos::new(0), block, Then::Sync).await
 }
 
 /// Of the frames that nothing vouches for, the first whose data is not all there.
@@ -142,8 +183,8 @@ async fn first_bad_data<F: IoFile>(scan: &MetaScan, data: &Rc<F>) -> std::io::Re
 
 /// An appender that goes on where the segment ends, in a new incarnation. What recovery kept is made durable first,
 /// whoever wrote it: it counts from now on. A sync alone would not do: after one that failed the kernel takes what it
-/// dropped for clean, and what is read may be gone at the next power cut. So what nothing vouches for is written again. What it dropped is overwritten with zeros, or a frame of an earlier life
-/// could one day take the place of a later one with the same ids.
+/// dropped for clean, and what is read may be gone at the next power cut. So what nothing vouches for is written again. What it dropped is
+/// overwritten with zeros, or a frame of an earlier life could one day take the place of a later one with the same ids.
 pub(crate) async fn resume<I: Io>(
     io: &I,
     segment: &OpenedSegment,
@@ -166,7 +207,7 @@ pub(crate) async fn resume<I: Io>(
         }
     }
     if let Some(data) = data {
-        data.sync()
+        io.sync(vec![Rc::clone(data)])
             .await
             .map_err(|error| failed("syncing the data of", &error))?;
     }
@@ -176,11 +217,13 @@ pub(crate) async fn resume<I: Io>(
             .map_err(|error| failed("cutting", &std::io::Error::other(error)))?;
         let mut buf = io.alloc(bytes);
         plan.fill(buf.as_mut());
-        meta.write_at(plan.at(), buf)
+        write_one(io, meta, plan.at(), buf, Then::Nothing)
             .await
             .map_err(|error| failed("cutting the torn tail of", &error))?;
     }
-    meta.sync().await.map_err(|error| failed("syncing", &error))?;
+    io.sync(vec![Rc::clone(meta)])
+        .await
+        .map_err(|error| failed("syncing", &error))?;
     let data_tail = match data {
         Some(data) => tail(data, recovered.data_end).await?,
         None => Vec::new(),
@@ -227,7 +270,7 @@ pub(crate) async fn rewrite<I: Io>(
         front.copy_from_slice(&bytes);
         rest.fill(0);
         let next = FilePos::new(at.get() + buf.as_ref().len() as u64);
-        file.write_at(at, buf).await?;
+        write_one(io, file, at, buf, Then::Nothing).await?;
         at = next;
     }
     Ok(())

@@ -49,7 +49,6 @@ fn check(node: &Node, partition: Uuid, events: u64) {
 }
 
 #[test]
-#[ignore = "the engine still poisons a partition on a full disk: refusing before ids are given is being built"]
 fn a_full_disk_refuses_loses_nothing_and_heals_without_a_restart() {
     let Some(mut node) = Node::prepare_with_disk(&["-c", "config.json"], DISK_BYTES) else {
         return;

@@ -1,6 +1,8 @@
 //! Data on request: the selected bytes of many events in one answer. Only the pieces that a selection touches are
 //! read, each one is checked, and a range of an event never costs more than its pieces.
 
+use std::rc::Rc;
+
 use bytes::{Bytes, BytesMut};
 use mofka_log::{Batch, EventId, FilePos, PIECE_BYTES, check_piece, combine_crc};
 use mofka_net::{DataDescriptor, ErrorCode, WireError};
@@ -100,7 +102,7 @@ impl<I: Io> Partition<I> {
             while left > 0 {
                 if !run.holds(offset) {
                     let until = offset.saturating_add(left);
-                    run = self.read_run(&*file, event_at, place, offset, until).await?;
+                    run = self.read_run(&file, event_at, place, offset, until).await?;
                 }
                 let taken = run.copy(offset, left, &mut selected);
                 assert!(taken > 0, "a run holds the offset it was read for");
@@ -114,7 +116,7 @@ impl<I: Io> Partition<I> {
     /// Reads and checks whole pieces from the one that holds `offset` up to the one before `until`, bounded.
     async fn read_run<F: IoFile>(
         &self,
-        file: &F,
+        file: &Rc<F>,
         event_at: u64,
         place: &Place,
         offset: u64,

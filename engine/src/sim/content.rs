@@ -29,12 +29,17 @@ impl DerefMut for FileBytes {
 }
 
 impl FileBytes {
-    /// Writes `bytes` at `at`; zeros fill what lies between the end and there.
-    pub(super) fn put(&mut self, at: usize, bytes: &[u8]) {
-        let end = at + bytes.len();
+    /// Adds zeros up to `end`, if it is shorter.
+    pub(super) fn grow(&mut self, end: usize) {
         if self.len() < end {
             self.resize(end, 0);
         }
+    }
+
+    /// Writes `bytes` at `at`; zeros fill what lies between the end and there.
+    pub(super) fn put(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        self.grow(end);
         self[at..end].copy_from_slice(bytes);
     }
 }

@@ -55,12 +55,19 @@ enum Change {
         end: usize,
         number: u64,
     },
+    /// The file grows to `end`, with zeros; a crash may leave it anywhere up to there.
+    Reserve {
+        end: usize,
+        number: u64,
+    },
 }
 
 impl Change {
     fn number(&self) -> u64 {
         match self {
-            Self::Write { number, .. } | Self::Truncate { number, .. } => *number,
+            Self::Write { number, .. } | Self::Truncate { number, .. } | Self::Reserve { number, .. } => {
+                *number
+            }
         }
     }
 
@@ -72,16 +79,23 @@ impl Change {
         match self {
             Self::Write { at, bytes, .. } => to.put(*at, bytes),
             Self::Truncate { end, .. } => to.resize(*end, 0),
+            Self::Reserve { end, .. } => to.grow(*end),
         }
     }
 
-    /// What of it is on the disk when it was not synced: each sector of a write, and a truncation as a whole.
+    /// What of it is on the disk when it was not synced: each sector of a write, a truncation as a whole, some of what was
+    /// reserved.
     fn apply_in_part(&self, to: &mut FileBytes, random: &mut Random, keep_percent: u64, sectors: Sectors) {
         match self {
             Self::Truncate { .. } => {
                 if random.chance(keep_percent) {
                     self.apply(to);
                 }
+            }
+            Self::Reserve { end, .. } => {
+                let landed = random.place(end.saturating_sub(to.len()) + 1);
+                let end = to.len() + landed;
+                to.grow(end);
             }
             Self::Write { at, bytes, .. } => {
                 for (place, sector) in bytes.chunks(sectors.bytes()).enumerate() {
@@ -115,7 +129,7 @@ impl SimFile {
         let place = self.unsynced.iter().position(|change| change.number() == write)?;
         match self.unsynced.remove(place) {
             Change::Write { at, bytes, .. } => Some((at, bytes)),
-            Change::Truncate { .. } => None,
+            Change::Truncate { .. } | Change::Reserve { .. } => None,
         }
     }
 
@@ -382,6 +396,25 @@ impl Disk {
         file.seen.resize(end, 0);
         file.allocated = end;
         file.unsynced.push(Change::Truncate { end, number });
+    }
+
+    pub(super) fn issue_reserve(&mut self, file: FileId, end: usize) {
+        let number = self.number();
+        self.files[file].unsynced.push(Change::Reserve { end, number });
+    }
+
+    pub(super) fn complete_reserve(&mut self, file: FileId, end: usize) {
+        let file = &mut self.files[file];
+        file.seen.grow(end);
+        // What was cut before is cut in the journal before.
+        for change in &file.unsynced {
+            if let Change::Truncate { .. } = change {
+                change.apply(&mut file.durable);
+            }
+        }
+        file.durable.grow(end);
+        file.unsynced
+            .retain(|change| !matches!(change, Change::Truncate { .. } | Change::Reserve { .. }));
     }
 
     pub(super) fn read(&self, file: FileId, at: usize, bytes: usize) -> Vec<u8> {

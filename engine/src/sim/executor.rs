@@ -17,7 +17,7 @@ use mofka_log::FilePos;
 use super::disk::{Disk, FileId, Image, Sectors};
 use super::faults::{Fault, FaultPlan, FaultRates, Operation};
 use super::random::Random;
-use crate::io::{Io, IoDir, IoFile};
+use crate::io::{FileWrite, Io, IoDir, IoFile, Step, StepError, Then};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -32,6 +32,10 @@ enum Op {
     Sync {
         file: FileId,
         covered: Vec<u64>,
+    },
+    Reserve {
+        file: FileId,
+        end: usize,
     },
     SyncDir(PathBuf),
     Sleep {
@@ -275,6 +279,10 @@ impl SimIo {
                 self.0.now_us.set(self.0.now_us.get().saturating_add(slept_us));
                 Ok(())
             }
+            Op::Reserve { file, end } => {
+                self.0.disk.borrow_mut().complete_reserve(*file, *end);
+                Ok(())
+            }
         };
         pending.done.set(Some(outcome));
     }
@@ -395,9 +403,7 @@ fn place(at: FilePos) -> usize {
     usize::try_from(at.get()).expect("simulated files fit memory")
 }
 
-impl IoFile for SimFileHandle {
-    type Buf = Vec<u8>;
-
+impl SimFileHandle {
     async fn write_at(&self, at: FilePos, buf: Vec<u8>) -> io::Result<()> {
         assert_eq!(
             (place(at) % 4096, buf.len() % 4096),
@@ -426,7 +432,38 @@ impl IoFile for SimFileHandle {
             .await
     }
 
-    async fn read_at(&self, at: FilePos, bytes: usize) -> io::Result<Bytes> {
+    async fn sync(&self) -> io::Result<()> {
+        let covered = self.io.0.disk.borrow_mut().issue_sync(self.file);
+        self.io
+            .op(Op::Sync {
+                file: self.file,
+                covered,
+            })
+            .await
+    }
+
+    async fn write_then(write: FileWrite<Self, Vec<u8>>, then: Then) -> Result<(), StepError> {
+        let failed = |step: Step| move |source: io::Error| StepError { step, source };
+        let buf = write
+            .parts
+            .iter()
+            .map(AsRef::as_ref)
+            .collect::<Vec<&[u8]>>()
+            .concat();
+        write
+            .file
+            .write_at(write.at, buf)
+            .await
+            .map_err(failed(Step::Write))?;
+        match then {
+            Then::Sync => write.file.sync().await.map_err(failed(Step::Sync)),
+            Then::Nothing => Ok(()),
+        }
+    }
+}
+
+impl IoFile for SimFileHandle {
+    async fn read_at(self: &Rc<Self>, at: FilePos, bytes: usize) -> io::Result<Bytes> {
         if self.io.draw(Operation::Read) == Some(Fault::ReadError) {
             return Err(EIO.into());
         }
@@ -437,14 +474,21 @@ impl IoFile for SimFileHandle {
         )))
     }
 
-    async fn sync(&self) -> io::Result<()> {
-        let covered = self.io.0.disk.borrow_mut().issue_sync(self.file);
-        self.io
-            .op(Op::Sync {
-                file: self.file,
-                covered,
-            })
-            .await
+    async fn reserve(self: &Rc<Self>, _from: FilePos, end: FilePos) -> io::Result<()> {
+        let end = place(end);
+        self.io.changing()?;
+        {
+            let mut disk = self.io.0.disk.borrow_mut();
+            let granted = disk.allocate(self.file, end);
+            if granted < end {
+                // As the kernel does: what was given before the room ended stays given.
+                disk.issue_reserve(self.file, granted);
+                disk.complete_reserve(self.file, granted);
+                return Err(ENOSPC.into());
+            }
+            disk.issue_reserve(self.file, end);
+        }
+        self.io.op(Op::Reserve { file: self.file, end }).await
     }
 
     async fn truncate(&self, end: FilePos) -> io::Result<()> {
@@ -513,6 +557,22 @@ impl IoDir for SimIo {
 }
 
 impl Io for SimIo {
+    async fn write(
+        &self,
+        writes: Vec<FileWrite<SimFileHandle, Vec<u8>>>,
+        then: Then,
+    ) -> Result<(), StepError> {
+        let all = writes
+            .into_iter()
+            .map(|write| SimFileHandle::write_then(write, then));
+        all_of(all.collect()).await
+    }
+
+    async fn sync(&self, files: Vec<Rc<SimFileHandle>>) -> io::Result<()> {
+        let all = files.into_iter().map(|file| async move { file.sync().await });
+        all_of(all.collect()).await
+    }
+
     fn now_us(&self) -> u64 {
         self.0.now_us.get()
     }
@@ -534,4 +594,27 @@ impl Io for SimIo {
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.spawned.borrow_mut().push(Box::pin(task));
     }
+}
+
+/// Runs these at the same time. The first failure is told at once, and what is under way goes on without anybody waiting
+/// for it.
+async fn all_of<E>(futures: Vec<impl Future<Output = Result<(), E>>>) -> Result<(), E> {
+    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(move |context| {
+        let mut outcome = Ok(());
+        running.retain_mut(|future| match future.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(ended) => {
+                if outcome.is_ok() {
+                    outcome = ended;
+                }
+                false
+            }
+        });
+        if running.is_empty() || outcome.is_err() {
+            return Poll::Ready(outcome);
+        }
+        Poll::Pending
+    })
+    .await
 }

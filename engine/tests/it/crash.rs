@@ -144,7 +144,7 @@ const CASES_MIN: u64 = 30_000;
 
 #[test]
 fn acknowledged_batches_survive_a_crash_at_every_boundary() {
-    let sweep = Sweep::of("acknowledged_batches_survive_a_crash_at_every_boundary", 40);
+    let sweep = Sweep::of("acknowledged_batches_survive_a_crash_at_every_boundary", 14);
     let mut all = Tally::default();
     for tally in sweep.run(|seed| Ok(History::run(seed, 4, 10))) {
         all.images += tally.images;

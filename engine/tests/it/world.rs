@@ -225,12 +225,18 @@ impl World {
         let steps = 20 + self.random.below(plan.batches * 12);
         let mut tried = 0;
         for _ in 0..steps {
-            if tried < plan.batches && self.random.chance(45) {
+            let is_stalled = self.sent.iter().any(is_refused);
+            if tried < plan.batches && !is_stalled && self.random.chance(45) {
                 tried += 1;
                 self.send(partition, plan)?;
             }
             if self.random.chance(12) {
                 cursor.move_to(partition, partition.visible_end().get());
+            }
+            if plan.room.is_some() && self.random.chance(4) {
+                // Room returns, or goes.
+                let room = self.random.below(400_000);
+                io.set_room(self.random.chance(50).then_some(room));
             }
             let moved = io.step();
             self.shown_end = self.shown_end.max(partition.visible_end().get());
@@ -238,6 +244,7 @@ impl World {
             if self.random.chance(plan.watch_percent) {
                 self.judge(io)?;
             }
+            self.take_back(partition, plan)?;
             if partition.poison().is_some() {
                 return self.poisoned(io, partition, plan);
             }
@@ -247,6 +254,7 @@ impl World {
         }
         if self.random.chance(50) {
             self.drain(io, partition)?;
+            self.take_back(partition, plan)?;
             self.cursor = cursor.bounds();
         }
         Ok(())
@@ -255,19 +263,33 @@ impl World {
     fn send(&mut self, partition: &Open, plan: &LifePlan) -> Result<(), String> {
         let events = random_events(&mut self.random, self.next_sequence);
         let sent = send(partition, events, (PRODUCER, 0, self.next_sequence));
-        let refused = match &*sent.outcome.borrow() {
-            Some(Err(reason)) => Some(reason.clone()),
-            _ => None,
-        };
-        if let Some(reason) = refused {
-            if plan.room.is_none() && partition.poison().is_none() {
-                return Err(format!("a batch was refused without need: {reason}"));
-            }
-            self.tally.refused += 1;
-            return Ok(());
-        }
         self.sent.push(sent);
         self.next_sequence += 1;
+        self.take_back(partition, plan)
+    }
+
+    /// Batches that were refused for want of room have no ids: they are sent again later, with the same sequences. None
+    /// that was sent after them may be accepted.
+    fn take_back(&mut self, partition: &Open, plan: &LifePlan) -> Result<(), String> {
+        let Some(first) = self.sent.iter().position(is_refused) else {
+            return Ok(());
+        };
+        if partition.poison().is_some() {
+            return Ok(());
+        }
+        let refused = &self.sent[first..];
+        if plan.room.is_none() {
+            let reason = refused[0].outcome.borrow().clone();
+            return Err(format!("a batch was refused without need: {reason:?}"));
+        }
+        if refused.iter().any(|batch| batch.acknowledged().is_some()) {
+            return Err("a batch was acknowledged and one before it was refused".to_owned());
+        }
+        if refused.iter().all(|batch| batch.outcome.borrow().is_some()) {
+            self.tally.refused += refused.len() as u64;
+            self.next_sequence = refused[0].sequence;
+            self.sent.truncate(first);
+        }
         Ok(())
     }
 
@@ -293,15 +315,16 @@ impl World {
         }
         let acknowledged = |sent: &[Sent]| sent.iter().filter(|batch| batch.acknowledged().is_some()).count();
         let before = acknowledged(&self.sent);
+        let mut late = Vec::new();
         for _ in 0..3 {
             let events = random_events(&mut self.random, self.next_sequence);
-            let late = send(partition, events, (PRODUCER, 0, self.next_sequence));
+            late.push(send(partition, events, (PRODUCER, 0, self.next_sequence)));
             io.step();
-            if !matches!(&*late.outcome.borrow(), Some(Err(_))) {
-                return Err("a poisoned partition took a batch".to_owned());
-            }
         }
         self.drain(io, partition)?;
+        if !late.iter().all(is_refused) {
+            return Err("a poisoned partition took a batch".to_owned());
+        }
         if acknowledged(&self.sent) > before {
             return Err("a poisoned partition acknowledged a batch".to_owned());
         }
@@ -322,6 +345,10 @@ impl World {
         hold(&found, &self.settled, &sent)?;
         self.judge(io)
     }
+}
+
+fn is_refused(batch: &Sent) -> bool {
+    matches!(&*batch.outcome.borrow(), Some(Err(_)))
 }
 
 /// Opens the partition on a healthy machine and looks that it takes a batch and keeps it.
