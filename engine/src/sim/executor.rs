@@ -16,6 +16,7 @@ use mofka_log::FilePos;
 
 use super::disk::{Disk, FileId, Image, Sectors};
 use super::faults::{Fault, FaultPlan, FaultRates, Operation};
+use super::outcome::{EIO, EMFILE, ENOSPC, Failure, all_of};
 use super::random::Random;
 use crate::io::{FileWrite, Io, IoDir, IoFile, Step, StepError, Then};
 
@@ -42,29 +43,6 @@ enum Op {
         until_us: u64,
     },
 }
-
-/// Why an operation failed.
-#[derive(Clone, Copy)]
-enum Failure {
-    Os(i32),
-    Short { written: usize, wanted: usize },
-}
-
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Os(number) => Self::from_raw_os_error(number),
-            Failure::Short { written, wanted } => {
-                let message = format!("only {written} of {wanted} bytes were written (is the disk full?)");
-                Self::new(io::ErrorKind::WriteZero, message)
-            }
-        }
-    }
-}
-
-const EIO: Failure = Failure::Os(5);
-const EMFILE: Failure = Failure::Os(24);
-const ENOSPC: Failure = Failure::Os(28);
 
 struct Pending {
     op: Op,
@@ -594,27 +572,4 @@ impl Io for SimIo {
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.spawned.borrow_mut().push(Box::pin(task));
     }
-}
-
-/// Runs these at the same time. The first failure is told at once, and what is under way goes on without anybody waiting
-/// for it.
-async fn all_of<E>(futures: Vec<impl Future<Output = Result<(), E>>>) -> Result<(), E> {
-    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    std::future::poll_fn(move |context| {
-        let mut outcome = Ok(());
-        running.retain_mut(|future| match future.as_mut().poll(context) {
-            Poll::Pending => true,
-            Poll::Ready(ended) => {
-                if outcome.is_ok() {
-                    outcome = ended;
-                }
-                false
-            }
-        });
-        if running.is_empty() || outcome.is_err() {
-            return Poll::Ready(outcome);
-        }
-        Poll::Pending
-    })
-    .await
 }

@@ -15,7 +15,7 @@ pub enum Operation {
     Read,
     /// Opening or creating a file.
     Open,
-    /// A truncation, a rename or a removal.
+    /// A truncation, a rename, a removal, or room that is reserved.
     Change,
     /// A turn of the clock.
     Tick,
@@ -39,7 +39,7 @@ pub enum Fault {
     ReadError,
     /// Opening or creating a file fails: too many open files.
     OpenError,
-    /// Truncating, renaming or removing fails, and nothing happened.
+    /// Truncating, renaming, removing or reserving fails, and nothing happened.
     ChangeError,
     /// The wall clock jumps by up to a year, forth or back.
     ClockJump,

@@ -18,7 +18,7 @@
 //!
 //! | fault | where | promise |
 //! |---|---|---|
-//! | write error, short write, sync error, error of a directory's sync, read error, too many open files, error of a truncation, rename or removal, full disk ([`SimIo::set_room`]), clock jump | any operation, any number of them, also while opening, with power cuts and kills between | no acknowledged event is lost, changed, doubled or moved; batches stay whole; what a reader saw stays; durable cursors stay; nothing is called damaged; the partition serves what is durable, says why it takes no more, and works again when it is opened on a healthy machine |
+//! | write error, short write, sync error, error of a directory's sync, read error, too many open files, error of a truncation, rename, removal or reservation, full disk ([`SimIo::set_room`]), clock jump | any operation, any number of them, also while opening, with power cuts and kills between | no acknowledged event is lost, changed, doubled or moved; batches stay whole; what a reader saw stays; durable cursors stay; nothing is called damaged; the partition serves what is durable, says why it takes no more, and works again when it is opened on a healthy machine |
 //! | lost write, misdirected write | one in the life of the files, then a stop of any kind | what is served is never wrong. When anything durable that follows vouches for what was hit (a later synced batch, the mark of an idle partition, the end kept beside the cursors) it is found out: opening fails or gives a read-only partition, or reading says that a checksum is wrong. Without a witness the last batches may be missing, whole, from the end |
 //! | a directory's sync that was not one | the same | the same; only the end kept beside the cursors can vouch for a name |
 //! | flipped bit at rest ([`flip_bit`]) | any bit of any file, after an orderly stop | never wrong content, never a silent loss |
@@ -34,6 +34,7 @@ mod content;
 mod disk;
 mod executor;
 mod faults;
+mod outcome;
 mod random;
 
 pub use content::FileBytes;
