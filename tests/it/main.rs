@@ -6,4 +6,5 @@ mod kill;
 mod power;
 mod protocol;
 mod restart;
+mod retention;
 mod start;

@@ -97,14 +97,7 @@ impl Taking<'_> {
                 "a feed begins at event {at} and missed {missed}, but {expected:?} was expected"
             ));
         }
-        if header.missed_count > 0 {
-            tracing::warn!(
-                partition = source.index(),
-                missed = header.missed_count,
-                "retention dropped events before this consumer got them"
-            );
-            self.core.missed.fetch_add(header.missed_count, Ordering::Relaxed);
-        }
+        self.missed(header.missed_count);
         let mut waiting = VecDeque::new();
         let mut next = header.first_event_id;
         for item in feed.items {
@@ -134,6 +127,17 @@ impl Taking<'_> {
             source.ended(self.core, generation);
         }
         Ok(())
+    }
+
+    fn missed(&self, count: u64) {
+        if count > 0 {
+            tracing::warn!(
+                partition = self.incoming.source.index(),
+                missed = count,
+                "retention dropped events before this consumer got them"
+            );
+            self.core.missed.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// Checks a batch and prepares those of its events that belong to the feed.
@@ -190,8 +194,11 @@ impl Taking<'_> {
         let ready: Vec<Prepared> = waiting.drain(..count).collect();
         let Some(last) = ready.last() else { return true };
         let next = last.id.next();
+        let trimmed = ready.iter().filter(|event| event.is_trimmed()).count();
+        self.missed(u64::try_from(trimmed).unwrap_or(u64::MAX));
         let items = ready
             .into_iter()
+            .filter(|event| !event.is_trimmed())
             .map(|event| Item {
                 outcome: event.finish(source),
                 credit: Some(Arc::clone(&self.credit)),

@@ -13,6 +13,7 @@ mod refusal;
 mod segment;
 mod segment_files;
 mod store;
+mod trim;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ pub use fetch::{Fetched, FetchedBatch};
 pub use read::{ReadLimits, Slice};
 use recent::Recent;
 use store::Store;
+use trim::Leaving;
+pub use trim::look_after_retention;
 
 use crate::commit::{CommitSink, Poison};
 use crate::io::Io;
@@ -93,6 +96,7 @@ pub struct Partition<I: Io> {
     unmarked: Cell<bool>,
     mark_armed: Cell<bool>,
     connected: RefCell<HashMap<String, usize>>,
+    leaving: Leaving,
     me: Weak<Self>,
 }
 
@@ -145,6 +149,7 @@ impl<I: Io> Partition<I> {
         };
         let partition = Rc::new_cyclic(|me| Self {
             io,
+            leaving: Leaving::new(spec.topic.retention.clone()),
             complete: Cell::new(spec.topic.complete),
             spec,
             store,
@@ -266,46 +271,6 @@ impl<I: Io> Partition<I> {
     pub fn set_complete(&self) {
         self.complete.set(true);
         self.wake();
-    }
-
-    /// Moves a consumer's cursor forward; `done` hears the position in force when it is durable.
-    pub fn acknowledge(&self, consumer: &str, next: EventId, done: CursorDone) {
-        self.cursors.acknowledge(consumer, next, self.io.now_us(), done);
-    }
-
-    /// Moves a consumer's cursor to any place; `done` hears it when it is durable.
-    pub fn seek(&self, consumer: &str, next: EventId, done: CursorDone) {
-        self.cursors.set(consumer, next, self.io.now_us(), done);
-    }
-
-    /// Where a consumer goes on, if it ever acknowledged anything here.
-    pub fn cursor(&self, consumer: &str) -> Option<EventId> {
-        self.cursors.get(consumer)
-    }
-
-    /// The durable positions of consumers.
-    pub(crate) fn cursors(&self) -> &PartitionCursors<I> {
-        &self.cursors
-    }
-
-    /// Notes that a consumer of this name reads here now, or one less.
-    pub(crate) fn connect(&self, consumer: &str, more: bool) {
-        let mut connected = self.connected.borrow_mut();
-        let count = connected.entry(consumer.to_owned()).or_insert(0);
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            connected.remove(consumer);
-        }
-    }
-
-    /// How many subscriptions of this consumer's name are open.
-    pub(crate) fn connected(&self, consumer: &str) -> usize {
-        self.connected.borrow().get(consumer).copied().unwrap_or(0)
-    }
-
-    /// Names of consumers that read here now.
-    pub(crate) fn connected_names(&self) -> Vec<String> {
-        self.connected.borrow().keys().cloned().collect()
     }
 
     /// Why the partition takes no more events, if an I/O error stopped it.
@@ -464,6 +429,8 @@ impl<I: Io> RoomOwner for Partition<I> {
             let producers = self.producers.borrow().clone();
             room.installed(store.roll(&producers, room.ahead()).await?);
             self.unmarked.set(false);
+            let partition = Rc::clone(&self);
+            self.io.spawn(async move { partition.trim().await });
             Ok(())
         })
     }

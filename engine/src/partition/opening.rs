@@ -17,6 +17,7 @@ use super::segment_files::{
     Begun, base_of, begin, data_path, meta_path, prepare, read_footer, remove_unfinished, seal,
 };
 use super::store::Store;
+use super::trim;
 use crate::commit::{Committer, Files};
 use crate::io::{Io, IoFile};
 use crate::recover::{self, Known, OpenError, Opened, OpenedSegment};
@@ -84,6 +85,7 @@ impl<I: Io> Store<I> {
         remove_unfinished(&io, &dir, &names).await;
         let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
+        trim::remove_leftovers(&io, &dir, &names, bases.first().copied()).await;
         let mut opening = Opening {
             io: &io,
             dir: &dir,
@@ -150,6 +152,7 @@ impl<I: Io> Opening<'_, I> {
         let Some((last, before)) = bases.split_last() else {
             return Ok(None);
         };
+        self.producers = trim::kept_producers(self.io, self.dir, self.partition).await;
         let mut unsealed = Vec::new();
         for (place, base) in before.iter().enumerate().rev() {
             let end = bases.get(place + 1).copied().unwrap_or(*base);

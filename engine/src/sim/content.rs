@@ -14,6 +14,12 @@ impl From<Vec<u8>> for FileBytes {
     }
 }
 
+impl AsRef<[u8]> for FileBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Deref for FileBytes {
     type Target = Vec<u8>;
 

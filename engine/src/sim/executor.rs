@@ -55,10 +55,10 @@ struct Sim {
     pending: RefCell<Vec<Pending>>,
     tasks: RefCell<Vec<Task>>,
     spawned: RefCell<Vec<Task>>,
-    /// Wall clock; may jump.
+    /// The clock that sleeps go by.
     now_us: Cell<u64>,
-    /// Monotonic clock.
-    awake_us: Cell<u64>,
+    /// How far the wall clock is from the one that sleeps go by.
+    skew_us: Cell<i64>,
     /// Operations end at once: for looking at an image.
     immediate: bool,
     faults: RefCell<FaultPlan>,
@@ -95,7 +95,7 @@ impl SimIo {
             tasks: RefCell::new(Vec::new()),
             spawned: RefCell::new(Vec::new()),
             now_us: Cell::new(1_700_000_000_000_000),
-            awake_us: Cell::new(0),
+            skew_us: Cell::new(0),
             immediate,
             faults: RefCell::new(FaultPlan::new(seed)),
         }))
@@ -163,12 +163,16 @@ impl SimIo {
         self.0.faults.borrow_mut().draw(operation)
     }
 
-    /// The wall clock jumps, at most a year to either side.
+    /// The wall clock jumps to be at most a year off, to either side.
     fn jump(&self) {
         const YEAR_US: u64 = 365 * 24 * 3600 * 1_000_000;
         let by_us = self.0.faults.borrow_mut().random().below(2 * YEAR_US);
-        let now_us = self.0.now_us.get().saturating_add(by_us).saturating_sub(YEAR_US);
-        self.0.now_us.set(now_us);
+        self.0.skew_us.set(by_us.cast_signed() - YEAR_US.cast_signed());
+    }
+
+    /// Sets the wall clock to be this far from the one that sleeps go by.
+    pub fn set_clock(&self, skew_us: i64) {
+        self.0.skew_us.set(skew_us);
     }
 
     /// One image that a crash at this moment can leave.
@@ -252,9 +256,7 @@ impl SimIo {
             Op::Sync { file, covered } => self.end_sync(*file, covered),
             Op::SyncDir(dir) => self.end_sync_dir(dir),
             Op::Sleep { until_us } => {
-                let slept_us = until_us.saturating_sub(self.0.awake_us.get());
-                self.0.awake_us.set(self.0.awake_us.get() + slept_us);
-                self.0.now_us.set(self.0.now_us.get().saturating_add(slept_us));
+                self.0.now_us.set((*until_us).max(self.0.now_us.get()));
                 Ok(())
             }
             Op::Reserve { file, end } => {
@@ -552,7 +554,7 @@ impl Io for SimIo {
     }
 
     fn now_us(&self) -> u64 {
-        self.0.now_us.get()
+        self.0.now_us.get().saturating_add_signed(self.0.skew_us.get())
     }
 
     fn random_u64(&self) -> u64 {
@@ -561,7 +563,7 @@ impl Io for SimIo {
 
     async fn sleep(&self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let until_us = self.0.awake_us.get().saturating_add(us);
+        let until_us = self.0.now_us.get().saturating_add(us);
         if self.0.immediate {
             // Time stands still while an image is looked at.
             std::future::pending::<()>().await;

@@ -1,11 +1,14 @@
 //! The engine on a simulated machine: crashes at every boundary, faults, restarts.
 
 mod crash;
+mod crash_trim;
 mod faults;
+mod golden;
 mod judge;
 mod model;
 mod partition;
 mod recovering;
+mod retention;
 mod silent;
 mod sweep;
 mod world;
