@@ -49,6 +49,10 @@ demo: build ## Real log lines through a real daemon, with a kill -9 half-way; ch
 test: build ## Every test, those that start and kill the real daemon too
 	$(CARGO) test --workspace --locked
 
+.PHONY: torture
+torture: build ## A million simulated faults, 200 kills, 50 power cuts, all mutants (root; some 20 minutes)
+	tests/torture/run
+
 .PHONY: lint
 lint: needs ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all -- --check

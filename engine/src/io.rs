@@ -164,7 +164,9 @@ pub trait Io: IoDir + Clone {
     /// for another.
     ///
     /// # Errors
-    /// The first failure; the others were waited for as well.
+    /// The first failure, as soon as it is known: a sync that failed may have dropped what another write of the same
+    /// file left, whose own sync then succeeds, so the caller must know before it acknowledges anything more. The
+    /// other writes go on, and their memory is kept until they end.
     fn write(
         &self,
         writes: Vec<FileWrite<Self::File, Self::Buf>>,
@@ -175,7 +177,7 @@ pub trait Io: IoDir + Clone {
     /// back: all files at the same time.
     ///
     /// # Errors
-    /// The first failure. Never call it again on the same file after an error.
+    /// The first failure, as soon as it is known. Never call it again on the same file after an error.
     fn sync(&self, files: Vec<Rc<Self::File>>) -> impl Future<Output = io::Result<()>>;
 
     /// A number that nobody can guess and no earlier call gave.

@@ -15,6 +15,8 @@ pub struct EngineLimits {
     pub commits_in_flight_max: usize,
     /// Bytes that one commit gathers at most, when more than one batch waits.
     pub commit_bytes_max: u64,
+    /// Bytes of a partition's cursors file from which on it is rewritten, when it has outgrown what it holds.
+    pub cursors_rewrite_bytes: u64,
     /// Bytes that must wait before a commit begins while another of its partition is under way. Smaller ones are
     /// gathered, because each such commit fills up its last block.
     pub pipeline_bytes_min: u64,
@@ -52,6 +54,7 @@ impl Default for EngineLimits {
             commits_in_flight_max: 4,
             commit_bytes_max: 4 << 20,
             pipeline_bytes_min: 64 << 10,
+            cursors_rewrite_bytes: 1 << 20,
             recent_bytes_max: 16 << 20,
             memory_partition_bytes_max: 1 << 30,
             partition_pending_bytes_max: 32 << 20,

@@ -63,6 +63,11 @@ impl<I: Io> RecordLog<I> {
         let committer = match file {
             None => Self::create(&io, &spec, &spec.path, EventId::new(0), Vec::new()).await?,
             Some(file) => {
+                // The name that a killed process left need not be durable.
+                let directory = spec.path.parent().unwrap_or(Path::new("."));
+                io.sync_dir(directory)
+                    .await
+                    .map_err(|error| OpenError::io("syncing the directory of", &spec.path, &error))?;
                 let mut bad = None;
                 let mut visit = |batch: &Batch| {
                     for event in batch.events() {
@@ -192,7 +197,8 @@ impl<I: Io> RecordLog<I> {
     /// Replaces the file by one that holds just `records`. The caller appends nothing meanwhile.
     ///
     /// # Errors
-    /// When the new file cannot be written; the old one then goes on being used.
+    /// When the new file cannot be written; the old one then goes on being used, unless it is no longer known which of
+    /// the two has the name: then the log is poisoned.
     pub(crate) async fn rewrite(&self, records: Vec<Vec<u8>>) -> Result<(), OpenError> {
         let old = self.committer.borrow().clone();
         old.drain().await;
@@ -204,10 +210,12 @@ impl<I: Io> RecordLog<I> {
             .await
             .map_err(|error| failed("renaming", &error))?;
         let directory = self.spec.path.parent().unwrap_or(Path::new("."));
-        self.io
-            .sync_dir(directory)
-            .await
-            .map_err(|error| failed("syncing the directory of", &error))?;
+        if let Err(error) = self.io.sync_dir(directory).await {
+            let error = failed("syncing the directory of", &error);
+            // The old file has no name any more: what it would take now nobody would find.
+            old.fail(error.to_string());
+            return Err(error);
+        }
         *self.committer.borrow_mut() = committer;
         let files = old.files();
         drop(old);

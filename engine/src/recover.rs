@@ -19,15 +19,28 @@ const WINDOW_BYTES: usize = 1 << 20;
 #[error("{message}")]
 pub struct OpenError {
     message: String,
+    /// The machine failed to read or to open, so nothing is known of the bytes.
+    is_io: bool,
 }
 
 impl OpenError {
     pub(crate) fn new(message: String) -> Self {
-        Self { message }
+        Self {
+            message,
+            is_io: false,
+        }
+    }
+
+    /// Whether trying again may do: it says nothing about what is stored.
+    pub(crate) fn is_io(&self) -> bool {
+        self.is_io
     }
 
     pub(crate) fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::new(format!("{what} {}: {error}", path.display()))
+        Self {
+            message: format!("{what} {}: {error}", path.display()),
+            is_io: true,
+        }
     }
 }
 
@@ -42,6 +55,8 @@ pub(crate) enum Opened {
 pub(crate) struct OpenedSegment {
     pub(crate) header: SegmentHeader,
     pub(crate) recovered: Recovered,
+    /// From these places on nothing in the meta file proves that it, or the data, was ever durable.
+    proven: (FilePos, FilePos),
 }
 
 /// What is known of a segment before it is read.
@@ -112,8 +127,13 @@ pub(crate) async fn meta_file<F: IoFile>(
             .await
             .map_err(|error| OpenError::io("reading the data file of", path, &error))?,
     };
+    let proven = scan.proven();
     let recovered = scan.finish(first_bad_data);
-    Ok(Opened::Segment(Box::new(OpenedSegment { header, recovered })))
+    Ok(Opened::Segment(Box::new(OpenedSegment {
+        header,
+        recovered,
+        proven,
+    })))
 }
 
 async fn is_zero<F: IoFile>(file: &Rc<F>, size: u64) -> std::io::Result<bool> {
@@ -162,8 +182,9 @@ async fn first_bad_data<F: IoFile>(scan: &MetaScan, data: &Rc<F>) -> std::io::Re
 }
 
 /// An appender that goes on where the segment ends, in a new incarnation. What recovery kept is made durable first,
-/// whoever wrote it: it counts from now on. What it dropped is overwritten with zeros, or a frame of an earlier life
-/// could one day take the place of a later one with the same ids.
+/// whoever wrote it: it counts from now on. A sync alone would not do: after one that failed the kernel takes what it
+/// dropped for clean, and what is read may be gone at the next power cut. So what nothing vouches for is written again. What it dropped is
+/// overwritten with zeros, or a frame of an earlier life could one day take the place of a later one with the same ids.
 pub(crate) async fn resume<I: Io>(
     io: &I,
     segment: &OpenedSegment,
@@ -174,6 +195,17 @@ pub(crate) async fn resume<I: Io>(
 ) -> Result<Appender, OpenError> {
     let recovered = &segment.recovered;
     let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
+    if !recovered.verdict.is_damaged() {
+        let (meta_from, data_from) = segment.proven;
+        rewrite(io, meta, meta_from, recovered.meta_end)
+            .await
+            .map_err(|error| failed("writing again what was kept of", &error))?;
+        if let Some(data) = data {
+            rewrite(io, data, data_from, recovered.data_end)
+                .await
+                .map_err(|error| failed("writing again the data of", &error))?;
+        }
+    }
     if let Some(data) = data {
         io.sync(vec![Rc::clone(data)])
             .await
@@ -213,6 +245,35 @@ pub(crate) async fn resume<I: Io>(
             data_tail,
         },
     ))
+}
+
+/// Writes again, unchanged, the blocks from that of `from` up to that of `end`: as they are read now, a sync will make
+/// them durable.
+pub(crate) async fn rewrite<I: Io>(
+    io: &I,
+    file: &Rc<I::File>,
+    from: FilePos,
+    end: FilePos,
+) -> std::io::Result<()> {
+    let (mut at, end) = (
+        from.align_down(BLOCK_BYTES as u64),
+        end.align_up(BLOCK_BYTES as u64),
+    );
+    while at < end {
+        let left = usize::try_from(end.since(at)).unwrap_or(usize::MAX);
+        let bytes = file.read_at(at, left.min(WINDOW_BYTES)).await?;
+        if bytes.is_empty() {
+            break;
+        }
+        let mut buf = io.alloc(bytes.len().next_multiple_of(BLOCK_BYTES));
+        let (front, rest) = buf.as_mut().split_at_mut(bytes.len());
+        front.copy_from_slice(&bytes);
+        rest.fill(0);
+        let next = FilePos::new(at.get() + buf.as_ref().len() as u64);
+        write_one(io, file, at, buf, Then::Nothing).await?;
+        at = next;
+    }
+    Ok(())
 }
 
 /// The bytes of the partial last block, which the next commit rewrites unchanged.

@@ -326,7 +326,11 @@ impl<I: Io> Room<I> {
     async fn serve(self: &Rc<Self>) {
         loop {
             match self.next_task() {
-                Task::Nothing => return,
+                Task::Nothing => {
+                    // Who entered before somebody else was refused is not to wait for a third.
+                    self.committer.kick();
+                    return;
+                }
                 Task::Enter(entrant) => {
                     (entrant.enter)(Ok(()));
                     // All that came together is written together.
@@ -335,7 +339,10 @@ impl<I: Io> Room<I> {
                     }
                 }
                 Task::Roll => self.roll().await,
-                Task::Grow { needed, wanted } => self.grow(needed, wanted).await,
+                Task::Grow { needed, wanted } => {
+                    self.committer.kick();
+                    self.grow(needed, wanted).await;
+                }
                 Task::Prepare(owner) => {
                     owner.prepare();
                     return;

@@ -52,6 +52,8 @@ pub struct MetaScan {
     kept: Kept,
     unvouched: VecDeque<UnvouchedFrame>,
     vouched_end: EventId,
+    /// See [`MetaScan::proven`].
+    proven: (FilePos, FilePos),
     incarnation_max: u32,
     beyond: Beyond,
 }
@@ -128,6 +130,7 @@ impl MetaScan {
             kept: Kept::new(base, producers),
             unvouched: VecDeque::new(),
             vouched_end: base,
+            proven: (FilePos::new(0), FilePos::new(0)),
             incarnation_max: incarnation,
             beyond: Beyond::default(),
         }
@@ -244,6 +247,13 @@ impl MetaScan {
                 break;
             }
             self.kept.add(first);
+            // A mark vouches for what is before it, and nothing yet for the mark.
+            if !first.batch.is_mark() {
+                self.proven.0 = first.meta_at.plus(first.batch.frame_bytes());
+                if first.data_bytes() > 0 {
+                    self.proven.1 = first.data_at().plus(first.data_bytes());
+                }
+            }
             self.unvouched.pop_front();
         }
     }
@@ -301,6 +311,13 @@ impl MetaScan {
     /// [`crate::check_pieces`]. Final when [`MetaScan::next_read`] gives nothing more.
     pub fn unvouched(&self) -> impl Iterator<Item = &UnvouchedFrame> {
         self.unvouched.iter()
+    }
+
+    /// The places in the meta file and in the data file up to which a later frame proves that the files were durable; 0
+    /// where none does. What lies beyond was read, and may yet be gone after a power cut: a killed process had not synced
+    /// it, or a sync failed. Final when [`MetaScan::next_read`] gives nothing more.
+    pub fn proven(&self) -> (FilePos, FilePos) {
+        self.proven
     }
 
     /// What was found. `first_bad_data`: base id of the first frame, of those that were checked, whose data is not all

@@ -12,11 +12,10 @@ use mofka_client::{
     BatchSize, ConsumerOptions, DataSelector, Driver, DriverOptions, Metadata, ProducerOptions, PushFuture,
     Start, TopicOptions,
 };
-use mofka_tests::{Node, Random};
+use mofka_tests::{Node, Random, scale};
 
 const PRODUCERS: u64 = 4;
 const PARTITIONS: u32 = 4;
-const KILLS: u32 = 20;
 
 /// What one producer knows: for each of its events the partition and the id it was told.
 type Record = BTreeMap<u64, (usize, u64)>;
@@ -105,14 +104,12 @@ fn nothing_acknowledged_is_lost_doubled_moved_or_changed_while_the_daemon_is_kil
             thread::spawn(move || produce(&driver, producer, &stop, &pushed))
         })
         .collect();
-    let seed = std::env::var("MOFKA_KILL_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(seed_of_clock);
+    let seed = scale("MOFKA_KILL_SEED", seed_of_clock());
+    let kills = scale("MOFKA_KILLS", 20);
     println!("to repeat the moments of the kills: MOFKA_KILL_SEED={seed}");
     let mut random = Random::new(seed);
     let mut restarts = Vec::new();
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let before = pushed.load(Ordering::Relaxed);
         thread::sleep(Duration::from_millis(20 + random.below(180)));
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -133,7 +130,7 @@ fn nothing_acknowledged_is_lost_doubled_moved_or_changed_while_the_daemon_is_kil
     let total: usize = records.iter().map(Record::len).sum();
     restarts.sort_unstable();
     println!(
-        "{total} events acknowledged over {KILLS} kills; restarts took {:?} (median)",
+        "{total} events acknowledged over {kills} kills; restarts took {:?} (median)",
         restarts[restarts.len() / 2]
     );
     assert!(

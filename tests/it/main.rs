@@ -1,7 +1,9 @@
 //! System tests: the real daemon, real files, real sockets.
 
 mod consume;
+mod full;
 mod kill;
+mod power;
 mod protocol;
 mod restart;
 mod retention;

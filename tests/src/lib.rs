@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod raw;
 
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::disk::LoopDisk;
 use mofka_client::{Driver, DriverOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -38,6 +40,8 @@ pub fn program(name: &str) -> PathBuf {
 
 /// A daemon and everything it stores, gone when dropped.
 pub struct Node {
+    /// Unmounted before the directory that it is mounted in is removed.
+    disk: Option<LoopDisk>,
     dir: TempDir,
     arguments: Vec<String>,
     child: Option<Child>,
@@ -72,11 +76,31 @@ impl Node {
             .unwrap();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         Self {
+            disk: None,
             dir,
             arguments,
             child: None,
             log,
         }
+    }
+
+    /// A node that is not started yet, with a file system of its own to store on. Nothing, and a line that says why, on
+    /// a machine that cannot make one.
+    ///
+    /// # Panics
+    /// Where `MOFKA_TORTURE` is set and the machine cannot.
+    pub fn prepare_with_disk(arguments: &[&str], bytes: u64) -> Option<Self> {
+        let mut node = Self::prepare(arguments);
+        node.disk = Some(LoopDisk::make_or_skip(node.dir(), bytes)?);
+        Some(node)
+    }
+
+    /// Its file system.
+    ///
+    /// # Panics
+    /// When it has none of its own.
+    pub fn disk(&mut self) -> &mut LoopDisk {
+        self.disk.as_mut().expect("the node was given a file system")
     }
 
     /// Where the node runs.
@@ -211,6 +235,19 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("--- what the node logged ---\n{}", self.log());
         }
+    }
+}
+
+/// A number from the environment, or `otherwise`: how long a test goes on, or where it begins.
+///
+/// # Panics
+/// When it is not a number.
+pub fn scale(name: &str, otherwise: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is {text:?}, not a number")),
+        Err(_) => otherwise,
     }
 }
 

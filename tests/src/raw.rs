@@ -147,11 +147,19 @@ impl RawClient {
     /// # Panics
     /// When the connection ended.
     pub fn request(&mut self, opcode: Opcode, body: &[u8]) -> u64 {
+        self.try_request(opcode, body).unwrap()
+    }
+
+    /// The same, for a node that may be gone.
+    ///
+    /// # Errors
+    /// When the connection ended.
+    pub fn try_request(&mut self, opcode: Opcode, body: &[u8]) -> io::Result<u64> {
         let number = self.next_request;
         self.next_request += 1;
         let header = FrameHeader::request(opcode, number, body);
-        self.send(&[&header[..], body].concat()).unwrap();
-        number
+        self.send(&[&header[..], body].concat())?;
+        Ok(number)
     }
 
     /// Sends a request and waits for its answer; feeds in between are dropped.
@@ -227,6 +235,22 @@ impl RawClient {
         events: &[(&str, &[u8])],
         producer: Option<(u64, u32, u64)>,
     ) -> u64 {
+        self.try_produce(partition, events, producer).unwrap()
+    }
+
+    /// The same, for a node that may be gone.
+    ///
+    /// # Errors
+    /// When the connection ended.
+    ///
+    /// # Panics
+    /// When this is no batch.
+    pub fn try_produce(
+        &mut self,
+        partition: Uuid,
+        events: &[(&str, &[u8])],
+        producer: Option<(u64, u32, u64)>,
+    ) -> io::Result<u64> {
         let mut builder = BatchBuilder::new();
         for (metadata, data) in events {
             builder.push(metadata.as_bytes(), std::iter::once(*data)).unwrap();
@@ -242,9 +266,8 @@ impl RawClient {
         self.next_request += 1;
         let body_bytes = u64::try_from(prefix.len() + frame.len() + data.len()).unwrap();
         let header = FrameHeader::self_checked(Opcode::Produce, number, body_bytes);
-        self.send(&[&header[..], &prefix, &frame, &data].concat())
-            .unwrap();
-        number
+        self.send(&[&header[..], &prefix, &frame, &data].concat())?;
+        Ok(number)
     }
 
     /// Sends a batch and waits for its ids.

@@ -17,7 +17,6 @@ use crate::recover::OpenError;
 
 /// Consumers that a partition remembers at most; more are refused, not forgotten.
 const CONSUMERS_MAX: usize = 65_536;
-const REWRITE_BYTES: u64 = 1 << 20;
 /// Under this name, which no consumer can have, the file keeps how far the partition's events are known to be durable.
 const WITNESS: &str = "\0synced_end";
 
@@ -41,6 +40,8 @@ struct State<I: Io> {
     log: Option<Rc<RecordLog<I>>>,
     /// While the file is created or rewritten, changes wait here.
     busy: bool,
+    /// The table holds positions that could not be stored: all of it is stored anew before anything is answered.
+    unstored: bool,
     waiting: Vec<Waiting>,
 }
 
@@ -63,15 +64,25 @@ impl<I: Io> PartitionCursors<I> {
     ///
     /// # Errors
     /// When the file cannot be read or is damaged.
-    pub(crate) async fn open(io: I, path: PathBuf, partition: Uuid) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        io: I,
+        path: PathBuf,
+        partition: Uuid,
+        rewrite_bytes: u64,
+    ) -> Result<Self, OpenError> {
         let spec = RecordLogSpec {
             path,
             kind: SegmentKind::Cursors,
             owner: partition,
-            rewrite_bytes: REWRITE_BYTES,
+            rewrite_bytes,
         };
         let mut table = Cursors::default();
-        let exists = io.open(&spec.path).await.is_ok();
+        let exists = match io.open(&spec.path).await {
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            // A file that cannot be opened now is not an absent one: it would be made anew, over every cursor.
+            Err(error) => return Err(OpenError::io("opening", &spec.path, &error)),
+        };
         let log = if exists {
             let log = RecordLog::open(io.clone(), spec.clone(), |record| {
                 let record = CursorRecord::check(record).map_err(|error| error.to_string())?;
@@ -171,7 +182,7 @@ impl<I: Io> PartitionCursors<I> {
             return;
         }
         match &state.log {
-            Some(log) if !log.wants_rewrite(state.table.snapshot_bytes()) => {
+            Some(log) if !state.unstored && !log.wants_rewrite(state.table.snapshot_bytes()) => {
                 let log = Rc::clone(log);
                 drop(state);
                 append(&log, &record, done);
@@ -190,6 +201,14 @@ impl<I: Io> PartitionCursors<I> {
         let mut state = self.state.borrow_mut();
         if state.busy {
             state.waiting.push(Waiting::Barrier(current, done));
+            return;
+        }
+        if let (true, Some(spec)) = (state.unstored, &self.spec) {
+            state.busy = true;
+            state.waiting.push(Waiting::Barrier(current, done));
+            drop(state);
+            let work = renew(self.io.clone(), spec.clone(), Rc::clone(&self.state));
+            self.io.spawn(work);
             return;
         }
         let log = state.log.clone();
@@ -263,6 +282,7 @@ impl<I: Io> State<I> {
             table,
             log,
             busy: false,
+            unstored: false,
             waiting: Vec::new(),
         }
     }
@@ -286,8 +306,15 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
     let (log, waiting) = {
         let mut state = state.borrow_mut();
         state.busy = false;
+        let stored_before = !std::mem::replace(&mut state.unstored, outcome.is_err());
         if let Ok(Some(log)) = &outcome {
             state.log = Some(Rc::clone(log));
+            if !stored_before {
+                let table: Vec<_> = state.table.snapshot().iter().map(CursorRecord::encode).collect();
+                if !table.is_empty() {
+                    log.append(&table, Box::new(|_| ()));
+                }
+            }
         }
         (state.log.clone(), std::mem::take(&mut state.waiting))
     };

@@ -113,7 +113,13 @@ impl<I: Io> Partition<I> {
                 let (store, found) =
                     Store::open(io.clone(), spec.dir.clone(), spec.record.id, config).await?;
                 let path = spec.dir.join("cursors");
-                let cursors = PartitionCursors::open(io.clone(), path, spec.record.id).await?;
+                let cursors = PartitionCursors::open(
+                    io.clone(),
+                    path,
+                    spec.record.id,
+                    spec.limits.cursors_rewrite_bytes,
+                )
+                .await?;
                 let mut found = found;
                 let witnessed_end = cursors.witnessed_end();
                 if witnessed_end > found.next_event_id {
@@ -182,6 +188,11 @@ impl<I: Io> Partition<I> {
             let Some(store) = &partition.store else { return };
             if let Err(error) = store.audit().await {
                 let spec = &partition.spec;
+                if error.is_io() {
+                    // Nothing is known to be wrong with what is stored; who reads it will see.
+                    tracing::warn!(topic = %spec.topic.name, partition = spec.record.index, %error, "older segments were not all looked at");
+                    return;
+                }
                 let reason = format!("damaged: {error}");
                 tracing::error!(topic = %spec.topic.name, partition = spec.record.index, reason, "partition is read-only");
                 partition.read_only.borrow_mut().get_or_insert(reason);

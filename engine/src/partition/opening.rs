@@ -76,6 +76,12 @@ impl<I: Io> Store<I> {
             .list(&dir)
             .await
             .map_err(|error| OpenError::io("listing", &dir, &error))?;
+        if !names.is_empty() {
+            // Names that a killed process left need not be durable, and events are promised in them from now on.
+            io.sync_dir(&dir)
+                .await
+                .map_err(|error| OpenError::io("syncing the directory", &dir, &error))?;
+        }
         remove_unfinished(&io, &dir, &names).await;
         let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();

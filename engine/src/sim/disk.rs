@@ -3,8 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::content::FileBytes;
+use super::random::Random;
+
 /// Names and contents of files, as found after a crash.
-pub type Image = BTreeMap<PathBuf, Vec<u8>>;
+pub type Image = BTreeMap<PathBuf, FileBytes>;
+
+/// Flips one bit somewhere in the files; gives the file and the place. Nothing when there are no bytes.
+pub fn flip_bit(image: &mut Image, random: &mut Random) -> Option<(PathBuf, usize)> {
+    let bytes: usize = image.values().map(|content| content.len()).sum();
+    let mut at = (bytes > 0).then(|| random.place(bytes))?;
+    for (path, content) in image {
+        if at < content.len() {
+            content[at] ^= 1 << random.below(8);
+            return Some((path.clone(), at));
+        }
+        at -= content.len();
+    }
+    None
+}
 
 /// The unit that a crash keeps or drops as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,35 +42,6 @@ impl Sectors {
 }
 
 pub(super) type FileId = usize;
-
-/// A number generator that gives the same numbers for the same seed (xorshift*), so that a failing seed is a test.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Numbers of this seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// Any number.
-    pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.number() % bound
-    }
-
-    /// True in `percent` of 100 cases.
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -87,22 +75,77 @@ impl Change {
         matches!(self, Self::Truncate { .. } | Self::Write { completed: true, .. })
     }
 
-    fn apply(&self, to: &mut Vec<u8>) {
+    fn apply(&self, to: &mut FileBytes) {
         match self {
-            Self::Write { at, bytes, .. } => put(to, *at, bytes),
+            Self::Write { at, bytes, .. } => to.put(*at, bytes),
             Self::Truncate { end, .. } => to.resize(*end, 0),
-            Self::Reserve { end, .. } => to.resize(to.len().max(*end), 0),
+            Self::Reserve { end, .. } => to.grow(*end),
+        }
+    }
+
+    /// What of it is on the disk when it was not synced: each sector of a write, a truncation as a whole, some of what was
+    /// reserved.
+    fn apply_in_part(&self, to: &mut FileBytes, random: &mut Random, keep_percent: u64, sectors: Sectors) {
+        match self {
+            Self::Truncate { .. } => {
+                if random.chance(keep_percent) {
+                    self.apply(to);
+                }
+            }
+            Self::Reserve { end, .. } => {
+                let landed = random.place(end.saturating_sub(to.len()) + 1);
+                let end = to.len() + landed;
+                to.grow(end);
+            }
+            Self::Write { at, bytes, .. } => {
+                for (place, sector) in bytes.chunks(sectors.bytes()).enumerate() {
+                    if random.chance(keep_percent) {
+                        to.put(at + place * sectors.bytes(), sector);
+                    }
+                }
+            }
         }
     }
 }
 
 #[derive(Clone, Debug, Default)]
 struct SimFile {
-    durable: Vec<u8>,
+    durable: FileBytes,
     /// What reads see: durable plus every completed change.
-    seen: Vec<u8>,
+    seen: FileBytes,
     unsynced: Vec<Change>,
+    /// Up to here the file has its blocks, whether they were written or not.
+    allocated: usize,
 }
+
+impl SimFile {
+    fn space(&self) -> usize {
+        // The file itself takes a block, too.
+        BLOCK + self.allocated.max(self.seen.len()).next_multiple_of(BLOCK)
+    }
+
+    /// Takes a write out of what is under way.
+    fn take_write(&mut self, write: u64) -> Option<(usize, Vec<u8>)> {
+        let place = self.unsynced.iter().position(|change| change.number() == write)?;
+        match self.unsynced.remove(place) {
+            Change::Write { at, bytes, .. } => Some((at, bytes)),
+            Change::Truncate { .. } | Change::Reserve { .. } => None,
+        }
+    }
+
+    /// Bytes that the device took: seen from now on, durable after a sync.
+    fn land(&mut self, at: usize, bytes: Vec<u8>, number: u64) {
+        self.seen.put(at, &bytes);
+        self.unsynced.push(Change::Write {
+            at,
+            bytes,
+            completed: true,
+            number,
+        });
+    }
+}
+
+const BLOCK: usize = 4096;
 
 #[derive(Clone, Debug)]
 enum NameChange {
@@ -142,6 +185,8 @@ pub(super) struct Disk {
     durable_names: BTreeMap<PathBuf, FileId>,
     unsynced_names: Vec<NameChange>,
     next_number: u64,
+    /// Bytes that all files together may take.
+    capacity: Option<usize>,
 }
 
 impl Disk {
@@ -153,6 +198,7 @@ impl Disk {
                 durable: content.clone(),
                 seen: content.clone(),
                 unsynced: Vec::new(),
+                allocated: content.len(),
             });
         }
         disk.durable_names.clone_from(&disk.names);
@@ -163,14 +209,44 @@ impl Disk {
         self.names.get(path).copied()
     }
 
-    pub(super) fn create(&mut self, path: &Path) -> FileId {
+    /// An empty file; nothing when the disk is full.
+    pub(super) fn create(&mut self, path: &Path) -> Option<FileId> {
+        if self.room() < BLOCK {
+            return None;
+        }
         let file = self.files.len();
         self.files.push(SimFile::default());
         self.change_names(NameChange::Create {
             path: path.to_path_buf(),
             file,
         });
-        file
+        Some(file)
+    }
+
+    /// Leaves room for just so many bytes more.
+    pub(super) fn set_room(&mut self, bytes: Option<usize>) {
+        self.capacity = bytes.map(|bytes| self.used() + bytes);
+    }
+
+    fn used(&self) -> usize {
+        self.names.values().map(|file| self.files[*file].space()).sum()
+    }
+
+    fn room(&self) -> usize {
+        self.capacity
+            .map_or(usize::MAX, |capacity| capacity.saturating_sub(self.used()))
+    }
+
+    /// Gives the file its blocks up to `end`, or as many as there is room for; returns up to where it has them.
+    pub(super) fn allocate(&mut self, file: FileId, end: usize) -> usize {
+        let has = self.files[file].space() - BLOCK;
+        if end > has {
+            let more = (end - has)
+                .next_multiple_of(BLOCK)
+                .min(self.room() / BLOCK * BLOCK);
+            self.files[file].allocated = has + more;
+        }
+        self.files[file].space() - BLOCK
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> bool {
@@ -226,20 +302,55 @@ impl Disk {
     }
 
     pub(super) fn complete_write(&mut self, file: FileId, write: u64) {
-        let file = &mut self.files[file];
-        for change in &mut file.unsynced {
-            if let Change::Write {
-                at,
-                bytes,
-                completed,
-                number,
-            } = change
-                && *number == write
-            {
-                *completed = true;
-                put(&mut file.seen, *at, bytes);
+        if let Some((at, bytes)) = self.files[file].take_write(write) {
+            self.files[file].land(at, bytes, write);
+        }
+    }
+
+    /// The write ends after its first `bytes` bytes.
+    pub(super) fn complete_short(&mut self, file: FileId, write: u64, end: usize) {
+        if let Some((at, mut bytes)) = self.files[file].take_write(write) {
+            bytes.truncate(end);
+            self.files[file].land(at, bytes, write);
+        }
+    }
+
+    /// The write fails: each of its sectors landed or not.
+    pub(super) fn complete_torn(&mut self, file: FileId, write: u64, random: &mut Random) {
+        let Some((at, bytes)) = self.files[file].take_write(write) else {
+            return;
+        };
+        let keep_percent = random.below(101);
+        for (place, sector) in bytes.chunks(Sectors::Small.bytes()).enumerate() {
+            if random.chance(keep_percent) {
+                let number = self.number();
+                self.files[file].land(at + place * Sectors::Small.bytes(), sector.to_vec(), number);
             }
         }
+    }
+
+    /// The write is reported done, and did not happen.
+    pub(super) fn lose_write(&mut self, file: FileId, write: u64) {
+        self.files[file].take_write(write);
+    }
+
+    /// The write is reported done, and landed elsewhere.
+    pub(super) fn misdirect_write(&mut self, file: FileId, write: u64, random: &mut Random) {
+        let Some((at, bytes)) = self.files[file].take_write(write) else {
+            return;
+        };
+        let named: Vec<FileId> = self.names.values().copied().collect();
+        let to = if random.chance(50) || named.is_empty() {
+            file
+        } else {
+            named[random.place(named.len())]
+        };
+        let blocks = self.files[to].seen.len() / BLOCK + 1;
+        let mut place = random.place(blocks) * BLOCK;
+        if (to, place) == (file, at) {
+            place += BLOCK;
+        }
+        self.files[to].land(place, bytes, write);
     }
 
     /// A sync is issued: returns the moment that it covers.
@@ -264,10 +375,26 @@ impl Disk {
         file.unsynced = rest;
     }
 
+    /// The sync fails: the writes that it covered count as clean from now on, and their sectors are on the disk or not. A
+    /// truncation is in the file system's journal, and the next sync finds it there.
+    pub(super) fn fail_sync(&mut self, file: FileId, covered: &[u64], random: &mut Random) {
+        let file = &mut self.files[file];
+        let (dropped, rest): (Vec<_>, Vec<_>) = file
+            .unsynced
+            .drain(..)
+            .partition(|change| covered.contains(&change.number()) && matches!(change, Change::Write { .. }));
+        let keep_percent = random.below(101);
+        for change in dropped {
+            change.apply_in_part(&mut file.durable, random, keep_percent, Sectors::Small);
+        }
+        file.unsynced = rest;
+    }
+
     pub(super) fn truncate(&mut self, file: FileId, end: usize) {
         let number = self.number();
         let file = &mut self.files[file];
         file.seen.resize(end, 0);
+        file.allocated = end;
         file.unsynced.push(Change::Truncate { end, number });
     }
 
@@ -278,14 +405,14 @@ impl Disk {
 
     pub(super) fn complete_reserve(&mut self, file: FileId, end: usize) {
         let file = &mut self.files[file];
-        file.seen.resize(file.seen.len().max(end), 0);
+        file.seen.grow(end);
         // What was cut before is cut in the journal before.
         for change in &file.unsynced {
             if let Change::Truncate { .. } = change {
                 change.apply(&mut file.durable);
             }
         }
-        file.durable.resize(file.durable.len().max(end), 0);
+        file.durable.grow(end);
         file.unsynced
             .retain(|change| !matches!(change, Change::Truncate { .. } | Change::Reserve { .. }));
     }
@@ -318,27 +445,18 @@ impl Disk {
             let file = &self.files[id];
             let mut content = file.durable.clone();
             for change in &file.unsynced {
-                match change {
-                    Change::Truncate { .. } if random.chance(keep_percent) => change.apply(&mut content),
-                    Change::Truncate { .. } => {}
-                    Change::Reserve { end, .. } => {
-                        let from = content.len();
-                        let grown = end.saturating_sub(from) as u64;
-                        let landed = usize::try_from(random.below(grown + 1)).unwrap_or(0);
-                        content.resize(from + landed, 0);
-                    }
-                    Change::Write { at, bytes, .. } => {
-                        for (place, sector) in bytes.chunks(sectors.bytes()).enumerate() {
-                            if random.chance(keep_percent) {
-                                put(&mut content, at + place * sectors.bytes(), sector);
-                            }
-                        }
-                    }
-                }
+                change.apply_in_part(&mut content, random, keep_percent, sectors);
             }
             image.insert(path, content);
         }
         image
+    }
+
+    /// Nothing is in flight any more: what did not complete never happens.
+    pub(super) fn forget_in_flight(&mut self) {
+        for file in &mut self.files {
+            file.unsynced.retain(Change::completed);
+        }
     }
 
     /// What an orderly power-off leaves: everything completed.
@@ -348,12 +466,4 @@ impl Disk {
             .map(|(path, id)| (path.clone(), self.files[*id].seen.clone()))
             .collect()
     }
-}
-
-fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    let end = at + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    content[at..end].copy_from_slice(bytes);
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,22 +14,39 @@ use std::time::Duration;
 use bytes::Bytes;
 use mofka_log::FilePos;
 
-use super::disk::{Disk, FileId, Image, Random, Sectors};
+use super::disk::{Disk, FileId, Image, Sectors};
+use super::faults::{Fault, FaultPlan, FaultRates, Operation};
+use super::outcome::{EIO, EMFILE, ENOSPC, Failure, all_of};
+use super::random::Random;
 use crate::io::{FileWrite, Io, IoDir, IoFile, Step, StepError, Then};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 enum Op {
-    Write { file: FileId, number: u64 },
-    Sync { file: FileId, covered: Vec<u64> },
-    Reserve { file: FileId, end: usize },
-    SyncDir(std::path::PathBuf),
-    Sleep { until_us: u64 },
+    Write {
+        file: FileId,
+        number: u64,
+        bytes: usize,
+        /// The disk had no room for the rest.
+        is_short: bool,
+    },
+    Sync {
+        file: FileId,
+        covered: Vec<u64>,
+    },
+    Reserve {
+        file: FileId,
+        end: usize,
+    },
+    SyncDir(PathBuf),
+    Sleep {
+        until_us: u64,
+    },
 }
 
 struct Pending {
     op: Op,
-    done: Rc<Cell<Option<Result<(), i32>>>>,
+    done: Rc<Cell<Option<Result<(), Failure>>>>,
 }
 
 struct Sim {
@@ -38,15 +55,13 @@ struct Sim {
     pending: RefCell<Vec<Pending>>,
     tasks: RefCell<Vec<Task>>,
     spawned: RefCell<Vec<Task>>,
+    /// The clock that sleeps go by.
     now_us: Cell<u64>,
     /// How far the wall clock is from the one that sleeps go by.
     skew_us: Cell<i64>,
     /// Operations end at once: for looking at an image.
     immediate: bool,
-    /// The n-th sync from now fails, if any.
-    fail_sync: Cell<Option<u64>>,
-    /// The n-th write from now fails, if any.
-    fail_write: Cell<Option<u64>>,
+    faults: RefCell<FaultPlan>,
 }
 
 /// A simulated machine. Cheap to clone.
@@ -64,17 +79,17 @@ impl Wake for Flag {
 impl SimIo {
     /// A machine on which each operation ends when [`SimIo::step`] says so.
     pub fn stepping(image: &Image, seed: u64) -> Self {
-        Self::new(image, seed, false)
+        Self::new(Disk::of_image(image), seed, false)
     }
 
     /// A machine on which operations end at once.
     pub fn immediate(image: &Image) -> Self {
-        Self::new(image, 1, true)
+        Self::new(Disk::of_image(image), 1, true)
     }
 
-    fn new(image: &Image, seed: u64, immediate: bool) -> Self {
+    fn new(disk: Disk, seed: u64, immediate: bool) -> Self {
         Self(Rc::new(Sim {
-            disk: RefCell::new(Disk::of_image(image)),
+            disk: RefCell::new(disk),
             random: RefCell::new(Random::new(seed)),
             pending: RefCell::new(Vec::new()),
             tasks: RefCell::new(Vec::new()),
@@ -82,19 +97,77 @@ impl SimIo {
             now_us: Cell::new(1_700_000_000_000_000),
             skew_us: Cell::new(0),
             immediate,
-            fail_sync: Cell::new(None),
-            fail_write: Cell::new(None),
+            faults: RefCell::new(FaultPlan::new(seed)),
         }))
+    }
+
+    /// The process is killed and another one finds the machine: operations in flight happened or did not, and what was
+    /// not synced is still read. Faults end with the old process.
+    #[must_use]
+    pub fn kill(&self, seed: u64) -> Self {
+        let pending = self.0.pending.take();
+        let mut disk = self.0.disk.borrow_mut();
+        for Pending { op, .. } in pending {
+            let happens = self.0.random.borrow_mut().chance(50);
+            match op {
+                Op::Write { file, number, .. } if happens => disk.complete_write(file, number),
+                Op::Sync { file, covered } if happens => disk.complete_sync(file, &covered),
+                Op::SyncDir(dir) if happens => disk.sync_dir(&dir),
+                _ => {}
+            }
+        }
+        let mut disk = std::mem::take(&mut *disk);
+        self.shut_down();
+        disk.forget_in_flight();
+        disk.set_room(None);
+        Self::new(disk, seed, false)
     }
 
     /// The `n`-th sync from now (0 = the next) fails with an I/O error.
     pub fn fail_sync(&self, n: u64) {
-        self.0.fail_sync.set(Some(n));
+        self.place_fault(Fault::SyncError, n);
     }
 
     /// The `n`-th write from now (0 = the next) fails with an I/O error; its bytes may have landed or not.
     pub fn fail_write(&self, n: u64) {
-        self.0.fail_write.set(Some(n));
+        self.place_fault(Fault::WriteError, n);
+    }
+
+    /// The `n`-th operation from now (0 = the next) of those that this fault can hit meets it.
+    pub fn place_fault(&self, fault: Fault, n: u64) {
+        self.0.faults.borrow_mut().place(fault, n);
+    }
+
+    /// From now on faults happen as often as this says.
+    pub fn set_fault_rates(&self, rates: FaultRates) {
+        self.0.faults.borrow_mut().set_rates(rates);
+    }
+
+    /// The faults that happened, in order. A full disk is not among them.
+    pub fn faults_met(&self) -> Vec<Fault> {
+        self.0.faults.borrow().met().to_vec()
+    }
+
+    /// How many operations of this kind there were.
+    pub fn operations(&self, operation: Operation) -> u64 {
+        self.0.faults.borrow().count(operation)
+    }
+
+    /// Leaves room for so many bytes more on the disk; `None`: as much as anybody wants.
+    pub fn set_room(&self, bytes: Option<u64>) {
+        let bytes = bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.0.disk.borrow_mut().set_room(bytes);
+    }
+
+    fn draw(&self, operation: Operation) -> Option<Fault> {
+        self.0.faults.borrow_mut().draw(operation)
+    }
+
+    /// The wall clock jumps to be at most a year off, to either side.
+    fn jump(&self) {
+        const YEAR_US: u64 = 365 * 24 * 3600 * 1_000_000;
+        let by_us = self.0.faults.borrow_mut().random().below(2 * YEAR_US);
+        self.0.skew_us.set(by_us.cast_signed() - YEAR_US.cast_signed());
     }
 
     /// Sets the wall clock to be this far from the one that sleeps go by.
@@ -131,6 +204,9 @@ impl SimIo {
     /// only when nothing else is in flight. Returns whether there was one.
     pub fn step(&self) -> bool {
         self.run_tasks();
+        if self.draw(Operation::Tick) == Some(Fault::ClockJump) {
+            self.jump();
+        }
         let chosen = {
             let mut pending = self.0.pending.borrow_mut();
             let busy: Vec<usize> = (0..pending.len())
@@ -170,28 +246,92 @@ impl SimIo {
     }
 
     fn end(&self, pending: Pending) {
-        let mut outcome = Ok(());
-        let mut disk = self.0.disk.borrow_mut();
-        match &pending.op {
-            Op::Write { file, number } => {
-                if countdown(&self.0.fail_write) {
-                    outcome = Err(EIO);
-                } else {
-                    disk.complete_write(*file, *number);
-                }
+        let outcome = match &pending.op {
+            Op::Write {
+                file,
+                number,
+                bytes,
+                is_short,
+            } => self.end_write(*file, *number, *bytes, *is_short),
+            Op::Sync { file, covered } => self.end_sync(*file, covered),
+            Op::SyncDir(dir) => self.end_sync_dir(dir),
+            Op::Sleep { until_us } => {
+                self.0.now_us.set((*until_us).max(self.0.now_us.get()));
+                Ok(())
             }
-            Op::Sync { file, covered } => {
-                if countdown(&self.0.fail_sync) {
-                    outcome = Err(EIO);
-                } else {
-                    disk.complete_sync(*file, covered);
-                }
+            Op::Reserve { file, end } => {
+                self.0.disk.borrow_mut().complete_reserve(*file, *end);
+                Ok(())
             }
-            Op::Reserve { file, end } => disk.complete_reserve(*file, *end),
-            Op::SyncDir(dir) => disk.sync_dir(dir),
-            Op::Sleep { until_us } => self.0.now_us.set((*until_us).max(self.0.now_us.get())),
-        }
+        };
         pending.done.set(Some(outcome));
+    }
+
+    fn end_write(&self, file: FileId, number: u64, bytes: usize, is_short: bool) -> Result<(), Failure> {
+        let fault = self.draw(Operation::Write);
+        let mut disk = self.0.disk.borrow_mut();
+        let mut faults = self.0.faults.borrow_mut();
+        match fault {
+            Some(Fault::WriteError) => {
+                disk.complete_torn(file, number, faults.random());
+                return Err(EIO);
+            }
+            Some(Fault::ShortWrite) => {
+                let written = faults.random().place(bytes / 512) * 512;
+                disk.complete_short(file, number, written);
+                return Err(Failure::Short {
+                    written,
+                    wanted: bytes,
+                });
+            }
+            Some(Fault::LostWrite) => disk.lose_write(file, number),
+            Some(Fault::MisdirectedWrite) => disk.misdirect_write(file, number, faults.random()),
+            _ => disk.complete_write(file, number),
+        }
+        if is_short {
+            return Err(Failure::Short {
+                written: bytes,
+                wanted: bytes + 4096,
+            });
+        }
+        Ok(())
+    }
+
+    fn end_sync(&self, file: FileId, covered: &[u64]) -> Result<(), Failure> {
+        let fault = self.draw(Operation::Sync);
+        let mut disk = self.0.disk.borrow_mut();
+        if fault == Some(Fault::SyncError) {
+            disk.fail_sync(file, covered, self.0.faults.borrow_mut().random());
+            return Err(EIO);
+        }
+        disk.complete_sync(file, covered);
+        Ok(())
+    }
+
+    fn end_sync_dir(&self, dir: &Path) -> Result<(), Failure> {
+        match self.draw(Operation::SyncDir) {
+            Some(Fault::SyncDirError) => Err(EIO),
+            Some(Fault::LostSyncDir) => Ok(()),
+            _ => {
+                self.0.disk.borrow_mut().sync_dir(dir);
+                Ok(())
+            }
+        }
+    }
+
+    /// A truncation, a rename or a removal is about to be made.
+    fn changing(&self) -> io::Result<()> {
+        match self.draw(Operation::Change) {
+            Some(Fault::ChangeError) => Err(EIO.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn opening(&self) -> io::Result<()> {
+        match self.draw(Operation::Open) {
+            Some(Fault::OpenError) => Err(EMFILE.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn op(&self, op: Op) -> io::Result<()> {
@@ -206,7 +346,7 @@ impl SimIo {
             self.0.pending.borrow_mut().push(pending);
         }
         std::future::poll_fn(move |_| match done.get() {
-            Some(outcome) => Poll::Ready(outcome.map_err(io::Error::from_raw_os_error)),
+            Some(outcome) => Poll::Ready(outcome.map_err(io::Error::from)),
             None => Poll::Pending,
         })
         .await
@@ -233,22 +373,6 @@ impl SimIo {
     }
 }
 
-const EIO: i32 = 5;
-
-fn countdown(cell: &Cell<Option<u64>>) -> bool {
-    match cell.get() {
-        Some(0) => {
-            cell.set(None);
-            true
-        }
-        Some(n) => {
-            cell.set(Some(n - 1));
-            false
-        }
-        None => false,
-    }
-}
-
 /// An open simulated file.
 pub struct SimFileHandle {
     io: SimIo,
@@ -266,11 +390,24 @@ impl SimFileHandle {
             (0, 0),
             "direct I/O wants aligned writes"
         );
-        let number = self.io.0.disk.borrow_mut().issue_write(self.file, place(at), buf);
+        let (wanted, at) = (buf.len(), place(at));
+        let (number, bytes) = {
+            let mut disk = self.io.0.disk.borrow_mut();
+            let room = disk.allocate(self.file, at + wanted).saturating_sub(at);
+            if room == 0 {
+                return Err(ENOSPC.into());
+            }
+            let mut buf = buf;
+            buf.truncate(room);
+            let bytes = buf.len();
+            (disk.issue_write(self.file, at, buf), bytes)
+        };
         self.io
             .op(Op::Write {
                 file: self.file,
                 number,
+                bytes,
+                is_short: bytes < wanted,
             })
             .await
     }
@@ -307,6 +444,9 @@ impl SimFileHandle {
 
 impl IoFile for SimFileHandle {
     async fn read_at(self: &Rc<Self>, at: FilePos, bytes: usize) -> io::Result<Bytes> {
+        if self.io.draw(Operation::Read) == Some(Fault::ReadError) {
+            return Err(EIO.into());
+        }
         Ok(Bytes::from(self.io.0.disk.borrow().read(
             self.file,
             place(at),
@@ -316,11 +456,23 @@ impl IoFile for SimFileHandle {
 
     async fn reserve(self: &Rc<Self>, _from: FilePos, end: FilePos) -> io::Result<()> {
         let end = place(end);
-        self.io.0.disk.borrow_mut().issue_reserve(self.file, end);
+        self.io.changing()?;
+        {
+            let mut disk = self.io.0.disk.borrow_mut();
+            let granted = disk.allocate(self.file, end);
+            if granted < end {
+                // As the kernel does: what was given before the room ended stays given.
+                disk.issue_reserve(self.file, granted);
+                disk.complete_reserve(self.file, granted);
+                return Err(ENOSPC.into());
+            }
+            disk.issue_reserve(self.file, end);
+        }
         self.io.op(Op::Reserve { file: self.file, end }).await
     }
 
     async fn truncate(&self, end: FilePos) -> io::Result<()> {
+        self.io.changing()?;
         self.io.0.disk.borrow_mut().truncate(self.file, place(end));
         Ok(())
     }
@@ -342,6 +494,7 @@ impl IoDir for SimIo {
     }
 
     async fn open(&self, path: &Path) -> io::Result<SimFileHandle> {
+        self.opening()?;
         let file = self.0.disk.borrow().find(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(SimFileHandle {
             io: self.clone(),
@@ -350,7 +503,8 @@ impl IoDir for SimIo {
     }
 
     async fn create(&self, path: &Path) -> io::Result<SimFileHandle> {
-        let file = self.0.disk.borrow_mut().create(path);
+        self.opening()?;
+        let file = self.0.disk.borrow_mut().create(path).ok_or(ENOSPC)?;
         Ok(SimFileHandle {
             io: self.clone(),
             file,
@@ -358,6 +512,7 @@ impl IoDir for SimIo {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.changing()?;
         let renamed = self.0.disk.borrow_mut().rename(from, to);
         if renamed {
             Ok(())
@@ -367,6 +522,7 @@ impl IoDir for SimIo {
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
+        self.changing()?;
         self.0.disk.borrow_mut().remove(path);
         Ok(())
     }
@@ -418,27 +574,4 @@ impl Io for SimIo {
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.spawned.borrow_mut().push(Box::pin(task));
     }
-}
-
-/// Runs these at the same time; the first failure, when all have ended.
-async fn all_of<E>(futures: Vec<impl Future<Output = Result<(), E>>>) -> Result<(), E> {
-    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    let mut outcome = Ok(());
-    std::future::poll_fn(move |context| {
-        running.retain_mut(|future| match future.as_mut().poll(context) {
-            Poll::Pending => true,
-            Poll::Ready(Ok(())) => false,
-            Poll::Ready(Err(error)) => {
-                if outcome.is_ok() {
-                    outcome = Err(error);
-                }
-                false
-            }
-        });
-        if running.is_empty() {
-            return Poll::Ready(std::mem::replace(&mut outcome, Ok(())));
-        }
-        Poll::Pending
-    })
-    .await
 }

@@ -1,7 +1,7 @@
-//! A simulated machine for tests: a disk that loses what was not synced, a clock that stands still, tasks in one
-//! thread. The log, the recovery and the partitions above it are the real ones.
+//! A simulated machine for tests: a disk that loses what was not synced, faults of the disk and of the clock, tasks in
+//! one thread. The log, the recovery and the partitions above it are the real ones.
 //!
-//! # What the disk may do at a crash
+//! # What a power cut may do ([`SimIo::crash`])
 //! - Every write that no completed sync covers (a sync covers the writes that had completed when it was *issued*) is
 //!   cut into sectors of 512 or 4096 bytes, and each sector is there or not, independently: so writes are kept,
 //!   dropped, torn and reordered. A sector itself is never torn.
@@ -9,11 +9,36 @@
 //!   did not, independently.
 //! - Operations in flight count as not synced.
 //!
-//! What it does not do here: change sectors that nobody wrote to, or forget what was synced. Those are damage, not
-//! crashes; tests that want them edit an [`Image`].
+//! # What a kill of the process may do ([`SimIo::kill`])
+//! - Operations in flight happened or did not; what had completed is still read, and is still not durable.
+//!
+//! # Faults ([`Fault`]): which are allowed where, and what is promised under them
+//!
+//! A simulator that breaks what nothing could survive teaches nothing, so each kind has its promise:
+//!
+//! | fault | where | promise |
+//! |---|---|---|
+//! | write error, short write, sync error, error of a directory's sync, read error, too many open files, error of a truncation, rename, removal or reservation, full disk ([`SimIo::set_room`]), clock jump | any operation, any number of them, also while opening, with power cuts and kills between | no acknowledged event is lost, changed, doubled or moved; batches stay whole; what a reader saw stays; durable cursors stay; nothing is called damaged; the partition serves what is durable, says why it takes no more, and works again when it is opened on a healthy machine |
+//! | lost write, misdirected write | one in the life of the files, then a stop of any kind | what is served is never wrong. When anything durable that follows vouches for what was hit (a later synced batch, the mark of an idle partition, the end kept beside the cursors) it is found out: opening fails or gives a read-only partition, or reading says that a checksum is wrong. Without a witness the last batches may be missing, whole, from the end |
+//! | a directory's sync that was not one | the same | the same; only the end kept beside the cursors can vouch for a name |
+//! | flipped bit at rest ([`flip_bit`]) | any bit of any file, after an orderly stop | never wrong content, never a silent loss |
+//!
+//! After a failed sync the rule of the kernel holds: what it should have made durable counts as clean, so that the next
+//! sync succeeds, while part of it is gone at the next power cut, and only then. Who retries a failed sync, or reads after
+//! a restart and trusts what it reads, loses data here.
+//!
+//! Not simulated: two faults that together destroy an event and all of its witnesses; a device that forgets what a sync
+//! had covered, other than by a flipped bit; wrong bytes on reading that are right the next time.
 
+mod content;
 mod disk;
 mod executor;
+mod faults;
+mod outcome;
+mod random;
 
-pub use disk::{Image, Random, Sectors};
+pub use content::FileBytes;
+pub use disk::{Image, Sectors, flip_bit};
 pub use executor::SimIo;
+pub use faults::{Fault, FaultRates, Operation};
+pub use random::Random;

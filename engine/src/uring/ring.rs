@@ -413,6 +413,10 @@ impl Inner {
             };
             op.note(kind, completion.result(), expected);
             if !op.is_complete() {
+                // A failure is told at once.
+                if op.outcome.is_err() {
+                    woken.extend(op.waker.take());
+                }
                 if kind == Kind::Sync && !std::mem::replace(&mut op.half_done, true) {
                     *half_done += 1;
                 }
@@ -581,6 +585,15 @@ impl Future for Completion {
             unreachable!("an operation has a place")
         };
         match slot {
+            Slot::Busy(op) if op.outcome.is_err() && !op.is_complete() => {
+                // The rest goes on without anybody waiting for it; the place is free after its last completion.
+                this.ended = true;
+                op.abandoned = true;
+                Poll::Ready(Finished {
+                    outcome: std::mem::replace(&mut op.outcome, Ok(0)),
+                    buf: None,
+                })
+            }
             Slot::Busy(op) => {
                 op.waker = Some(context.waker().clone());
                 Poll::Pending

@@ -2,16 +2,16 @@
 //! was not synced; then the real recovery runs, and everything that was acknowledged must be there, byte for byte,
 //! and nothing half-there.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use mofka_engine::partition::Partition;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
-use mofka_log::{Durability, PartitionKind, Verdict};
+use mofka_log::{Durability, PartitionKind};
 
+use crate::judge::{CursorWatch, Known, PRODUCER, check};
 use crate::model::{Content, Sent, open, read_all, send, spec};
+use crate::sweep::Sweep;
 
-const PRODUCER: u64 = 0xfeed;
 /// Of what is not synced, this much is there after the crash.
 const KEEP_PERCENT: [u64; 5] = [0, 20, 50, 80, 100];
 
@@ -33,14 +33,6 @@ struct Tally {
     with_acknowledged: u64,
     /// Images in which something that was not acknowledged is missing.
     with_loss: u64,
-}
-
-/// What was known to the outside at the moment of a crash.
-struct Known<'a> {
-    settled: &'a [Vec<Content>],
-    sent: &'a [Sent],
-    visible_end: u64,
-    cursor: (u64, u64),
 }
 
 impl History {
@@ -104,8 +96,7 @@ impl History {
                 match check(&image, known) {
                     Ok(lost) => tally.with_loss += u64::from(lost),
                     Err(reason) => panic!(
-                        "seed {seed}, image {}, {keep_percent}% of the {sectors:?} sectors kept: {reason}\n\
-                         to repeat: MOFKA_CRASH_SEED={seed} cargo test -p mofka-engine crash",
+                        "seed {seed}, image {}, {keep_percent}% of the {sectors:?} sectors kept: {reason}",
                         tally.images
                     ),
                 }
@@ -148,192 +139,25 @@ impl History {
     }
 }
 
-/// What is known of a cursor: what was asked for, and what was acknowledged as durable.
-struct CursorWatch {
-    asked: u64,
-    durable: Rc<Cell<u64>>,
-}
+/// `make test` promises 30,000 images.
+const CASES_MIN: u64 = 30_000;
 
-impl CursorWatch {
-    fn of(partition: &Partition<SimIo>) -> Self {
-        let found = partition.cursor("reader").map_or(0, |next| next.get());
-        Self {
-            asked: found,
-            durable: Rc::new(Cell::new(found)),
-        }
-    }
-
-    fn move_to(&mut self, partition: &Rc<Partition<SimIo>>, next: u64) {
-        self.asked = self.asked.max(next);
-        let durable = Rc::clone(&self.durable);
-        partition.acknowledge(
-            "reader",
-            crate::model::id(next),
-            Box::new(move |stored| {
-                let stored = stored.unwrap().get();
-                durable.set(durable.get().max(stored));
-            }),
-        );
-    }
-
-    fn bounds(&self) -> (u64, u64) {
-        (self.durable.get(), self.asked)
-    }
-}
-
-/// Recovers the image and holds it against what was known. Returns whether anything that was sent is missing.
-fn check(image: &Image, known: &Known<'_>) -> Result<bool, String> {
-    let io = SimIo::immediate(image);
-    let outcome = check_on(&io, known);
-    io.shut_down();
-    outcome
-}
-
-fn check_on(io: &SimIo, known: &Known<'_>) -> Result<bool, String> {
-    let partition = open(io, spec(PartitionKind::Default, Durability::Synced))?;
-    if let Some(reason) = partition.read_only() {
-        return Err(format!("an ordinary crash was taken for damage: {reason}"));
-    }
-    if matches!(partition.verdict(), Verdict::Damaged { .. }) {
-        return Err(format!(
-            "an ordinary crash was taken for damage: {}",
-            partition.verdict().prose()
-        ));
-    }
-    let found = io.block_on(read_all(Rc::clone(&partition)))?;
-    let mut id = 0_u64;
-    for events in known.settled {
-        for content in events {
-            if found.get(&id) != Some(content) {
-                return Err(format!("event {id} of an earlier life is lost or changed"));
-            }
-            id += 1;
-        }
-    }
-    let mut ended = false;
-    for batch in known.sent {
-        let there = (0..batch.events.len() as u64)
-            .filter(|n| found.contains_key(&(id + n)))
-            .count();
-        if let Some(acknowledged) = batch.acknowledged() {
-            if acknowledged.base_event_id.get() != id || acknowledged.duplicate {
-                return Err(format!(
-                    "batch {} was acknowledged as {acknowledged:?}, not at {id}",
-                    batch.sequence
-                ));
-            }
-            if there < batch.events.len() {
-                return Err(format!(
-                    "batch {} was acknowledged and {there} of its events are there",
-                    batch.sequence
-                ));
-            }
-        }
-        match there {
-            0 => {
-                ended = true;
-                continue;
-            }
-            there if there < batch.events.len() => {
-                return Err(format!("batch {} is half there", batch.sequence));
-            }
-            _ if ended => {
-                return Err(format!(
-                    "batch {} is there and one before it is not",
-                    batch.sequence
-                ));
-            }
-            _ => {}
-        }
-        for (n, content) in batch.events.iter().enumerate() {
-            if found.get(&(id + n as u64)) != Some(content) {
-                return Err(format!("event {n} of batch {} is changed", batch.sequence));
-            }
-        }
-        id += batch.events.len() as u64;
-    }
-    if found.len() as u64 != id {
-        return Err(format!(
-            "{} events are there, and only {id} were ever sent",
-            found.len()
-        ));
-    }
-    if partition.visible_end().get() < known.visible_end {
-        return Err(format!(
-            "events up to {} had been shown to readers",
-            known.visible_end
-        ));
-    }
-    let cursor = partition.cursor("reader").map_or(0, |next| next.get());
-    let (durable, asked) = known.cursor;
-    if cursor < durable || cursor > asked {
-        return Err(format!(
-            "the cursor is at {cursor}, and {:?} was known",
-            known.cursor
-        ));
-    }
-    resend(io, &partition, known)?;
-    Ok(ended)
-}
-
-/// A producer that never got its answers sends everything again: what is there gets its first ids, what is not is new.
-fn resend(io: &SimIo, partition: &Rc<Partition<SimIo>>, known: &Known<'_>) -> Result<(), String> {
-    let survived = partition.visible_end().get();
-    let mut id: u64 = known.settled.iter().map(|events| events.len() as u64).sum();
-    for batch in known.sent.iter().take(12) {
-        let again = send(partition, batch.events.clone(), (PRODUCER, 0, batch.sequence));
-        while io.step() && again.outcome.borrow().is_none() {}
-        io.run_tasks();
-        let appended = again.acknowledged().ok_or_else(|| {
-            format!(
-                "sending batch {} again gave {:?}",
-                batch.sequence,
-                again.outcome.borrow()
-            )
-        })?;
-        if appended.base_event_id.get() != id || appended.duplicate != (id < survived) {
-            return Err(format!(
-                "sending batch {} again gave {appended:?}; it belongs at {id}, and {survived} events had survived",
-                batch.sequence
-            ));
-        }
-        id += batch.events.len() as u64;
-    }
-    Ok(())
-}
-
-fn seeds(range: std::ops::Range<u64>) -> Vec<u64> {
-    match std::env::var("MOFKA_CRASH_SEED") {
-        Ok(seed) => vec![seed.parse().expect("MOFKA_CRASH_SEED is a number")],
-        Err(_) => range.collect(),
-    }
-}
-
-/// `make test` promises 30,000 images: each of the two sweeps, which run side by side, has its half of the seeds.
-const CASES_MIN: u64 = 15_000;
-
-fn sweep(range: std::ops::Range<u64>) {
-    let started = std::time::Instant::now();
-    let seeds = seeds(range);
+#[test]
+fn acknowledged_batches_survive_a_crash_at_every_boundary() {
+    let sweep = Sweep::of("acknowledged_batches_survive_a_crash_at_every_boundary", 14);
     let mut all = Tally::default();
-    for seed in &seeds {
-        let tally = History::run(*seed, 4, 10);
+    for tally in sweep.run(|seed| Ok(History::run(seed, 4, 10))) {
         all.images += tally.images;
         all.with_acknowledged += tally.with_acknowledged;
         all.with_loss += tally.with_loss;
     }
-    println!(
-        "{} crash images of {} histories in {:.1} s: {} held acknowledged batches, {} lost unacknowledged ones",
+    sweep.report(
         all.images,
-        seeds.len(),
-        started.elapsed().as_secs_f64(),
-        all.with_acknowledged,
-        all.with_loss
-    );
-    assert!(
-        seeds.len() == 1 || all.images >= CASES_MIN,
-        "only {} crash images were checked",
-        all.images
+        CASES_MIN,
+        &format!(
+            "crash images: {} held acknowledged batches, {} lost unacknowledged ones",
+            all.with_acknowledged, all.with_loss
+        ),
     );
     assert!(
         all.with_acknowledged * 2 > all.images,
@@ -343,14 +167,4 @@ fn sweep(range: std::ops::Range<u64>) {
         all.with_loss * 10 > all.images,
         "too few crashes lost anything: the disk is too kind"
     );
-}
-
-#[test]
-fn acknowledged_batches_survive_a_crash_at_every_boundary() {
-    sweep(1..21);
-}
-
-#[test]
-fn acknowledged_batches_survive_a_crash_at_every_boundary_too() {
-    sweep(21..41);
 }

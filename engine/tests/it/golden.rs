@@ -315,8 +315,6 @@ fn catalog() -> (Image, Value) {
         .flatten()
         .map(|record| serde_json::to_value(record).unwrap())
         .collect();
-    // The simulated machine may keep files in a form of its own.
-    #[allow(clippy::useless_conversion)]
     let image = Image::from([(PathBuf::from("/catalog"), file.into())]);
     let manifest = json!({
         "node": NODE,

@@ -2,7 +2,13 @@
 
 mod crash;
 mod crash_trim;
+mod faults;
 mod golden;
+mod judge;
 mod model;
 mod partition;
+mod recovering;
 mod retention;
+mod silent;
+mod sweep;
+mod world;

@@ -71,7 +71,7 @@ fn a_partition_holds_no_more_bytes_than_it_may_and_the_bound_can_change() {
             used <= bound && used > bound / 2,
             "{used} bytes are used of {bound}"
         );
-        let on_disk: usize = io.settled().values().map(Vec::len).sum();
+        let on_disk: usize = io.settled().values().map(|content| content.len()).sum();
         // The segment that is written and the next one have room ahead.
         assert!(
             (on_disk as u64) < bound + (180 << 10),
