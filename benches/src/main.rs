@@ -1,6 +1,7 @@
 //! Benchmarks of Mofka. Each one measures the product and the raw device in one run, turn about, and prints medians and
 //! their ratio: figures of different runs do not compare.
 
+mod consume;
 mod harness;
 mod node;
 mod produce;
@@ -31,6 +32,8 @@ enum Command {
     Raw(RawArgs),
     /// Durable events through the whole path, beside the bare device.
     Produce(produce::ProduceArgs),
+    /// Events from the start of a partition with their data, from memory and from the device.
+    Consume(consume::ConsumeArgs),
 }
 
 #[derive(Args)]
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Raw(args) => measure_raw(args, cli.json),
         Command::Produce(args) => produce::measure(args, cli.json),
+        Command::Consume(args) => consume::measure(args, cli.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
