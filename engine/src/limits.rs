@@ -15,8 +15,10 @@ pub struct EngineLimits {
     pub commits_in_flight_max: usize,
     /// Bytes that one commit gathers at most, when more than one batch waits.
     pub commit_bytes_max: u64,
-    /// Memory per log partition for the batches accepted last.
-    pub recent_bytes_max: u64,
+    /// Memory per shard for the batches that its log partitions accepted last.
+    pub shard_recent_bytes_max: u64,
+    /// Memory per shard for what is read from the device before a consumer asks for it.
+    pub shard_read_ahead_bytes_max: u64,
     /// Memory that a memory partition may take; beyond it events are refused.
     pub memory_partition_bytes_max: u64,
     /// Bytes waiting to be written in one partition from which on its producers' sockets are not read.
@@ -46,7 +48,8 @@ impl Default for EngineLimits {
             segment_data_bytes: 256 << 20,
             commits_in_flight_max: 2,
             commit_bytes_max: 16 << 20,
-            recent_bytes_max: 16 << 20,
+            shard_recent_bytes_max: 128 << 20,
+            shard_read_ahead_bytes_max: 64 << 20,
             memory_partition_bytes_max: 1 << 30,
             partition_pending_bytes_max: 32 << 20,
             frame_bytes_max: 256 << 20,

@@ -153,6 +153,12 @@ impl SparseIndex {
         self.timestamps_us
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> u64 {
+        wide(size_of::<Self>())
+            .saturating_add(wide(self.entries.capacity().saturating_mul(size_of::<Entry>())))
+    }
+
     /// Entries it has.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -1,12 +1,14 @@
 //! Data on request: the selected bytes of many events in one answer. Only the pieces that a selection touches are
 //! read, each one is checked, and a range of an event never costs more than its pieces.
 
+use std::rc::Rc;
+
 use bytes::{Bytes, BytesMut};
 use mofka_log::{Batch, EventId, FilePos, PIECE_BYTES, check_piece, combine_crc};
 use mofka_net::{DataDescriptor, ErrorCode, WireError};
 
 use super::Partition;
-use crate::io::{Io, IoFile};
+use crate::io::Io;
 
 /// The selected bytes of one event.
 #[derive(Clone, Debug)]
@@ -100,7 +102,7 @@ impl<I: Io> Partition<I> {
             while left > 0 {
                 if !run.holds(offset) {
                     let until = offset.saturating_add(left);
-                    run = self.read_run(&*file, event_at, place, offset, until).await?;
+                    run = self.read_run(&file, event_at, place, offset, until).await?;
                 }
                 let taken = run.copy(offset, left, &mut selected);
                 assert!(taken > 0, "a run holds the offset it was read for");
@@ -112,9 +114,9 @@ impl<I: Io> Partition<I> {
     }
 
     /// Reads and checks whole pieces from the one that holds `offset` up to the one before `until`, bounded.
-    async fn read_run<F: IoFile>(
+    async fn read_run(
         &self,
-        file: &F,
+        file: &Rc<I::File>,
         event_at: u64,
         place: &Place,
         offset: u64,
@@ -126,10 +128,7 @@ impl<I: Io> Partition<I> {
         let end = end.min(start + RUN_BYTES_MAX).min(place.data_bytes);
         let bytes = usize::try_from(end - start).map_err(|error| self.unreadable(&error.to_string()))?;
         let at = FilePos::new(event_at + start);
-        let stored = file
-            .read_at(at, bytes)
-            .await
-            .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data at {at}: {error}")))?;
+        let stored = self.read_data(file, at.get(), at.get() + (end - start)).await?;
         if stored.len() != bytes {
             return Err(self.damaged(&format!(
                 "the data file ends at {} instead of after {}",

@@ -3,13 +3,18 @@
 //! A log partition stores its events in segments on the device; a memory partition keeps them all in memory
 //! and loses them when the process ends. Everything else is the same.
 
+mod at_time;
+mod connected;
 mod cursors;
 mod fetch;
+mod memory;
 mod read;
+mod reader;
 mod recent;
 mod refusal;
 mod segment_files;
 mod store;
+mod walk;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,7 +33,9 @@ pub use cursors::CursorDone;
 use cursors::PartitionCursors;
 pub(crate) use cursors::is_reserved;
 pub use fetch::{Fetched, FetchedBatch};
+pub use memory::{ReadCounts, ShardMemory};
 pub use read::{ReadLimits, Slice};
+pub use reader::Reader;
 use recent::Recent;
 use refusal::refusal;
 use store::Store;
@@ -74,6 +81,7 @@ pub struct Partition<I: Io> {
     spec: PartitionSpec,
     store: Option<Store<I>>,
     cursors: PartitionCursors<I>,
+    memory: Rc<ShardMemory>,
     producers: RefCell<ProducerTable>,
     recent: RefCell<Recent>,
     /// The next id of a memory partition.
@@ -98,6 +106,19 @@ impl<I: Io> Partition<I> {
     /// # Errors
     /// When its files cannot be opened. Damage is not an error here: the partition is then read-only and says why.
     pub async fn open(io: I, spec: PartitionSpec) -> Result<Rc<Self>, OpenError> {
+        let memory = ShardMemory::new(&spec.limits);
+        Self::open_within(io, spec, memory).await
+    }
+
+    /// As [`Partition::open`], sharing memory with the other partitions of a shard.
+    ///
+    /// # Errors
+    /// As [`Partition::open`].
+    pub async fn open_within(
+        io: I,
+        spec: PartitionSpec,
+        memory: Rc<ShardMemory>,
+    ) -> Result<Rc<Self>, OpenError> {
         let (store, found, cursors) = match spec.record.kind {
             PartitionKind::Memory => (None, None, PartitionCursors::in_memory(io.clone())),
             PartitionKind::Default => {
@@ -133,10 +154,14 @@ impl<I: Io> Partition<I> {
             io,
             complete: Cell::new(spec.topic.complete),
             spec,
+            recent: RefCell::new(match &store {
+                Some(_) => Recent::within(&memory),
+                None => Recent::default(),
+            }),
             store,
             cursors,
+            memory,
             producers: RefCell::new(producers),
-            recent: RefCell::new(Recent::default()),
             memory_end: Cell::new(end),
             visible_end: Cell::new(end),
             stopping: Cell::new(false),
@@ -151,6 +176,7 @@ impl<I: Io> Partition<I> {
         if let Some(store) = &partition.store {
             let sink: Weak<dyn CommitSink> = partition.me.clone();
             store.committer().attach(sink);
+            partition.memory.register(partition.me.clone());
         }
         Ok(partition)
     }
@@ -414,26 +440,6 @@ impl<I: Io> Partition<I> {
         &self.cursors
     }
 
-    /// Notes that a consumer of this name reads here now, or one less.
-    pub(crate) fn connect(&self, consumer: &str, more: bool) {
-        let mut connected = self.connected.borrow_mut();
-        let count = connected.entry(consumer.to_owned()).or_insert(0);
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            connected.remove(consumer);
-        }
-    }
-
-    /// How many subscriptions of this consumer's name are open.
-    pub(crate) fn connected(&self, consumer: &str) -> usize {
-        self.connected.borrow().get(consumer).copied().unwrap_or(0)
-    }
-
-    /// Names of consumers that read here now.
-    pub(crate) fn connected_names(&self) -> Vec<String> {
-        self.connected.borrow().keys().cloned().collect()
-    }
-
     /// Why the partition takes no more events, if an I/O error stopped it.
     pub fn poison(&self) -> Option<String> {
         self.store
@@ -536,8 +542,8 @@ impl<I: Io> CommitSink for Partition<I> {
                 recent.push(stored.batch.clone());
             }
         }
-        let written_end = store.committer().ends().written_end;
-        recent.evict(self.spec.limits.recent_bytes_max, written_end);
+        drop(recent);
+        self.memory.shrink();
     }
 
     fn moved(&self, ends: Ends) {
@@ -554,6 +560,8 @@ impl<I: Io> CommitSink for Partition<I> {
             self.wake();
             self.arm_mark();
         }
+        // What was not on the device when it came may go now.
+        self.memory.shrink();
     }
 
     fn poisoned(&self, poison: &Rc<Poison>) {

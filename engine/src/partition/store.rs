@@ -1,7 +1,7 @@
 //! The files of a log partition: opening and recovering them, rolling to the next segment, finding what is where.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -48,6 +48,8 @@ pub(crate) struct Store<I: Io> {
     committer: Rc<Committer<I>>,
     segments: RefCell<Vec<Rc<Segment>>>,
     open: RefCell<VecDeque<(EventId, Files<I::File>)>>,
+    /// The latest time of each sealed segment that was asked for it.
+    times: RefCell<BTreeMap<EventId, Option<u64>>>,
 }
 
 /// A segment's files, for reading.
@@ -142,6 +144,7 @@ impl<I: Io> Store<I> {
             committer,
             segments: RefCell::new(segments),
             open: RefCell::new(VecDeque::new()),
+            times: RefCell::default(),
         };
         Ok((store, found))
     }
@@ -219,6 +222,68 @@ impl<I: Io> Store<I> {
             .lookup(id)
             .unwrap_or(FilePos::new(BLOCK_BYTES as u64));
         Ok(Some((Readable { segment, files }, at)))
+    }
+
+    /// All segments, in order.
+    pub(crate) fn segments(&self) -> Vec<Rc<Segment>> {
+        self.segments.borrow().clone()
+    }
+
+    /// The latest time at which a batch of a segment was accepted. A sealed segment is asked once.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or the footer does not check.
+    pub(crate) async fn last_timestamp_us(&self, segment: &Rc<Segment>) -> Result<Option<u64>, OpenError> {
+        if let Some(known) = self.times.borrow().get(&segment.base) {
+            return Ok(*known);
+        }
+        let is_sealed = segment.end.get().is_some();
+        let files = self.files_of(segment).await?;
+        let index = self.index_of(segment, &files).await?;
+        let last_us = index.borrow().timestamps_us().map(|(_, last_us)| last_us);
+        if is_sealed {
+            let first = self.trim_end();
+            let mut times = self.times.borrow_mut();
+            times.insert(segment.base, last_us);
+            times.retain(|base, _| *base >= first);
+        }
+        Ok(last_us)
+    }
+
+    /// The files of a segment, and a place in it from which on to look for a time; `None` when it has no batches.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or the footer does not check.
+    pub(crate) async fn locate_time(
+        &self,
+        segment: &Rc<Segment>,
+        timestamp_us: u64,
+    ) -> Result<(Readable<I::File>, Option<FilePos>), OpenError> {
+        let files = self.files_of(segment).await?;
+        let index = self.index_of(segment, &files).await?;
+        let at = index.borrow().lookup_time(timestamp_us);
+        let segment = Rc::clone(segment);
+        Ok((Readable { segment, files }, at))
+    }
+
+    /// Bytes of the indexes that are in memory.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        let segments = self.segments.borrow();
+        let indexes = segments
+            .iter()
+            .filter_map(|segment| segment.index.borrow().clone());
+        indexes.map(|index| index.borrow().memory_bytes()).sum()
+    }
+
+    /// The files of a segment that was located before.
+    ///
+    /// # Errors
+    /// When they cannot be opened; they may be gone by now.
+    pub(crate) async fn reopen(&self, segment: &Rc<Segment>) -> Result<Readable<I::File>, OpenError> {
+        Ok(Readable {
+            segment: Rc::clone(segment),
+            files: self.files_of(segment).await?,
+        })
     }
 
     async fn files_of(&self, segment: &Rc<Segment>) -> Result<Files<I::File>, OpenError> {

@@ -83,6 +83,11 @@ impl SimIo {
         }))
     }
 
+    /// The wall clock jumps to this time, forward or back.
+    pub fn set_now_us(&self, now_us: u64) {
+        self.0.now_us.set(now_us);
+    }
+
     /// The `n`-th sync from now (0 = the next) fails with an I/O error.
     pub fn fail_sync(&self, n: u64) {
         self.0.fail_sync.set(Some(n));

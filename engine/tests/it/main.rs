@@ -3,3 +3,4 @@
 mod crash;
 mod model;
 mod partition;
+mod reading;

@@ -48,7 +48,7 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         segment_meta_bytes: 24 << 10,
         segment_data_bytes: 48 << 10,
         commits_in_flight_max: 3,
-        recent_bytes_max: 8 << 10,
+        shard_recent_bytes_max: 8 << 10,
         ..EngineLimits::default()
     };
     PartitionSpec {
