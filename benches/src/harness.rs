@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,15 @@ pub(crate) struct Sample {
     pub(crate) p50_us: f64,
     /// 99th percentile of latency, microseconds.
     pub(crate) p99_us: f64,
+    /// CPU time of the measuring process for each operation, microseconds; 0 when it was not measured.
+    pub(crate) cpu_us: f64,
+}
+
+/// CPU time of this process so far, that of the kernel's workers for it included.
+pub(crate) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 impl From<&RawReport> for Sample {
@@ -27,6 +37,7 @@ impl From<&RawReport> for Sample {
             megabytes_per_second: report.megabytes_per_second(),
             p50_us: report.latency_us.value_at_quantile(0.5) as f64,
             p99_us: report.latency_us.value_at_quantile(0.99) as f64,
+            cpu_us: report.cpu.as_secs_f64() * 1e6 / report.commit_count.max(1) as f64,
         }
     }
 }
@@ -65,6 +76,7 @@ impl Series {
             megabytes_per_second: of(|s| s.megabytes_per_second),
             p50_us: of(|s| s.p50_us),
             p99_us: of(|s| s.p99_us),
+            cpu_us: of(|s| s.cpu_us),
         }
     }
 
@@ -195,7 +207,15 @@ pub(crate) fn print(title: &str, machine: &Machine, series: &[Series], reference
         machine.cpu, machine.cores, machine.kernel, machine.file_system, machine.commit
     );
     let width = series.iter().map(|s| s.name.len()).max().unwrap_or(0);
-    let heads = ["/s", "MB/s", "p50 us", "p99 us", "lowest/s", "highest/s"];
+    let heads = [
+        "/s",
+        "MB/s",
+        "p50 us",
+        "p99 us",
+        "CPU us",
+        "lowest/s",
+        "highest/s",
+    ];
     print!("{:width$}", "");
     heads.iter().for_each(|head| print!(" {head:>10}"));
     println!("{}", if reference.is_some() { "      ratio" } else { "" });
@@ -206,6 +226,7 @@ pub(crate) fn print(title: &str, machine: &Machine, series: &[Series], reference
             median.megabytes_per_second,
             median.p50_us,
             median.p99_us,
+            median.cpu_us,
             low,
             high,
         ];
@@ -227,7 +248,7 @@ fn as_json(title: &str, machine: &Machine, series: &[Series], reference: Option<
         let (median, (low, high)) = (one.median(), one.spread());
         json!({
             "name": one.name, "per_second": median.per_second, "mb_per_second": median.megabytes_per_second,
-            "p50_us": median.p50_us, "p99_us": median.p99_us, "lowest_per_second": low, "highest_per_second": high,
+            "p50_us": median.p50_us, "p99_us": median.p99_us, "cpu_us": median.cpu_us, "lowest_per_second": low, "highest_per_second": high,
             "turns": one.samples.len(), "ratio": reference.map(|r| median.per_second / r),
         })
     });

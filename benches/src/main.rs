@@ -2,6 +2,7 @@
 //! their ratio: figures of different runs do not compare.
 
 mod consume;
+mod engine;
 mod harness;
 mod node;
 mod produce;
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::harness::{Machine, Sample, Side};
-use crate::raw::{Limit, RawConfig};
+use crate::harness::{Machine, Side};
+use crate::raw::{Limit, RawConfig, Syncs};
 
 #[derive(Parser)]
 #[command(version, about = "Benchmarks of Mofka against the raw device")]
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// What the device gives: durable commits of two files through a bare ring.
     Raw(RawArgs),
+    /// Durable commits of the engine in this process, without network, beside the bare device.
+    Engine(engine::EngineArgs),
     /// Durable events through the whole path, beside the bare device.
     Produce(produce::ProduceArgs),
     /// Events from the start of a partition with their data, from memory and from the device.
@@ -50,6 +53,9 @@ struct RawArgs {
     /// Commits in flight; several, with commas between.
     #[arg(long, value_delimiter = ',', default_value = "1,4")]
     depth: Vec<usize>,
+    /// Rings, each on a core and files of its own.
+    #[arg(long, default_value_t = 1)]
+    rings: usize,
     /// Milliseconds of each turn.
     #[arg(long, default_value_t = 500)]
     turn_ms: u64,
@@ -62,6 +68,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Raw(args) => measure_raw(args, cli.json),
+        Command::Engine(args) => engine::measure(args, cli.json),
         Command::Produce(args) => produce::measure(args, cli.json),
         Command::Consume(args) => consume::measure(args, cli.json),
     };
@@ -78,23 +85,23 @@ fn measure_raw(args: &RawArgs, json: bool) -> Result<(), String> {
     let mut sides = Vec::new();
     for depth in &args.depth {
         for data_bytes in &args.data_bytes {
-            let config = RawConfig {
-                directory: args.dir.clone(),
-                data_bytes: *data_bytes,
-                meta_bytes: args.meta_bytes,
-                depth: *depth,
-                limit: Limit::Time(Duration::from_millis(args.turn_ms)),
-            };
-            let name = format!(
-                "{} data + {} meta, depth {depth}",
-                bytes_text(*data_bytes),
-                bytes_text(args.meta_bytes)
-            );
-            let turn = move || {
-                let report = raw::run(&config).map_err(|e| e.to_string())?;
-                Ok(Sample::from(&report))
-            };
-            sides.push(Side::new(name, turn));
+            for syncs in [Syncs::Linked, Syncs::Shared] {
+                let config = RawConfig {
+                    directory: args.dir.clone(),
+                    data_bytes: *data_bytes,
+                    meta_bytes: args.meta_bytes,
+                    depth: *depth,
+                    syncs,
+                    rings: args.rings,
+                    limit: Limit::Time(Duration::from_millis(args.turn_ms)),
+                };
+                let name = format!(
+                    "{} data + {} meta, depth {depth}, syncs {syncs:?}",
+                    bytes_text(*data_bytes),
+                    bytes_text(args.meta_bytes)
+                );
+                sides.push(Side::new(name, move || raw::sample(&config)));
+            }
         }
     }
     let series = harness::interleave(args.rounds, sides)?;
@@ -103,7 +110,7 @@ fn measure_raw(args: &RawArgs, json: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn bytes_text(bytes: u64) -> String {
+pub(crate) fn bytes_text(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes {
         0 => "no".to_owned(),

@@ -10,7 +10,7 @@ use mofka_client::{BatchSize, Driver, Metadata, ProducerOptions, TopicOptions};
 
 use crate::harness::{self, Machine, Sample, Side};
 use crate::node::Node;
-use crate::raw::{self, Limit, RawConfig};
+use crate::raw::{self, Limit, RawConfig, Syncs};
 
 /// Per event beside its metadata: its entry in the table and the checksum of its data.
 const TABLE_BYTES: u64 = 20;
@@ -83,6 +83,8 @@ fn raw_side<'a>(name: &str, args: &'a ProduceArgs, events: u64, depth: usize) ->
         data_bytes: events * args.data_bytes,
         meta_bytes: frame_bytes,
         depth,
+        syncs: Syncs::Linked,
+        rings: 1,
         limit: Limit::Time(Duration::from_millis(500)),
     };
     let event_bytes = args.data_bytes + args.metadata_bytes as u64;
@@ -179,5 +181,6 @@ fn sample(args: &ProduceArgs, events: u64, elapsed: Duration, latency_us: &Histo
         megabytes_per_second: per_second * (args.data_bytes + args.metadata_bytes as u64) as f64 / 1e6,
         p50_us: latency_us.value_at_quantile(0.5) as f64,
         p99_us: latency_us.value_at_quantile(0.99) as f64,
+        cpu_us: 0.0,
     }
 }

@@ -1,7 +1,7 @@
 //! The raw side: durable commits as the log makes them, with nothing of the product in between.
 //!
-//! A commit writes its data and its meta at the same time, then syncs both files at the same time. Both files are
-//! zero-written before, opened with O_DIRECT, and overwritten from the start again at their end, as recycled segments are.
+//! A commit writes its data and its meta at the same time, each followed by a sync of its file. Both files are zero-written
+//! before, opened with O_DIRECT, and overwritten from the start again at their end, as recycled segments are.
 
 mod file;
 pub(crate) mod read;
@@ -9,12 +9,14 @@ mod ring;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use self::file::{BLOCK_BYTES, Blocks, ScratchFile};
 use self::ring::{Done, Ring};
+use crate::harness::{Sample, cpu_time};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -25,10 +27,23 @@ pub(crate) struct RawConfig {
     pub(crate) data_bytes: u64,
     /// Meta bytes of a commit, rounded up to a block.
     pub(crate) meta_bytes: u64,
-    /// Commits in flight.
+    /// Commits in flight, of each ring.
     pub(crate) depth: usize,
+    /// How writes are synced.
+    pub(crate) syncs: Syncs,
+    /// Rings, each on a core and a pair of files of its own.
+    pub(crate) rings: usize,
     /// When to stop.
     pub(crate) limit: Limit,
+}
+
+/// How writes are synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Syncs {
+    /// Each write has its own sync, linked to it: fewest wake-ups of a commit alone.
+    Linked,
+    /// One sync of a file at a time, for all writes that are done by then: fewest syncs of many commits.
+    Shared,
 }
 
 /// When a run ends. Commits under way are finished and counted.
@@ -55,6 +70,8 @@ pub(crate) struct RawReport {
     pub(crate) elapsed: Duration,
     /// Of each commit, from submission until both files are synced, in microseconds.
     pub(crate) latency_us: Histogram<u64>,
+    /// CPU time of the whole process, the kernel's workers included.
+    pub(crate) cpu: Duration,
 }
 
 impl RawReport {
@@ -73,6 +90,13 @@ const FILE_BYTES_MIN: u64 = 64 << 20;
 /// Bounds, so that a typing error does not fill the disk.
 const COMMIT_BYTES_MAX: u64 = 1 << 30;
 const DEPTH_MAX: usize = 256;
+const RINGS_MAX: usize = 64;
+
+/// One turn of a benchmark's raw side.
+pub(crate) fn sample(config: &RawConfig) -> Result<Sample, String> {
+    let report = run(config).map_err(|error| error.to_string())?;
+    Ok(Sample::from(&report))
+}
 
 /// Runs the measurement.
 pub(crate) fn run(config: &RawConfig) -> io::Result<RawReport> {
@@ -85,21 +109,55 @@ pub(crate) fn run(config: &RawConfig) -> io::Result<RawReport> {
             "a commit's parts must have 1 (data: 0) to {COMMIT_BYTES_MAX} bytes"
         ));
     }
-    let meta = Lane::new(config, "meta", config.meta_bytes)?;
-    let data = match config.data_bytes {
-        0 => None,
-        bytes => Some(Lane::new(config, "data", bytes)?),
-    };
-    let lanes: Vec<Lane> = [Some(meta), data].into_iter().flatten().collect();
-    // Each commit has at most one operation in each file at a time.
-    let ring = Ring::new(config.depth * lanes.len())?;
-    Run {
-        lanes,
-        ring,
-        slots: vec![Slot::Idle; config.depth],
-        report: empty_report()?,
+    if config.rings == 0 || config.rings > RINGS_MAX {
+        return invalid(format!(
+            "{} rings are not between 1 and {RINGS_MAX}",
+            config.rings
+        ));
     }
-    .measure(config.limit)
+    let ready = Barrier::new(config.rings);
+    let run = |number: usize| {
+        pin(number);
+        let run = Run::new(config, number);
+        // Also after a failure: the others wait here.
+        ready.wait();
+        let before = cpu_time();
+        let mut report = run?.measure(config.limit)?;
+        report.cpu = cpu_time().saturating_sub(before);
+        Ok(report)
+    };
+    let reports: Vec<io::Result<RawReport>> = std::thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = (0..config.rings)
+            .map(|number| scope.spawn(move || run(number)))
+            .collect();
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a ring's thread panicked")))
+        };
+        threads.into_iter().map(ended).collect()
+    });
+    let mut sum = empty_report()?;
+    for report in reports {
+        let report = report?;
+        sum.commit_count += report.commit_count;
+        sum.written_bytes += report.written_bytes;
+        sum.elapsed = sum.elapsed.max(report.elapsed);
+        sum.latency_us.add(&report.latency_us).map_err(io::Error::other)?;
+        // Of the process, so that of one ring is that of all.
+        sum.cpu = sum.cpu.max(report.cpu);
+    }
+    Ok(sum)
+}
+
+/// Keeps this thread on a core, as a shard is.
+fn pin(number: usize) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(number % cores);
+    // Where that is not allowed it is measured as it is.
+    rustix::thread::sched_setaffinity(None, &set).ok();
 }
 
 fn empty_report() -> io::Result<RawReport> {
@@ -109,27 +167,39 @@ fn empty_report() -> io::Result<RawReport> {
         written_bytes: 0,
         elapsed: Duration::ZERO,
         latency_us,
+        cpu: Duration::ZERO,
     })
 }
 
 /// One of the two files, and where its next write goes.
 struct Lane {
     file: ScratchFile,
+    buffer: Blocks,
     commit_bytes: u64,
     next_at: u64,
+    /// Slots whose write is done, and whose sync has not begun.
+    written: Vec<usize>,
+    /// Slots that the sync under way covers.
+    covered: Vec<usize>,
+    syncing: bool,
 }
 
 impl Lane {
-    fn new(config: &RawConfig, name: &str, bytes: u64) -> io::Result<Self> {
+    fn new(config: &RawConfig, number: usize, name: &str, bytes: u64) -> io::Result<Self> {
+        let name = format!("{number}.{name}");
         let commit_bytes = bytes.next_multiple_of(BLOCK_BYTES);
         let depth = u64::try_from(config.depth).unwrap_or(u64::MAX);
         // Twice what is in flight, so that no two writes of one block are.
         let file_bytes = FILE_BYTES_MIN.max(commit_bytes.saturating_mul(depth).saturating_mul(2));
-        let file = ScratchFile::create(&config.directory, name, file_bytes - file_bytes % commit_bytes)?;
+        let file = ScratchFile::create(&config.directory, &name, file_bytes - file_bytes % commit_bytes)?;
         Ok(Self {
             file,
+            buffer: Blocks::noise(commit_bytes),
             commit_bytes,
             next_at: 0,
+            written: Vec::new(),
+            covered: Vec::new(),
+            syncing: false,
         })
     }
 
@@ -144,24 +214,42 @@ impl Lane {
 #[derive(Debug, Clone, Copy)]
 enum Slot {
     Idle,
-    Writing { since: Instant, left: usize },
-    Syncing { since: Instant, left: usize },
+    /// So many files are not synced yet.
+    Busy {
+        since: Instant,
+        left: usize,
+    },
 }
 
 struct Run {
     lanes: Vec<Lane>,
     ring: Ring,
+    syncs: Syncs,
     slots: Vec<Slot>,
     report: RawReport,
 }
 
 impl Run {
+    fn new(config: &RawConfig, number: usize) -> io::Result<Self> {
+        let meta = Lane::new(config, number, "meta", config.meta_bytes)?;
+        let data = match config.data_bytes {
+            0 => None,
+            bytes => Some(Lane::new(config, number, "data", bytes)?),
+        };
+        let lanes: Vec<Lane> = [Some(meta), data].into_iter().flatten().collect();
+        let files: Vec<_> = lanes.iter().map(|lane| (&lane.file, &lane.buffer)).collect();
+        // Each commit has at most one write and one sync in each file at a time.
+        let ring = Ring::new(config.depth * lanes.len() * 2, &files)?;
+        Ok(Self {
+            lanes,
+            ring,
+            syncs: config.syncs,
+            slots: vec![Slot::Idle; config.depth],
+            report: empty_report()?,
+        })
+    }
+
     fn measure(mut self, limit: Limit) -> io::Result<RawReport> {
-        let buffers = self
-            .lanes
-            .iter()
-            .map(|lane| Blocks::noise(lane.commit_bytes))
-            .collect::<Vec<_>>();
         let started = Instant::now();
         let mut submitted = 0_u64;
         let outcome = loop {
@@ -171,7 +259,7 @@ impl Run {
             };
             for slot in 0..self.slots.len() {
                 if matches!(self.slots[slot], Slot::Idle) && more(submitted) {
-                    self.start(slot, &buffers);
+                    self.start(slot);
                     submitted += 1;
                 }
             }
@@ -189,50 +277,61 @@ impl Run {
         Ok(self.report)
     }
 
-    fn start(&mut self, slot: usize, buffers: &[Blocks]) {
-        self.slots[slot] = Slot::Writing {
+    fn start(&mut self, slot: usize) {
+        self.slots[slot] = Slot::Busy {
             since: Instant::now(),
             left: self.lanes.len(),
         };
-        for (lane, buffer) in self.lanes.iter_mut().zip(buffers) {
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
             let at = lane.take_place();
-            self.ring.write(&lane.file, buffer, at, slot);
+            match self.syncs {
+                Syncs::Linked => self.ring.write_linked(number, &lane.buffer, at, slot),
+                Syncs::Shared => self.ring.write(number, &lane.buffer, at, slot),
+            }
         }
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        for Done { slot, bytes } in self.ring.wait()? {
-            self.slots[slot] = match self.slots[slot] {
-                Slot::Writing { since, left: 1 } => {
-                    self.report.written_bytes += u64::from(bytes);
-                    self.lanes
-                        .iter()
-                        .for_each(|lane| self.ring.sync(&lane.file, slot));
-                    Slot::Syncing {
-                        since,
-                        left: self.lanes.len(),
+        for done in self.ring.wait()? {
+            match done {
+                Done::Write { slot, lane } => self.lanes[lane].written.push(slot),
+                Done::Sync {
+                    slot: Some(slot),
+                    lane,
+                } => self.synced(slot, lane)?,
+                Done::Sync { slot: None, lane } => {
+                    self.lanes[lane].syncing = false;
+                    for slot in std::mem::take(&mut self.lanes[lane].covered) {
+                        self.synced(slot, lane)?;
                     }
                 }
-                Slot::Writing { since, left } => {
-                    self.report.written_bytes += u64::from(bytes);
-                    Slot::Writing {
-                        since,
-                        left: left - 1,
-                    }
-                }
-                Slot::Syncing { since, left: 1 } => {
-                    let us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    self.report.latency_us.record(us).map_err(io::Error::other)?;
-                    self.report.commit_count += 1;
-                    Slot::Idle
-                }
-                Slot::Syncing { since, left } => Slot::Syncing {
-                    since,
-                    left: left - 1,
-                },
-                Slot::Idle => return Err(io::Error::other("a completion for an idle slot")),
-            };
+            }
         }
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            if !lane.syncing && !lane.written.is_empty() {
+                lane.syncing = true;
+                std::mem::swap(&mut lane.covered, &mut lane.written);
+                self.ring.sync(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn synced(&mut self, slot: usize, lane: usize) -> io::Result<()> {
+        self.report.written_bytes += self.lanes[lane].commit_bytes;
+        self.slots[slot] = match self.slots[slot] {
+            Slot::Busy { since, left: 1 } => {
+                let us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.report.latency_us.record(us).map_err(io::Error::other)?;
+                self.report.commit_count += 1;
+                Slot::Idle
+            }
+            Slot::Busy { since, left } => Slot::Busy {
+                since,
+                left: left - 1,
+            },
+            Slot::Idle => return Err(io::Error::other("a completion for an idle slot")),
+        };
         Ok(())
     }
 }
@@ -241,7 +340,7 @@ impl Run {
 mod tests {
     use super::*;
 
-    fn smoke(data_bytes: u64, depth: usize) -> io::Result<RawReport> {
+    fn smoke(data_bytes: u64, depth: usize, syncs: Syncs) -> io::Result<RawReport> {
         let scratch = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;
         let directory = scratch.path().to_path_buf();
         let report = run(&RawConfig {
@@ -249,6 +348,8 @@ mod tests {
             data_bytes,
             meta_bytes: 100,
             depth,
+            syncs,
+            rings: 1,
             limit: Limit::Commits(10),
         })?;
         assert_eq!(
@@ -261,8 +362,13 @@ mod tests {
 
     #[test]
     fn every_commit_is_counted_with_its_bytes() {
-        for (data_bytes, depth, commit_bytes) in [(0, 1, 4096), (1, 1, 8192), (65536, 4, 69632)] {
-            let report = match smoke(data_bytes, depth) {
+        for (data_bytes, depth, commit_bytes, syncs) in [
+            (0, 1, 4096, Syncs::Linked),
+            (1, 1, 8192, Syncs::Shared),
+            (65536, 4, 69632, Syncs::Linked),
+            (65536, 4, 69632, Syncs::Shared),
+        ] {
+            let report = match smoke(data_bytes, depth, syncs) {
                 // Some file systems have no direct I/O, some sandboxes no ring: nothing to measure there.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)) => {
                     return;
@@ -284,9 +390,12 @@ mod tests {
 
     #[test]
     fn senseless_arguments_are_refused() {
-        assert_eq!(smoke(1, 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(
-            smoke(u64::MAX, 1).unwrap_err().kind(),
+            smoke(1, 0, Syncs::Linked).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        assert_eq!(
+            smoke(u64::MAX, 1, Syncs::Linked).unwrap_err().kind(),
             io::ErrorKind::InvalidInput
         );
     }

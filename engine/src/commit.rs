@@ -5,16 +5,19 @@
 //! A failed write or sync poisons the committer: every waiter is told why, nothing is retried, and only reopening
 //! (which reads what is really on the device) makes it work again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
 use std::rc::{Rc, Weak};
 
 use event_listener::Event;
-use futures_lite::future;
-use mofka_log::{AckAt, Appender, Batch, Commit, Ends, EventId, StoredBatch, WritePlan};
+use mofka_log::{
+    AckAt, Appender, Batch, Commit, Ends, EventId, SegmentFacts, StoredBatch, Stretch, WritePlan,
+};
 
-use crate::io::{Io, IoFile};
+use crate::io::{FileWrite, IN_PLACE_BYTES, Io, Step, StepError, Then, WritePart};
+
+/// Data from here on is not copied before it is written, if it lies in memory as the device wants it.
+const IN_PLACE_MIN_BYTES: usize = 64 << 10;
 
 /// Called once, when a batch reached the durability that its producer asked for, or when it never will.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Rc<Poison>>)>;
@@ -32,10 +35,10 @@ pub(crate) trait CommitSink {
     fn planned(&self, batches: &[StoredBatch]);
     /// The ends moved.
     fn moved(&self, ends: Ends);
+    /// Whether somebody looks at what is written before it is synced.
+    fn wants_written(&self) -> bool;
     /// Nothing will be accepted from now on.
     fn poisoned(&self, poison: &Rc<Poison>);
-    /// The segment is full and nothing is in flight: the owner rolls it and calls [`Committer::install`].
-    fn roll(&self);
 }
 
 struct Waiter {
@@ -72,7 +75,6 @@ pub(crate) struct Committer<I: Io> {
     /// Usually owns this committer, so it is not owned back.
     sink: RefCell<Option<Weak<dyn CommitSink>>>,
     poison: RefCell<Option<Rc<Poison>>>,
-    rolling: Cell<bool>,
     changed: Event,
 }
 
@@ -88,7 +90,6 @@ impl<I: Io> Committer<I> {
             }),
             sink: RefCell::new(None),
             poison: RefCell::new(None),
-            rolling: Cell::new(false),
             changed: Event::new(),
         })
     }
@@ -162,27 +163,10 @@ impl<I: Io> Committer<I> {
     /// Starts as many commits as the appender allows now.
     pub(crate) fn kick(self: &Rc<Self>) {
         loop {
-            if self.rolling.get() || self.poison.borrow().is_some() {
+            if self.poison.borrow().is_some() {
                 return;
             }
-            let commit = {
-                let mut state = self.state.borrow_mut();
-                if state.appender.needs_roll() {
-                    if state.appender.in_flight() == 0 {
-                        self.rolling.set(true);
-                    }
-                    None
-                } else {
-                    state.appender.plan()
-                }
-            };
-            if self.rolling.get() {
-                match self.sink() {
-                    Some(sink) => sink.roll(),
-                    None => self.rolling.set(false),
-                }
-                return;
-            }
+            let commit = self.state.borrow_mut().appender.plan();
             let Some(commit) = commit else { return };
             self.start(commit);
         }
@@ -199,14 +183,8 @@ impl<I: Io> Committer<I> {
     }
 
     async fn run(self: &Rc<Self>, commit: Commit) {
-        let files = self.files();
-        if let Err(error) = self.write(&files, &commit).await {
-            return self.fail(format!("writing events up to {}: {error}", commit.end_event_id));
-        }
-        self.state.borrow_mut().appender.written(commit.id);
-        self.advance();
-        if let Err(error) = self.sync(&files, commit.data.is_some()).await {
-            return self.fail(format!("syncing events up to {}: {error}", commit.end_event_id));
+        if let Err(error) = self.store(&commit).await {
+            return self.fail(format!("{error}, at events up to {}", commit.end_event_id));
         }
         if self.poison.borrow().is_some() {
             return; // an earlier commit failed meanwhile: this one must not be acknowledged past the hole
@@ -217,32 +195,48 @@ impl<I: Io> Committer<I> {
         self.kick();
     }
 
-    async fn write(&self, files: &Files<I::File>, commit: &Commit) -> io::Result<()> {
-        let meta = self.write_plan(&files.meta, &commit.meta);
+    /// Writes and syncs. In one go, unless somebody waits for what is just written.
+    async fn store(&self, commit: &Commit) -> Result<(), StepError> {
+        let files = self.files();
+        let mut writes = vec![self.file_write(&files.meta, &commit.meta)];
         match (&commit.data, &files.data) {
-            (Some(plan), Some(file)) => {
-                let (meta, data) = future::zip(meta, self.write_plan(file, plan)).await;
-                meta.and(data)
-            }
-            (None, _) => meta.await,
+            (Some(plan), Some(file)) => writes.push(self.file_write(file, plan)),
+            (None, _) => {}
             (Some(_), None) => unreachable!("a meta-only appender plans no data write"),
         }
+        let in_steps = !self.state.borrow().written_waiters.is_empty()
+            || self.sink().is_some_and(|sink| sink.wants_written());
+        if !in_steps {
+            self.io.write(writes, Then::Sync).await?;
+            self.state.borrow_mut().appender.written(commit.id);
+            return Ok(());
+        }
+        let written: Vec<_> = writes.iter().map(|write| Rc::clone(&write.file)).collect();
+        self.io.write(writes, Then::Nothing).await?;
+        self.state.borrow_mut().appender.written(commit.id);
+        self.advance();
+        let synced = self.io.sync(written).await;
+        synced.map_err(|source| StepError {
+            step: Step::Sync,
+            source,
+        })
     }
 
-    async fn write_plan(&self, file: &Rc<I::File>, plan: &WritePlan) -> io::Result<()> {
-        let bytes = usize::try_from(plan.total_bytes()).map_err(io::Error::other)?;
-        let mut buf = self.io.alloc(bytes);
-        plan.fill(buf.as_mut());
-        file.write_at(plan.at(), buf).await
-    }
-
-    async fn sync(&self, files: &Files<I::File>, with_data: bool) -> io::Result<()> {
-        match (&files.data, with_data) {
-            (Some(data), true) => {
-                let (meta, data) = future::zip(files.meta.sync(), data.sync()).await;
-                meta.and(data)
+    /// Large data is written from where it is; the rest is gathered in memory for the device.
+    fn file_write(&self, file: &Rc<I::File>, plan: &WritePlan) -> FileWrite<I::File, I::Buf> {
+        let parts = plan.stretches(IN_PLACE_BYTES, IN_PLACE_MIN_BYTES);
+        let parts = parts.into_iter().map(|stretch| match stretch {
+            Stretch::InPlace(bytes) => WritePart::InPlace(bytes),
+            Stretch::Gather(gather) => {
+                let mut buf = self.io.alloc(gather.total_bytes());
+                gather.fill(buf.as_mut());
+                WritePart::Own(buf)
             }
-            _ => files.meta.sync().await,
+        });
+        FileWrite {
+            file: Rc::clone(file),
+            at: plan.at(),
+            parts: parts.collect(),
         }
     }
 
@@ -312,21 +306,11 @@ impl<I: Io> Committer<I> {
         self.changed.notify(usize::MAX);
     }
 
-    /// The segment was rolled: goes on in these files.
-    pub(crate) fn install(self: &Rc<Self>, appender: impl FnOnce(&mut Appender), files: Files<I::File>) {
-        {
-            let mut state = self.state.borrow_mut();
-            assert_eq!(
-                state.appender.in_flight(),
-                0,
-                "a roll waits until nothing is in flight"
-            );
-            appender(&mut state.appender);
-            state.files = files;
-        }
-        self.rolling.set(false);
-        self.changed.notify(usize::MAX);
-        self.kick();
+    /// The segment was rolled: goes on in these files. Nothing is queued or in flight.
+    pub(crate) fn install(&self, next: SegmentFacts, files: Files<I::File>) {
+        let mut state = self.state.borrow_mut();
+        state.appender.roll(next);
+        state.files = files;
     }
 
     /// Waits until all that was accepted is durable, or the committer is poisoned.
@@ -336,7 +320,7 @@ impl<I: Io> Committer<I> {
             let listener = self.changed.listen();
             let settled = {
                 let state = self.state.borrow();
-                state.appender.is_idle() && !self.rolling.get()
+                state.appender.is_idle()
             };
             if settled || self.poison.borrow().is_some() {
                 return;
@@ -348,7 +332,7 @@ impl<I: Io> Committer<I> {
     /// Writes a mark: a witness for the last batch, which has no later frame to vouch for it. Only when idle;
     /// returns at once when something is under way, since that will be the witness.
     pub(crate) async fn mark(self: &Rc<Self>, clean: bool) {
-        if self.rolling.get() || self.poison.borrow().is_some() {
+        if self.poison.borrow().is_some() {
             return;
         }
         let now_us = self.io.now_us();

@@ -6,8 +6,8 @@
 //! Rules for implementations and callers:
 //! - Buffers are owned: a completion-based write cannot borrow, so a buffer goes in and is not seen again.
 //! - A future that has started an operation may be dropped only when the file is given up for good.
-//! - `write_at` writes everything or fails; a short write is an error, never a partial success.
-//! - After an error of `write_at` or `sync` the caller poisons the partition and never retries: the kernel may have
+//! - A write writes everything or fails; a short write is an error, never a partial success.
+//! - After an error of a write or a sync the caller poisons the partition and never retries: the kernel may have
 //!   dropped the dirty state, and a second sync would report success for bytes that are gone.
 
 use std::future::Future;
@@ -19,28 +19,78 @@ use std::time::Duration;
 use bytes::Bytes;
 use mofka_log::FilePos;
 
+/// What follows the writes of [`Io::write`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Each file is synced when its write is done.
+    Sync,
+    /// Nothing: what was written is not durable yet.
+    Nothing,
+}
+
+/// A stretch of memory that is written.
+pub enum WritePart<B> {
+    /// Memory from [`IoDir::alloc`].
+    Own(B),
+    /// Bytes that are written from where they are: begin and length are multiples of [`IN_PLACE_BYTES`].
+    InPlace(Bytes),
+}
+
+/// What the begin and the length of bytes in memory must be multiples of to be written from where they are.
+pub const IN_PLACE_BYTES: usize = 4096;
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for WritePart<B> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Own(buf) => buf.as_ref(),
+            Self::InPlace(bytes) => bytes,
+        }
+    }
+}
+
+/// One write: its parts back to back from a position on.
+pub struct FileWrite<F, B> {
+    /// The file.
+    pub file: Rc<F>,
+    /// A multiple of 4096.
+    pub at: FilePos,
+    /// Together a multiple of 4096 bytes, not 0.
+    pub parts: Vec<WritePart<B>>,
+}
+
+/// What of a write went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The write (or a read).
+    Write,
+    /// The sync after it.
+    Sync,
+}
+
+/// Why a write is not durable.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", match step { Step::Write => "writing", Step::Sync => "syncing" })]
+pub struct StepError {
+    /// Which step failed.
+    pub step: Step,
+    /// What the device said.
+    pub source: io::Error,
+}
+
 /// An open file. Positions and lengths of writes are multiples of 4096 bytes.
 pub trait IoFile: 'static {
-    /// Owned memory for writes, aligned as the device wants it.
-    type Buf: AsMut<[u8]> + AsRef<[u8]> + 'static;
-
-    /// Writes all of `buf` at `at`. Not durable before [`IoFile::sync`] returns.
-    ///
-    /// # Errors
-    /// What the device said; a short write is reported as `WriteZero`.
-    fn write_at(&self, at: FilePos, buf: Self::Buf) -> impl Future<Output = io::Result<()>>;
-
     /// Reads up to `bytes` from `at`; less only at the end of the file. Any position and length will do.
     ///
     /// # Errors
     /// What the device said.
-    fn read_at(&self, at: FilePos, bytes: usize) -> impl Future<Output = io::Result<Bytes>>;
+    fn read_at(self: &Rc<Self>, at: FilePos, bytes: usize) -> impl Future<Output = io::Result<Bytes>>;
 
-    /// Makes every write that completed before this call durable, with the metadata needed to read it back.
+    /// Makes room from `from`, the end of the file, to `end`: what is written there later cannot fail for lack of space
+    /// and costs the file system no change of its own. Reads give zeros there. Durable when this returns.
     ///
     /// # Errors
-    /// What the device said. Never call it again on the same file after an error.
-    fn sync(&self) -> impl Future<Output = io::Result<()>>;
+    /// `StorageFull` when there is no room: the file may then be longer than before, and nothing else changed.
+    fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos) -> impl Future<Output = io::Result<()>>;
 
     /// Sets the file's size, dropping or zero-filling what is beyond.
     ///
@@ -61,8 +111,8 @@ pub trait IoFile: 'static {
 /// Names in directories.
 pub trait IoDir: 'static {
     /// The files this directory opens.
-    type File: IoFile<Buf = Self::Buf>;
-    /// See [`IoFile::Buf`].
+    type File: IoFile;
+    /// Owned memory for writes, aligned as the device wants it.
     type Buf: AsMut<[u8]> + AsRef<[u8]> + 'static;
 
     /// Memory for one write of exactly `bytes` bytes (a multiple of 4096); its content is arbitrary.
@@ -110,6 +160,24 @@ pub trait Io: IoDir + Clone {
     /// Unix time in microseconds. May jump; used for timestamps only, never for order.
     fn now_us(&self) -> u64;
 
+    /// Makes all of these writes at the same time, each followed by what `then` says for its file: nothing of one waits
+    /// for another.
+    ///
+    /// # Errors
+    /// The first failure; the others were waited for as well.
+    fn write(
+        &self,
+        writes: Vec<FileWrite<Self::File, Self::Buf>>,
+        then: Then,
+    ) -> impl Future<Output = Result<(), StepError>>;
+
+    /// Makes every write of these files that completed before this call durable, with the metadata needed to read it
+    /// back: all files at the same time.
+    ///
+    /// # Errors
+    /// The first failure. Never call it again on the same file after an error.
+    fn sync(&self, files: Vec<Rc<Self::File>>) -> impl Future<Output = io::Result<()>>;
+
     /// A number that nobody can guess and no earlier call gave.
     fn random_u64(&self) -> u64;
 
@@ -118,4 +186,23 @@ pub trait Io: IoDir + Clone {
 
     /// Runs `task` on this shard until it ends.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
+}
+
+/// One write of one buffer.
+///
+/// # Errors
+/// See [`Io::write`].
+pub(crate) async fn write_one<I: Io>(
+    io: &I,
+    file: &Rc<I::File>,
+    at: FilePos,
+    buf: I::Buf,
+    then: Then,
+) -> io::Result<()> {
+    let write = FileWrite {
+        file: Rc::clone(file),
+        at,
+        parts: vec![WritePart::Own(buf)],
+    };
+    io.write(vec![write], then).await.map_err(|error| error.source)
 }

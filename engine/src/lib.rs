@@ -26,6 +26,7 @@ mod promise;
 mod record_log;
 mod recover;
 mod requests;
+mod room;
 mod session;
 pub mod shard;
 #[cfg(feature = "sim")]
@@ -35,4 +36,5 @@ pub mod uring;
 
 pub use home::{Home, HomeError};
 pub use limits::EngineLimits;
+pub use mofka_net::WireError;
 pub use recover::OpenError;

@@ -15,6 +15,9 @@ pub struct EngineLimits {
     pub commits_in_flight_max: usize,
     /// Bytes that one commit gathers at most, when more than one batch waits.
     pub commit_bytes_max: u64,
+    /// Bytes that must wait before a commit begins while another of its partition is under way. Smaller ones are
+    /// gathered, because each such commit fills up its last block.
+    pub pipeline_bytes_min: u64,
     /// Memory per shard for the batches that its log partitions accepted last.
     pub shard_recent_bytes_max: u64,
     /// Memory per shard for what is read from the device before a consumer asks for it.
@@ -46,8 +49,9 @@ impl Default for EngineLimits {
         Self {
             segment_meta_bytes: 64 << 20,
             segment_data_bytes: 256 << 20,
-            commits_in_flight_max: 2,
-            commit_bytes_max: 16 << 20,
+            commits_in_flight_max: 4,
+            commit_bytes_max: 4 << 20,
+            pipeline_bytes_min: 64 << 10,
             shard_recent_bytes_max: 128 << 20,
             shard_read_ahead_bytes_max: 64 << 20,
             memory_partition_bytes_max: 1 << 30,
@@ -70,6 +74,7 @@ impl EngineLimits {
         AppenderConfig {
             commits_in_flight_max: self.commits_in_flight_max,
             commit_bytes_max: self.commit_bytes_max,
+            pipeline_bytes_min: self.pipeline_bytes_min,
             segment_meta_bytes: self.segment_meta_bytes,
             segment_data_bytes: self.segment_data_bytes,
         }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    AckAt, Appender, AppenderConfig, Batch, BatchBuilder, EventId, ProducerTable, SegmentFacts,
-    SegmentHeader, SegmentKind, Verdict,
+    AckAt, Appender, AppenderConfig, Batch, BatchBuilder, EventId, SegmentFacts, SegmentHeader, SegmentKind,
+    Verdict,
 };
 use uuid::Uuid;
 
@@ -38,6 +38,7 @@ pub(crate) struct RecordLog<I: Io> {
 const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 1,
     commit_bytes_max: 1 << 20,
+    pipeline_bytes_min: 0,
     // Rewritten long before: a record log never rolls.
     segment_meta_bytes: u64::MAX,
     segment_data_bytes: u64::MAX,
@@ -73,7 +74,8 @@ impl<I: Io> RecordLog<I> {
                     }
                 };
                 let opened =
-                    recover::meta_file(&spec.path, &file, None, ProducerTable::default(), &mut visit).await?;
+                    recover::meta_file(&spec.path, &file, None, recover::Known::default(), &mut visit)
+                        .await?;
                 if let Some(reason) = bad {
                     return Err(OpenError::new(format!("{}: {reason}", spec.path.display())));
                 }

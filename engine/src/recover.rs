@@ -9,7 +9,7 @@ use mofka_log::{
     Resume, SegmentFacts, SegmentHeader, SegmentHeaderError, check_pieces,
 };
 
-use crate::io::{Io, IoFile};
+use crate::io::{Io, IoFile, Then, write_one};
 
 /// Bytes read at a time; also what recovery holds in memory, beside a frame larger than it.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -44,15 +44,24 @@ pub(crate) struct OpenedSegment {
     pub(crate) recovered: Recovered,
 }
 
+/// What is known of a segment before it is read.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    /// What the segments before it know of the producers' sequences.
+    pub(crate) producers: ProducerTable,
+    /// Everything before this was durable: where the next segment begins.
+    pub(crate) durable_end: EventId,
+}
+
 /// Scans a meta file to its end. `data` is the segment's data file: frames that no later frame vouches for are kept
 /// only when their data is there too. `visit` sees every batch of the chain, before the verdict is known.
 ///
-/// `producers`: what the segments before this one know of the producers' sequences.
+/// `known`: what is known from elsewhere.
 pub(crate) async fn meta_file<F: IoFile>(
     path: &Path,
     meta: &Rc<F>,
     data: Option<&Rc<F>>,
-    producers: ProducerTable,
+    known: Known,
     visit: &mut dyn FnMut(&Batch),
 ) -> Result<Opened, OpenError> {
     let failed = |error: &std::io::Error| OpenError::io("reading", path, error);
@@ -71,9 +80,14 @@ pub(crate) async fn meta_file<F: IoFile>(
             | SegmentHeaderError::Checksum { .. }
             | SegmentHeaderError::Magic { .. },
         ) if size <= BLOCK_BYTES as u64 => return Ok(Opened::NeverUsed),
+        // A file with room ahead that has nothing in it, either.
+        Err(SegmentHeaderError::Absent) if is_zero(meta, size).await.map_err(|error| failed(&error))? => {
+            return Ok(Opened::NeverUsed);
+        }
         Err(error) => return Err(OpenError::new(format!("{}: {error}", path.display()))),
     };
-    let mut scan = MetaScan::with_producers(&header, producers);
+    let mut scan = MetaScan::with_producers(&header, known.producers);
+    scan.hear_of(known.durable_end);
     let mut window = Bytes::new();
     let mut window_at = FilePos::new(0);
     while let Some((at, min_bytes)) = scan.next_read() {
@@ -102,6 +116,21 @@ pub(crate) async fn meta_file<F: IoFile>(
     Ok(Opened::Segment(Box::new(OpenedSegment { header, recovered })))
 }
 
+async fn is_zero<F: IoFile>(file: &Rc<F>, size: u64) -> std::io::Result<bool> {
+    let mut at = 0;
+    while at < size {
+        let window = file.read_at(FilePos::new(at), WINDOW_BYTES).await?;
+        if window.is_empty() {
+            break;
+        }
+        if window.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += window.len() as u64;
+    }
+    Ok(true)
+}
+
 fn window_end(at: FilePos, window: &Bytes) -> u64 {
     at.get().saturating_add(window.len() as u64)
 }
@@ -114,8 +143,7 @@ pub(crate) async fn write_first_block<I: Io>(
 ) -> std::io::Result<()> {
     let mut block = io.alloc(BLOCK_BYTES);
     block.as_mut().copy_from_slice(&header.to_block());
-    file.write_at(FilePos::new(0), block).await?;
-    file.sync().await
+    write_one(io, file, FilePos::new(0), block, Then::Sync).await
 }
 
 /// Of the frames that nothing vouches for, the first whose data is not all there.
@@ -147,7 +175,7 @@ pub(crate) async fn resume<I: Io>(
     let recovered = &segment.recovered;
     let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
     if let Some(data) = data {
-        data.sync()
+        io.sync(vec![Rc::clone(data)])
             .await
             .map_err(|error| failed("syncing the data of", &error))?;
     }
@@ -157,11 +185,13 @@ pub(crate) async fn resume<I: Io>(
             .map_err(|error| failed("cutting", &std::io::Error::other(error)))?;
         let mut buf = io.alloc(bytes);
         plan.fill(buf.as_mut());
-        meta.write_at(plan.at(), buf)
+        write_one(io, meta, plan.at(), buf, Then::Nothing)
             .await
             .map_err(|error| failed("cutting the torn tail of", &error))?;
     }
-    meta.sync().await.map_err(|error| failed("syncing", &error))?;
+    io.sync(vec![Rc::clone(meta)])
+        .await
+        .map_err(|error| failed("syncing", &error))?;
     let data_tail = match data {
         Some(data) => tail(data, recovered.data_end).await?,
         None => Vec::new(),

@@ -17,8 +17,9 @@ use std::fmt;
 
 use crate::batch::{Batch, Stamp};
 use crate::ids::{EventId, FilePos};
-use crate::limits::EVENT_ID_END;
-use crate::write_plan::{FileTail, WritePlan};
+use crate::limits::{BLOCK_BYTES, EVENT_ID_END};
+use crate::width::wide;
+use crate::write_plan::{FileTail, IN_PLACE_DATA_BYTES, WritePlan};
 
 /// Bounds of an appender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct AppenderConfig {
     pub commits_in_flight_max: usize,
     /// Bytes of frames and data that one commit gathers, but at least one batch.
     pub commit_bytes_max: u64,
+    /// Bytes that must wait before a commit begins while another is under way. Each such commit fills its last block
+    /// with zeros, so that small ones are gathered instead.
+    pub pipeline_bytes_min: u64,
     /// Bytes of the meta file from which on the segment is full.
     pub segment_meta_bytes: u64,
     /// Bytes of the data file from which on the segment is full. One batch may go beyond it.
@@ -141,10 +145,51 @@ struct Queued {
     timestamp_us: u64,
 }
 
-impl Queued {
-    fn bytes(&self) -> u64 {
-        self.batch.frame_bytes().saturating_add(self.batch.data_bytes())
+/// What is queued, in sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Queue {
+    batches: u64,
+    frame_bytes: u64,
+    data_bytes: u64,
+    /// Batches whose data begins at a block boundary.
+    aligned: u64,
+}
+
+impl Queue {
+    fn bytes(self) -> u64 {
+        self.frame_bytes.saturating_add(self.data_bytes)
     }
+
+    fn with(self, frame_bytes: u64, data_bytes: u64) -> Self {
+        Self {
+            batches: self.batches.saturating_add(1),
+            frame_bytes: self.frame_bytes.saturating_add(frame_bytes),
+            data_bytes: self.data_bytes.saturating_add(data_bytes),
+            aligned: self
+                .aligned
+                .saturating_add(u64::from(data_bytes >= IN_PLACE_DATA_BYTES)),
+        }
+    }
+
+    fn without(self, frame_bytes: u64, data_bytes: u64) -> Self {
+        Self {
+            batches: self.batches.saturating_sub(1),
+            frame_bytes: self.frame_bytes.saturating_sub(frame_bytes),
+            data_bytes: self.data_bytes.saturating_sub(data_bytes),
+            aligned: self
+                .aligned
+                .saturating_sub(u64::from(data_bytes >= IN_PLACE_DATA_BYTES)),
+        }
+    }
+}
+
+/// Where a partition's files may end when all that is queued is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Of the meta file: a multiple of 4096.
+    pub meta: FilePos,
+    /// Of the data file: a multiple of 4096.
+    pub data: FilePos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +213,7 @@ pub struct Appender {
     meta: FileTail,
     data: FileTail,
     queue: VecDeque<Queued>,
-    queue_bytes: u64,
+    queued: Queue,
     flights: VecDeque<Flight>,
     ends: Ends,
     /// Exclusive end of the ids that are in a commit.
@@ -226,7 +271,7 @@ impl Appender {
             meta,
             data,
             queue: VecDeque::new(),
-            queue_bytes: 0,
+            queued: Queue::default(),
             flights: VecDeque::new(),
             ends: Ends {
                 synced_end: next,
@@ -254,13 +299,12 @@ impl Appender {
             end_event_id.get() < EVENT_ID_END,
             "ids of a partition ran out at {base_event_id}"
         );
-        let queued = Queued {
+        self.queued = self.queued.with(batch.frame_bytes(), batch.data_bytes());
+        self.queue.push_back(Queued {
             batch,
             base_event_id,
             timestamp_us: now_us,
-        };
-        self.queue_bytes = self.queue_bytes.saturating_add(queued.bytes());
-        self.queue.push_back(queued);
+        });
         self.ends.appended_end = end_event_id;
         self.assert_ends();
         Accepted {
@@ -271,7 +315,35 @@ impl Appender {
 
     /// Bytes of frames and data that are accepted and not yet in a commit.
     pub fn pending_bytes(&self) -> u64 {
-        self.queue_bytes
+        self.queued.bytes()
+    }
+
+    /// How far the files reach at most when all that is queued is written, and one more batch of this size
+    /// (0 and 0: none). Whoever keeps files at least so long never writes beyond their end.
+    pub fn reach_with(&self, frame_bytes: u64, data_bytes: u64) -> Reach {
+        let sum = match frame_bytes.saturating_add(data_bytes) {
+            0 => self.queued,
+            _ => self.queued.with(frame_bytes, data_bytes),
+        };
+        // Each commit may leave a block that is not full. Of two commits that follow each other, at least one is as
+        // large as it may be, or else they were one.
+        let full = sum
+            .bytes()
+            .checked_div(self.config.commit_bytes_max.max(1))
+            .unwrap_or(0);
+        let commits = full.saturating_mul(2).saturating_add(2).min(sum.batches);
+        let padding = |count: u64| count.saturating_mul(wide(BLOCK_BYTES));
+        let meta = sum.frame_bytes.saturating_add(padding(commits));
+        let data = match sum.data_bytes {
+            0 => 0,
+            bytes => bytes
+                .saturating_add(padding(commits))
+                .saturating_add(padding(sum.aligned)),
+        };
+        Reach {
+            meta: self.meta.end().plus(meta).block_up(),
+            data: self.data.end().plus(data).block_up(),
+        }
     }
 
     /// Whether nothing is queued and nothing is under way: all that was accepted is durable.
@@ -310,10 +382,13 @@ impl Appender {
     }
 
     /// Makes one commit of what is queued, up to the configured bytes and at least one batch. `None` when nothing is
-    /// queued or enough commits are under way. The batches get their final stamps here: what is durable now, and where
+    /// queued, enough commits are under way, or one is and little is queued. The batches get their final stamps here: what is durable now, and where
     /// their data goes.
     pub fn plan(&mut self) -> Option<Commit> {
         if self.queue.is_empty() || self.flights.len() >= self.config.commits_in_flight_max.max(1) {
+            return None;
+        }
+        if !self.flights.is_empty() && self.queued.bytes() < self.config.pipeline_bytes_min {
             return None;
         }
         let gathered = self.gather();
@@ -374,19 +449,20 @@ impl Appender {
         let mut gathered = Vec::new();
         let mut bytes = 0_u64;
         while let Some(next) = self.queue.front() {
-            let with_next = bytes.saturating_add(next.bytes());
+            let (frame_bytes, data_bytes) = (next.batch.frame_bytes(), next.batch.data_bytes());
+            let with_next = bytes.saturating_add(frame_bytes).saturating_add(data_bytes);
             if !gathered.is_empty() && with_next > self.config.commit_bytes_max {
                 break;
             }
             bytes = with_next;
+            self.queued = self.queued.without(frame_bytes, data_bytes);
             gathered.extend(self.queue.pop_front());
         }
         assert!(
-            bytes <= self.queue_bytes,
-            "{bytes} of {} queued bytes were gathered",
-            self.queue_bytes
+            !self.queue.is_empty() || self.queued == Queue::default(),
+            "{:?} are queued in sum, and no batch is",
+            self.queued
         );
-        self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
         gathered
     }
 
@@ -492,22 +568,24 @@ impl Appender {
         );
     }
 
-    /// Whether the segment is full. Acted on when nothing is in flight: then seal it and [`Appender::roll`]. A segment
-    /// without events is never full, however small the bounds are.
-    pub fn needs_roll(&self) -> bool {
-        self.planned_end > self.segment.base_event_id
-            && (self.meta.end().get() >= self.config.segment_meta_bytes
-                || self.data.end().get() >= self.config.segment_data_bytes)
+    /// Whether the segment is full: then nothing more is to be accepted until it was rolled. A segment without events is
+    /// never full, however small the bounds are.
+    pub fn is_full(&self) -> bool {
+        let reach = self.reach_with(0, 0);
+        self.ends.appended_end > self.segment.base_event_id
+            && (reach.meta.get() >= self.config.segment_meta_bytes
+                || reach.data.get() >= self.config.segment_data_bytes)
     }
 
-    /// Goes on in a new segment, whose files hold nothing but their headers. What is queued goes there.
+    /// Goes on in a new segment, whose files hold nothing but their headers.
     ///
     /// # Panics
-    /// When something is in flight, or the segment does not begin where the last one ends.
+    /// When something is queued or in flight, or the segment does not begin where the last one ends.
     pub fn roll(&mut self, next: SegmentFacts) {
         assert!(
-            self.flights.is_empty(),
-            "{} commits are in flight at a roll",
+            self.is_idle(),
+            "{} batches are queued and {} commits in flight at a roll",
+            self.queue.len(),
             self.flights.len()
         );
         assert_eq!(

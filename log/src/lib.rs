@@ -47,7 +47,7 @@ mod width;
 mod write_plan;
 
 pub use appender::{
-    Accepted, AckAt, Appender, AppenderConfig, Commit, CommitId, Ends, Progress, Resume, SegmentFacts,
+    Accepted, AckAt, Appender, AppenderConfig, Commit, CommitId, Ends, Progress, Reach, Resume, SegmentFacts,
     StoredBatch,
 };
 pub use batch::{
@@ -68,4 +68,4 @@ pub use producers::{ProducerTable, ProducersError, SequenceVerdict};
 pub use scan::{MetaScan, Recovered, UnvouchedFrame};
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentKind};
 pub use verdict::{BadData, DamageCause, Facts, HeaderFact, Places, TornCause, Verdict, decide};
-pub use write_plan::WritePlan;
+pub use write_plan::{Gather, Stretch, WritePlan};

@@ -111,6 +111,16 @@ impl MetaScan {
         }
     }
 
+    /// Says that everything before `durable_end` was durable, as known from elsewhere: a later segment is begun only when
+    /// the one before it is durable to its end. Said before anything is fed.
+    pub fn hear_of(&mut self, durable_end: EventId) {
+        assert!(
+            self.at == FilePos::FIRST && self.phase == Phase::Chain,
+            "a witness from elsewhere is heard first"
+        );
+        self.vouched_end = self.vouched_end.max(durable_end);
+    }
+
     /// Which bytes to show next, and how many at least: bounded by [`crate::FRAME_BYTES_MAX`]. More is welcome, and
     /// saves calls. `None` when all was seen. The place may be before the last one.
     pub fn next_read(&self) -> Option<(FilePos, u64)> {

@@ -10,7 +10,8 @@ use mofka_net::WireError;
 
 use super::Partition;
 use super::read::FIND_WINDOW_BYTES;
-use super::store::{Segment, Store};
+use super::segment::Segment;
+use super::store::Store;
 use super::walk::Walk;
 use crate::io::Io;
 

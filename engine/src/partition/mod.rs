@@ -3,15 +3,18 @@
 //! A log partition stores its events in segments on the device; a memory partition keeps them all in memory
 //! and loses them when the process ends. Everything else is the same.
 
+mod accepting;
 mod at_time;
 mod connected;
 mod cursors;
 mod fetch;
 mod memory;
+mod opening;
 mod read;
 mod reader;
 mod recent;
 mod refusal;
+mod segment;
 mod segment_files;
 mod store;
 mod walk;
@@ -24,8 +27,8 @@ use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use mofka_log::{
-    AckAt, Batch, Durability, Ends, EventId, PartitionKind, PartitionRecord, ProducerTable, SequenceVerdict,
-    Stamp, StoredBatch, TopicRecord, Verdict,
+    Durability, Ends, EventId, PartitionKind, PartitionRecord, ProducerTable, StoredBatch, TopicRecord,
+    Verdict,
 };
 use mofka_net::{ErrorCode, WireError};
 
@@ -37,13 +40,13 @@ pub use memory::{ReadCounts, ShardMemory};
 pub use read::{ReadLimits, Slice};
 pub use reader::Reader;
 use recent::Recent;
-use refusal::refusal;
 use store::Store;
 
-use crate::commit::{CommitSink, Done, Poison};
+use crate::commit::{CommitSink, Poison};
 use crate::io::Io;
 use crate::limits::EngineLimits;
 use crate::recover::OpenError;
+use crate::room::{RollError, Room, RoomOwner, Work};
 
 /// How long a partition is quiet before its last batch gets a witness.
 const IDLE_MARK: Duration = Duration::from_secs(1);
@@ -80,6 +83,7 @@ pub struct Partition<I: Io> {
     io: I,
     spec: PartitionSpec,
     store: Option<Store<I>>,
+    room: Option<Rc<Room<I>>>,
     cursors: PartitionCursors<I>,
     memory: Rc<ShardMemory>,
     producers: RefCell<ProducerTable>,
@@ -141,6 +145,10 @@ impl<I: Io> Partition<I> {
                 (Some(store), Some(found), cursors)
             }
         };
+        let room = store.as_ref().zip(found.as_ref()).map(|(store, found)| {
+            let committer = Rc::clone(store.committer());
+            Room::new(io.clone(), committer, found.reserved, store.segment_bounds())
+        });
         let (end, producers, verdict, read_only) = match found {
             Some(found) => (
                 found.next_event_id,
@@ -159,6 +167,7 @@ impl<I: Io> Partition<I> {
                 None => Recent::default(),
             }),
             store,
+            room,
             cursors,
             memory,
             producers: RefCell::new(producers),
@@ -178,160 +187,32 @@ impl<I: Io> Partition<I> {
             store.committer().attach(sink);
             partition.memory.register(partition.me.clone());
         }
+        if let Some(room) = &partition.room {
+            let owner: Weak<dyn RoomOwner> = partition.me.clone();
+            room.attach(owner);
+        }
+        partition.audit_in_background();
         Ok(partition)
+    }
+
+    /// Opening looks at the end of the log alone; this looks at the rest.
+    fn audit_in_background(&self) {
+        let me = self.me.clone();
+        self.io.spawn(async move {
+            let Some(partition) = me.upgrade() else { return };
+            let Some(store) = &partition.store else { return };
+            if let Err(error) = store.audit().await {
+                let spec = &partition.spec;
+                let reason = format!("damaged: {error}");
+                tracing::error!(topic = %spec.topic.name, partition = spec.record.index, reason, "partition is read-only");
+                partition.read_only.borrow_mut().get_or_insert(reason);
+            }
+        });
     }
 
     /// What the catalog says of it.
     pub fn spec(&self) -> &PartitionSpec {
         &self.spec
-    }
-
-    /// Accepts a checked batch, or says why not. Call [`Partition::kick`] after a burst of these.
-    pub fn append(&self, batch: Batch, asked: Option<Durability>, done: AppendDone) {
-        match self.admit(&batch, asked) {
-            Err(error) => done(Err(error)),
-            Ok(Admitted::Again {
-                base_event_id,
-                event_count,
-                at,
-            }) => {
-                let appended = Appended {
-                    base_event_id,
-                    event_count,
-                    duplicate: true,
-                };
-                let end = base_event_id
-                    .checked_add(u64::from(event_count))
-                    .unwrap_or(base_event_id);
-                match &self.store {
-                    None => done(Ok(appended)),
-                    Some(store) => store.committer().wait_for(end, at, answer(appended, done)),
-                }
-            }
-            Ok(Admitted::New { at }) => self.accept(batch, at, done),
-        }
-    }
-
-    fn accept(&self, mut batch: Batch, at: AckAt, done: AppendDone) {
-        let event_count = batch.event_count();
-        let producer = batch.producer();
-        let base_event_id = match &self.store {
-            None => {
-                let base_event_id = self.memory_end.get();
-                batch.stamp(Stamp {
-                    base_event_id,
-                    timestamp_us: self.io.now_us(),
-                    ..Stamp::default()
-                });
-                let end = batch.end_event_id();
-                self.recent.borrow_mut().push(batch);
-                self.memory_end.set(end);
-                self.visible_end.set(end);
-                self.changed.notify(usize::MAX);
-                done(Ok(Appended {
-                    base_event_id,
-                    event_count,
-                    duplicate: false,
-                }));
-                base_event_id
-            }
-            Some(store) => {
-                let base_event_id = store.committer().ends().appended_end;
-                let appended = Appended {
-                    base_event_id,
-                    event_count,
-                    duplicate: false,
-                };
-                let accepted = store.committer().accept(batch, at, answer(appended, done));
-                assert_eq!(
-                    accepted.base_event_id, base_event_id,
-                    "ids are given in order of acceptance"
-                );
-                base_event_id
-            }
-        };
-        if let Some((id, epoch, sequence)) = producer {
-            self.producers
-                .borrow_mut()
-                .note(id, epoch, sequence, base_event_id, event_count);
-        }
-    }
-
-    fn admit(&self, batch: &Batch, asked: Option<Durability>) -> Result<Admitted, WireError> {
-        let at = self.ack_at(asked)?;
-        self.refuse_if_unable()?;
-        if let Some((producer, epoch, sequence)) = batch.producer() {
-            match self.producers.borrow().check(producer, epoch, sequence) {
-                SequenceVerdict::New => {}
-                SequenceVerdict::Duplicate {
-                    base_event_id,
-                    event_count,
-                } => {
-                    return Ok(Admitted::Again {
-                        base_event_id,
-                        event_count,
-                        at,
-                    });
-                }
-                // The events and with them the sequences of a memory partition end with the process.
-                SequenceVerdict::Unknown if self.store.is_none() => {}
-                verdict => return Err(refusal(verdict, producer.get(), epoch, sequence)),
-            }
-        }
-        if self.complete.get() {
-            let message = format!(
-                "topic {} is marked complete: it takes no more events",
-                self.spec.topic.name
-            );
-            return Err(WireError::new(ErrorCode::TopicComplete, message));
-        }
-        if self.store.is_none() {
-            let bytes_max = self.spec.limits.memory_partition_bytes_max;
-            let bytes = self.recent.borrow().bytes() + batch.frame_bytes() + batch.data_bytes();
-            if bytes > bytes_max {
-                let message = format!(
-                    "memory partition {} is full: {bytes} bytes would exceed its bound of {bytes_max}",
-                    self.spec.record.id
-                );
-                return Err(WireError::new(ErrorCode::NoSpace, message));
-            }
-        }
-        Ok(Admitted::New { at })
-    }
-
-    fn refuse_if_unable(&self) -> Result<(), WireError> {
-        if self.stopping.get() {
-            return Err(WireError::new(
-                ErrorCode::ShuttingDown,
-                "the node is shutting down".to_owned(),
-            ));
-        }
-        if let Some(reason) = self.poison() {
-            return Err(poisoned(&self.spec, &reason));
-        }
-        if let Some(reason) = self.read_only.borrow().as_ref() {
-            let message = format!("partition {} is read-only: {reason}", self.spec.record.id);
-            return Err(WireError::new(ErrorCode::ReadOnly, message));
-        }
-        Ok(())
-    }
-
-    /// When a batch is answered: what the producer asked for, else what the topic says.
-    fn ack_at(&self, asked: Option<Durability>) -> Result<AckAt, WireError> {
-        if self.store.is_none() {
-            return match asked {
-                None | Some(Durability::Buffered) => Ok(AckAt::Accepted),
-                Some(asked) => Err(WireError::new(
-                    ErrorCode::DurabilityUnavailable,
-                    format!("a memory partition gives durability \"buffered\" at most, not {asked:?}"),
-                )),
-            };
-        }
-        Ok(match asked.unwrap_or(self.spec.topic.durability) {
-            Durability::Synced => AckAt::Synced,
-            Durability::Written => AckAt::Written,
-            Durability::Buffered => AckAt::Accepted,
-        })
     }
 
     /// Starts writing what was appended.
@@ -341,29 +222,11 @@ impl<I: Io> Partition<I> {
         }
     }
 
-    /// Calls `done` when everything appended before this call is durable.
-    pub fn barrier(&self, done: AppendDone) {
-        let end = self.appended_end();
-        let appended = Appended {
-            base_event_id: end,
-            event_count: 0,
-            duplicate: false,
-        };
-        match &self.store {
-            None => done(Ok(appended)),
-            Some(store) => {
-                store
-                    .committer()
-                    .wait_for(end, AckAt::Synced, answer(appended, done));
-                store.committer().kick();
-            }
-        }
-    }
-
     /// Whether so much waits to be written that no more should be read from sockets.
     pub fn is_congested(&self) -> bool {
+        let waiting = self.room.as_ref().map_or(0, |room| room.waiting_bytes());
         self.store.as_ref().is_some_and(|store| {
-            store.committer().pending_bytes() > self.spec.limits.partition_pending_bytes_max
+            store.committer().pending_bytes() + waiting > self.spec.limits.partition_pending_bytes_max
         })
     }
 
@@ -473,22 +336,23 @@ impl<I: Io> Partition<I> {
     /// Finishes what was accepted, refuses the rest, leaves a clean mark.
     pub async fn stop(&self) {
         self.stopping.set(true);
-        if let Some(store) = &self.store {
+        if let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) {
+            room.settle().await;
             store.committer().drain().await;
-            store.committer().mark(true).await;
+            if room.has_room_for_mark() {
+                store.committer().mark(true).await;
+            }
             self.cursors.witness(store.committer().ends().synced_end).await;
+            store.all_sealed().await;
+            store.forget_next().await;
+            if store.committer().poison().is_none()
+                && let Err(error) = room.give_back().await
+            {
+                tracing::warn!(%error, "space that a partition had ahead could not be given back");
+            }
         }
         self.cursors.stop().await;
         self.wake();
-    }
-
-    async fn roll(&self) {
-        let Some(store) = &self.store else { return };
-        let producers = self.producers.borrow().clone();
-        match store.roll(&producers).await {
-            Ok(()) => self.unmarked.set(false),
-            Err(error) => store.committer().fail(error.to_string()),
-        }
     }
 
     /// Once the partition has been quiet for a while, gives its last batch a witness.
@@ -511,24 +375,19 @@ impl<I: Io> Partition<I> {
                 }
                 let idle = ends.synced_end == ends.appended_end && seen == Some(ends.appended_end);
                 if idle {
-                    store.committer().mark(false).await;
+                    if partition
+                        .room
+                        .as_ref()
+                        .is_some_and(|room| room.has_room_for_mark())
+                    {
+                        store.committer().mark(false).await;
+                    }
                     partition.cursors.witness(ends.synced_end).await;
                 }
                 seen = Some(ends.appended_end);
             }
         });
     }
-}
-
-enum Admitted {
-    New {
-        at: AckAt,
-    },
-    Again {
-        base_event_id: EventId,
-        event_count: u32,
-        at: AckAt,
-    },
 }
 
 impl<I: Io> CommitSink for Partition<I> {
@@ -564,6 +423,10 @@ impl<I: Io> CommitSink for Partition<I> {
         self.memory.shrink();
     }
 
+    fn wants_written(&self) -> bool {
+        self.spec.topic.durability != Durability::Synced
+    }
+
     fn poisoned(&self, poison: &Rc<Poison>) {
         tracing::error!(
             topic = %self.spec.topic.name,
@@ -574,11 +437,32 @@ impl<I: Io> CommitSink for Partition<I> {
         );
         self.wake();
     }
+}
 
-    fn roll(&self) {
-        if let Some(me) = self.me.upgrade() {
-            self.io.spawn(async move { me.roll().await });
-        }
+impl<I: Io> RoomOwner for Partition<I> {
+    fn wants_next(&self) -> bool {
+        !self.stopping.get() && self.store.as_ref().is_some_and(Store::wants_next)
+    }
+
+    fn prepare(self: Rc<Self>) -> Work<Result<(), RollError>> {
+        Box::pin(async move {
+            match self.store.as_ref().zip(self.room.as_ref()) {
+                Some((store, room)) => store.prepare(room.ahead()).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn roll(self: Rc<Self>) -> Work<Result<(), RollError>> {
+        Box::pin(async move {
+            let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) else {
+                return Ok(());
+            };
+            let producers = self.producers.borrow().clone();
+            room.installed(store.roll(&producers, room.ahead()).await?);
+            self.unmarked.set(false);
+            Ok(())
+        })
     }
 }
 
@@ -588,13 +472,4 @@ fn poisoned(spec: &PartitionSpec, reason: &str) -> WireError {
         spec.record.index, spec.topic.name
     );
     WireError::new(ErrorCode::Poisoned, message)
-}
-
-fn answer(appended: Appended, done: AppendDone) -> Done {
-    Box::new(move |stored| {
-        done(match stored {
-            Ok(()) => Ok(appended),
-            Err(poison) => Err(WireError::new(ErrorCode::Poisoned, poison.reason.clone())),
-        });
-    })
 }

@@ -4,90 +4,151 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, FooterTail, SegmentFacts, SegmentHeader, SegmentKind,
+    BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, FooterTail, Reach, SegmentFacts, SegmentHeader,
+    SegmentKind,
 };
 use uuid::Uuid;
 
 use crate::commit::Files;
-use crate::io::{Io, IoFile};
-use crate::recover::{OpenError, write_first_block};
+use crate::io::{FileWrite, Io, IoFile, Then, WritePart, write_one};
+use crate::recover::OpenError;
+use crate::room::{RollError, is_full};
 
-/// Both files with their headers, durable with their names.
-pub(super) async fn create_segment<I: Io>(
+/// Names of files that are being made ready: not those of a segment, so that nobody takes them for one.
+const NEXT_META: &str = "next.meta";
+const NEXT_DATA: &str = "next.data";
+
+/// The files of a segment that is not begun.
+pub(super) struct NextFiles<F> {
+    meta: Rc<F>,
+    data: Rc<F>,
+    reserved: Reach,
+}
+
+/// Makes the files of the next segment, with room for so much. Not durable: a crash leaves nothing that counts.
+pub(super) async fn prepare<I: Io>(io: &I, dir: &Path, room: Reach) -> Result<NextFiles<I::File>, RollError> {
+    let mut files = Vec::new();
+    for (name, end) in [(NEXT_META, room.meta), (NEXT_DATA, room.data)] {
+        let path = dir.join(name);
+        let failed = |what: &str, error: std::io::Error| roll_error(what, &path, &error);
+        let file = io
+            .create(&path)
+            .await
+            .map_err(|error| failed("creating", error))?;
+        let file = Rc::new(file);
+        let reserved = file.reserve(FilePos::new(0), end).await;
+        reserved.map_err(|error| failed("making room in", error))?;
+        files.push(file);
+    }
+    let (Some(data), Some(meta)) = (files.pop(), files.pop()) else {
+        unreachable!("two files were made")
+    };
+    Ok(NextFiles {
+        meta,
+        data,
+        reserved: room,
+    })
+}
+
+fn roll_error(what: &str, path: &Path, error: &std::io::Error) -> RollError {
+    let message = format!("{what} {}: {error}", path.display());
+    if is_full(error) {
+        RollError::NoRoom(message)
+    } else {
+        RollError::Failed(message)
+    }
+}
+
+/// A segment that was begun.
+pub(super) struct Begun<F> {
+    pub(super) files: Files<F>,
+    pub(super) facts: SegmentFacts,
+    pub(super) reserved: Reach,
+}
+
+/// Gives the files their headers and their names, durable when this returns. From then on the header testifies that
+/// everything before `base` was durable.
+pub(super) async fn begin<I: Io>(
     io: &I,
     dir: &Path,
     partition: Uuid,
+    next: NextFiles<I::File>,
     base: EventId,
     incarnation: u32,
-) -> Result<(Files<I::File>, SegmentFacts), OpenError> {
+) -> Result<Begun<I::File>, RollError> {
     let salt = io.random_u64();
     let meta_path = meta_path(dir, base);
-    let data_path = data_path(dir, base);
-    // The data file first: a segment is there when its meta file is, and then its data file is there too.
-    let mut files = Vec::new();
-    for (path, kind) in [(&data_path, SegmentKind::Data), (&meta_path, SegmentKind::Meta)] {
-        let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
-        let file = io
-            .create(path)
-            .await
-            .map_err(|error| failed("creating", &error))?;
+    let mut writes = Vec::new();
+    for (file, kind) in [(&next.meta, SegmentKind::Meta), (&next.data, SegmentKind::Data)] {
         let header = SegmentHeader::new(kind, partition, base, salt, io.now_us(), incarnation);
-        let file = Rc::new(file);
-        write_first_block(io, &file, &header)
-            .await
-            .map_err(|error| failed("writing", &error))?;
-        io.sync_dir(dir)
-            .await
-            .map_err(|error| failed("syncing the directory of", &error))?;
-        files.push(file);
+        let mut block = io.alloc(BLOCK_BYTES);
+        block.as_mut().copy_from_slice(&header.to_block());
+        writes.push(FileWrite {
+            file: Rc::clone(file),
+            at: FilePos::new(0),
+            parts: vec![WritePart::Own(block)],
+        });
     }
-    let meta = files.pop().ok_or_else(|| OpenError::new("no meta file".into()))?;
-    let facts = SegmentFacts {
-        salt,
-        base_event_id: base,
-        incarnation,
-    };
-    Ok((
-        Files {
-            meta,
-            data: files.pop(),
+    let written = io.write(writes, Then::Sync).await;
+    written.map_err(|error| roll_error("beginning", &meta_path, &error.source))?;
+    for (from, to) in [
+        (dir.join(NEXT_DATA), data_path(dir, base)),
+        (dir.join(NEXT_META), meta_path.clone()),
+    ] {
+        let renamed = io.rename(&from, &to).await;
+        renamed.map_err(|error| roll_error("renaming", &to, &error))?;
+    }
+    let synced = io.sync_dir(dir).await;
+    synced.map_err(|error| roll_error("syncing the directory of", &meta_path, &error))?;
+    Ok(Begun {
+        files: Files {
+            meta: next.meta,
+            data: Some(next.data),
         },
-        facts,
-    ))
+        facts: SegmentFacts {
+            salt,
+            base_event_id: base,
+            incarnation,
+        },
+        reserved: next.reserved,
+    })
 }
 
-/// Writes the footer, so that this segment opens by reading its last block. Returns the meta file's size.
+/// Removes what a crash left of files that were being made ready.
+pub(super) async fn remove_unfinished<I: Io>(io: &I, dir: &Path, names: &[String]) {
+    for name in names {
+        if name == NEXT_META || name == NEXT_DATA {
+            let path = dir.join(name);
+            if let Err(error) = io.remove(&path).await {
+                tracing::warn!(path = %path.display(), %error, "could not be removed; it will be written over");
+            }
+        }
+    }
+}
+
+/// Writes the footer, so that this segment opens by reading its last block, and gives back what the files have beyond
+/// their content. Returns the meta file's size.
 pub(super) async fn seal<I: Io>(io: &I, files: &Files<I::File>, facts: &FooterFacts) -> std::io::Result<u64> {
     let footer_at = facts.meta_end.align_up(BLOCK_BYTES as u64);
     let bytes = Footer::encode(facts, footer_at);
+    let end = FilePos::new(footer_at.get() + bytes.len() as u64);
     let mut buf = io.alloc(bytes.len());
     buf.as_mut().copy_from_slice(&bytes);
-    // Whatever lies beyond goes first: the footer's tail must be the last thing in the file.
-    files.meta.truncate(footer_at).await?;
-    files.meta.write_at(footer_at, buf).await?;
-    files.meta.sync().await?;
+    write_one(io, &files.meta, footer_at, buf, Then::Sync).await?;
+    // The footer's tail is the last thing in the file. Cut after it is durable: a crash in between leaves a segment that
+    // is not sealed, and nothing less.
+    files.meta.truncate(end).await?;
     if let Some(data) = &files.data {
         data.truncate(facts.data_end.align_up(BLOCK_BYTES as u64)).await?;
-        data.sync().await?;
     }
-    Ok(footer_at.get() + bytes.len() as u64)
+    let files = std::iter::once(&files.meta).chain(&files.data).map(Rc::clone);
+    io.sync(files.collect()).await?;
+    Ok(end.get())
 }
 
-/// Whether the footer can have been under way when the machine stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sealing {
-    /// A segment follows, and it is made only after the footer is durable.
-    Done,
-    /// This is the last segment: a footer that landed in part means that it is not sealed.
-    MayBeTorn,
-}
-
-/// The footer of a sealed segment; nothing when the segment is not sealed.
-pub(super) async fn read_footer<F: IoFile>(
-    path: &Path,
-    meta: &Rc<F>,
-    sealing: Sealing,
-) -> Result<Option<Footer>, OpenError> {
+/// The footer of a sealed segment; nothing when the segment is not sealed: a footer that landed in part is none, and what
+/// it says is in the frames as well.
+pub(super) async fn read_footer<F: IoFile>(path: &Path, meta: &Rc<F>) -> Result<Option<Footer>, OpenError> {
     let failed = |error: &std::io::Error| OpenError::io("reading the footer of", path, error);
     let size = meta.size_bytes().await.map_err(|error| failed(&error))?;
     let Some(block_at) = size.checked_sub(BLOCK_BYTES as u64) else {
@@ -108,8 +169,10 @@ pub(super) async fn read_footer<F: IoFile>(
         .map_err(|error| failed(&error))?;
     match Footer::check(&bytes, tail.salt()) {
         Ok(footer) => Ok(Some(footer)),
-        Err(_) if sealing == Sealing::MayBeTorn => Ok(None),
-        Err(error) => Err(OpenError::new(format!("{}: {error}", path.display()))),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "has no footer that checks: its frames are read instead");
+            Ok(None)
+        }
     }
 }
 

@@ -1,55 +1,40 @@
-//! The files of a log partition: opening and recovering them, rolling to the next segment, finding what is where.
+//! The files of a log partition: rolling to the next segment, finding what is where.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::rc::Rc;
 
+use event_listener::Event;
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, FooterFacts, ProducerTable, SegmentFacts,
-    SegmentHeader, SegmentKind, SparseIndex, StoredBatch, Verdict,
+    AppenderConfig, BLOCK_BYTES, EventId, FilePos, FooterFacts, ProducerTable, Reach, SegmentHeader,
+    SparseIndex, StoredBatch,
 };
 use uuid::Uuid;
 
-use super::segment_files::{Sealing, base_of, create_segment, data_path, meta_path, read_footer, seal};
+use super::segment::Segment;
+use super::segment_files::{self, Begun, NextFiles, data_path, meta_path, read_footer, seal};
 use crate::commit::{Committer, Files};
 use crate::io::{Io, IoFile};
-use crate::recover::{self, OpenError, Opened, OpenedSegment};
+use crate::recover::{self, Known, OpenError, Opened};
+use crate::room::{RollError, is_full};
 
 /// Segments whose files are kept open for reading, beside the one that is written.
 const OPEN_SEGMENTS_MAX: usize = 4;
-
-/// One segment. Sealed when `end` is set.
-pub(crate) struct Segment {
-    pub(crate) base: EventId,
-    salt: u64,
-    end: Cell<Option<EventId>>,
-    meta_bytes: Cell<u64>,
-    data_bytes: Cell<u64>,
-    /// Of the segment that is written; a sealed one's is read from its footer when somebody asks.
-    index: RefCell<Option<Rc<RefCell<SparseIndex>>>>,
-}
-
-/// What opening found, for status and for the engine.
-pub(crate) struct Found {
-    pub(crate) next_event_id: EventId,
-    pub(crate) producers: ProducerTable,
-    /// What recovery said of the segment that was being written.
-    pub(crate) verdict: Verdict,
-    /// Events stay readable, but nothing may be added: something durable is damaged.
-    pub(crate) read_only: Option<String>,
-}
 
 /// See the module.
 pub(crate) struct Store<I: Io> {
     io: I,
     dir: PathBuf,
     partition: Uuid,
+    config: AppenderConfig,
     committer: Rc<Committer<I>>,
     segments: RefCell<Vec<Rc<Segment>>>,
     open: RefCell<VecDeque<(EventId, Files<I::File>)>>,
-    /// The latest time of each sealed segment that was asked for it.
-    times: RefCell<BTreeMap<EventId, Option<u64>>>,
+    next: RefCell<Option<NextFiles<I::File>>>,
+    /// Segments that are being sealed.
+    sealing: Rc<Cell<usize>>,
+    sealed: Rc<Event>,
 }
 
 /// A segment's files, for reading.
@@ -59,98 +44,38 @@ pub(crate) struct Readable<F> {
 }
 
 impl<I: Io> Store<I> {
-    /// Opens the partition's directory, recovers what it holds, and makes it ready to go on. Creates it when new.
-    ///
-    /// # Errors
-    /// When files cannot be read or made, belong to another partition, or have an unknown version.
-    pub(crate) async fn open(
+    pub(super) fn new(
         io: I,
         dir: PathBuf,
         partition: Uuid,
         config: AppenderConfig,
-    ) -> Result<(Self, Found), OpenError> {
-        let names = io
-            .list(&dir)
-            .await
-            .map_err(|error| OpenError::io("listing", &dir, &error))?;
-        let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
-        bases.sort_unstable();
-        let mut opening = Opening {
-            io: &io,
-            dir: &dir,
-            partition,
-            sealed: Vec::new(),
-            producers: ProducerTable::default(),
-        };
-        let mut read_only = None;
-        let mut tail = None;
-        for (place, base) in bases.iter().enumerate() {
-            let last = place + 1 == bases.len();
-            match opening.segment(*base, last).await? {
-                Look::Sealed => {}
-                Look::NeverUsed => {}
-                Look::Tail(found) => {
-                    if !last {
-                        read_only = Some(format!(
-                            "segment {base} was not sealed although segment {} follows",
-                            bases.get(place + 1).map_or(0, |next| next.get())
-                        ));
-                    }
-                    tail = Some(found);
-                    break;
-                }
-            }
-        }
-        let Opening {
-            sealed, producers, ..
-        } = opening;
-        let next = match (&tail, sealed.last()) {
-            (Some(tail), _) => tail.opened.recovered.next_event_id,
-            (None, Some(sealed)) => sealed.end.get().unwrap_or(sealed.base),
-            (None, None) => EventId::new(0),
-        };
-        if let Some(gap) = first_gap(&sealed, tail.as_ref().map(|tail| tail.base)) {
-            read_only.get_or_insert(gap);
-        }
-        let mut found = Found {
-            next_event_id: next,
-            producers,
-            verdict: Verdict::Clean,
-            read_only,
-        };
-        let mut segments: Vec<Rc<Segment>> = sealed;
-        let (committer, active) = match tail {
-            Some(tail) => {
-                found.verdict = tail.opened.recovered.verdict.clone();
-                if let Verdict::Damaged { .. } = found.verdict {
-                    found.read_only.get_or_insert(found.verdict.prose());
-                }
-                resume_tail(&io, &dir, tail, config).await?
-            }
-            None => {
-                let (files, facts) = create_segment(&io, &dir, partition, next, 1).await?;
-                let segment = Segment::active(&facts, SparseIndex::default());
-                (
-                    Committer::new(io.clone(), Appender::new(config, facts), files),
-                    segment,
-                )
-            }
-        };
-        segments.push(Rc::new(active));
-        let store = Self {
+        committer: Rc<Committer<I>>,
+        segments: Vec<Rc<Segment>>,
+    ) -> Self {
+        Self {
             io,
             dir,
             partition,
+            config,
             committer,
             segments: RefCell::new(segments),
             open: RefCell::new(VecDeque::new()),
-            times: RefCell::default(),
-        };
-        Ok((store, found))
+            next: RefCell::new(None),
+            sealing: Rc::default(),
+            sealed: Rc::default(),
+        }
     }
 
     pub(crate) fn committer(&self) -> &Rc<Committer<I>> {
         &self.committer
+    }
+
+    /// The bounds of a segment's files.
+    pub(crate) fn segment_bounds(&self) -> Reach {
+        Reach {
+            meta: FilePos::new(self.config.segment_meta_bytes),
+            data: FilePos::new(self.config.segment_data_bytes),
+        }
     }
 
     /// The first event that is still stored.
@@ -161,14 +86,11 @@ impl<I: Io> Store<I> {
             .map_or(EventId::new(0), |segment| segment.base)
     }
 
-    /// Bytes of all files, as far as they are used.
+    /// Bytes of all files, as far as they are used. Those of segments that were not looked at yet are missing.
     pub(crate) fn used_bytes(&self) -> u64 {
-        let sealed: u64 = self
-            .segments
-            .borrow()
-            .iter()
-            .map(|segment| segment.meta_bytes.get() + segment.data_bytes.get())
-            .sum();
+        let segments = self.segments.borrow();
+        let sealed = segments.iter().filter_map(|segment| segment.bytes());
+        let sealed: u64 = sealed.map(|(meta, data)| meta + data).sum();
         let active = self
             .committer
             .with_appender(|appender| appender.meta_end().get() + appender.data_end().get());
@@ -182,7 +104,7 @@ impl<I: Io> Store<I> {
     /// Notes where stamped batches go.
     pub(crate) fn note(&self, batches: &[StoredBatch]) {
         let segments = self.segments.borrow();
-        let index = segments.last().and_then(|segment| segment.index.borrow().clone());
+        let index = segments.last().and_then(|segment| segment.index());
         if let Some(index) = index {
             let mut index = index.borrow_mut();
             for stored in batches {
@@ -202,7 +124,7 @@ impl<I: Io> Store<I> {
     /// The segment that holds `id`, opened for reading, and the place to start looking for it.
     ///
     /// # Errors
-    /// When the files cannot be opened or the footer does not check.
+    /// When the files cannot be opened or nothing of them checks.
     pub(crate) async fn locate(
         &self,
         id: EventId,
@@ -229,25 +151,16 @@ impl<I: Io> Store<I> {
         self.segments.borrow().clone()
     }
 
-    /// The latest time at which a batch of a segment was accepted. A sealed segment is asked once.
+    /// The latest time at which a batch of a segment was accepted. A sealed segment's footer is read for it once.
     ///
     /// # Errors
     /// When the files cannot be opened or the footer does not check.
     pub(crate) async fn last_timestamp_us(&self, segment: &Rc<Segment>) -> Result<Option<u64>, OpenError> {
-        if let Some(known) = self.times.borrow().get(&segment.base) {
-            return Ok(*known);
+        if segment.timestamps_us().is_none() {
+            let files = self.files_of(segment).await?;
+            self.index_of(segment, &files).await?;
         }
-        let is_sealed = segment.end.get().is_some();
-        let files = self.files_of(segment).await?;
-        let index = self.index_of(segment, &files).await?;
-        let last_us = index.borrow().timestamps_us().map(|(_, last_us)| last_us);
-        if is_sealed {
-            let first = self.trim_end();
-            let mut times = self.times.borrow_mut();
-            times.insert(segment.base, last_us);
-            times.retain(|base, _| *base >= first);
-        }
-        Ok(last_us)
+        Ok(segment.timestamps_us().map(|(_, last_us)| last_us))
     }
 
     /// The files of a segment, and a place in it from which on to look for a time; `None` when it has no batches.
@@ -269,9 +182,7 @@ impl<I: Io> Store<I> {
     /// Bytes of the indexes that are in memory.
     pub(crate) fn index_bytes(&self) -> u64 {
         let segments = self.segments.borrow();
-        let indexes = segments
-            .iter()
-            .filter_map(|segment| segment.index.borrow().clone());
+        let indexes = segments.iter().filter_map(|segment| segment.index());
         indexes.map(|index| index.borrow().memory_bytes()).sum()
     }
 
@@ -287,7 +198,7 @@ impl<I: Io> Store<I> {
     }
 
     async fn files_of(&self, segment: &Rc<Segment>) -> Result<Files<I::File>, OpenError> {
-        if segment.end.get().is_none() {
+        if segment.end().is_none() {
             return Ok(self.committer.files());
         }
         let known = self
@@ -299,13 +210,30 @@ impl<I: Io> Store<I> {
         if let Some(files) = known {
             return Ok(files);
         }
-        let files = open_files(&self.io, &self.dir, segment.base).await?;
+        let files = self.open_files(segment.base).await?;
+        self.keep_open(segment.base, files.clone());
+        Ok(files)
+    }
+
+    fn keep_open(&self, base: EventId, files: Files<I::File>) {
         let mut open = self.open.borrow_mut();
-        open.push_back((segment.base, files.clone()));
+        open.push_back((base, files));
         if open.len() > OPEN_SEGMENTS_MAX {
             open.pop_front();
         }
-        Ok(files)
+    }
+
+    async fn open_files(&self, base: EventId) -> Result<Files<I::File>, OpenError> {
+        let mut files = Vec::new();
+        for path in [data_path(&self.dir, base), meta_path(&self.dir, base)] {
+            let file = self.io.open(&path).await;
+            let file = file.map_err(|error| OpenError::io("opening", &path, &error))?;
+            files.push(Rc::new(file));
+        }
+        match (files.pop(), files.pop()) {
+            (Some(meta), data) => Ok(Files { meta, data }),
+            (None, _) => unreachable!("two files were opened"),
+        }
     }
 
     async fn index_of(
@@ -313,240 +241,204 @@ impl<I: Io> Store<I> {
         segment: &Rc<Segment>,
         files: &Files<I::File>,
     ) -> Result<Rc<RefCell<SparseIndex>>, OpenError> {
-        if let Some(index) = segment.index.borrow().as_ref() {
-            return Ok(Rc::clone(index));
+        if let Some(index) = segment.index() {
+            return Ok(index);
         }
-        let path = meta_path(&self.dir, segment.base);
-        let footer = read_footer(&path, &files.meta, Sealing::Done)
-            .await?
-            .ok_or_else(|| {
-                OpenError::new(format!(
-                    "{}: the footer of this sealed segment is gone",
-                    path.display()
-                ))
-            })?;
-        let index = Rc::new(RefCell::new(footer.index()));
+        let index = self.look_at(segment, files).await?;
         // Bounded by what is open: an index goes when its segment's files do.
         for other in self.segments.borrow().iter() {
             let in_use = self.open.borrow().iter().any(|(base, _)| *base == other.base);
-            if other.end.get().is_some() && !in_use {
-                *other.index.borrow_mut() = None;
+            if other.end().is_some() && !in_use {
+                other.drop_index();
             }
         }
-        *segment.index.borrow_mut() = Some(Rc::clone(&index));
         Ok(index)
     }
 
-    /// Seals the segment that is written and opens the next. Nothing is in flight while this runs.
+    /// Reads what a segment says of itself: its footer, or all of its frames when it was never sealed.
+    async fn look_at(
+        &self,
+        segment: &Rc<Segment>,
+        files: &Files<I::File>,
+    ) -> Result<Rc<RefCell<SparseIndex>>, OpenError> {
+        let path = meta_path(&self.dir, segment.base);
+        let wrong = |what: String| OpenError::new(format!("{}: {what}", path.display()));
+        let end = segment.end().unwrap_or(segment.base);
+        let size = files.meta.size_bytes().await;
+        let size = size.map_err(|error| OpenError::io("reading", &path, &error))?;
+        if let Some(footer) = read_footer(&path, &files.meta).await? {
+            let block = files.meta.read_at(FilePos::new(0), BLOCK_BYTES).await;
+            let block = block.map_err(|error| OpenError::io("reading", &path, &error))?;
+            let header = SegmentHeader::check(&block).map_err(|error| wrong(error.to_string()))?;
+            header
+                .expect(mofka_log::SegmentKind::Meta, self.partition)
+                .map_err(|error| wrong(error.to_string()))?;
+            if footer.salt() != header.salt() || footer.base_event_id() != segment.base {
+                return Err(wrong("the footer is that of another segment".to_owned()));
+            }
+            if footer.end_event_id() != end {
+                let missing = footer.end_event_id();
+                return Err(wrong(format!(
+                    "events {missing} to {end} are missing: no segment holds them"
+                )));
+            }
+            segment.note_footer(&footer, size);
+            return Ok(segment.keep_index(footer.salt(), footer.index()));
+        }
+        let known = Known {
+            durable_end: end,
+            ..Known::default()
+        };
+        match recover::meta_file(&path, &files.meta, files.data.as_ref(), known, &mut |_| ()).await? {
+            Opened::NeverUsed => Err(wrong(
+                "this segment is empty although another follows it".to_owned(),
+            )),
+            Opened::Segment(opened) if opened.recovered.next_event_id != end => {
+                Err(wrong(opened.recovered.verdict.prose()))
+            }
+            Opened::Segment(opened) => {
+                Ok(segment.keep_index(opened.header.salt(), opened.recovered.index.clone()))
+            }
+        }
+    }
+
+    /// Looks at every segment that was known by its name alone, the latest first.
     ///
     /// # Errors
-    /// What the machine said; the committer is then poisoned by the caller.
-    pub(crate) async fn roll(&self, producers: &ProducerTable) -> Result<(), OpenError> {
-        let active = self.segments.borrow().last().cloned();
-        let Some(active) = active else { return Ok(()) };
-        let files = self.committer.files();
-        let (facts, ends) = self.committer.with_appender(|appender| {
-            let index = active
-                .index
+    /// What is wrong with one: events that were durable are missing, or cannot be read.
+    pub(crate) async fn audit(&self) -> Result<(), OpenError> {
+        let unknown: Vec<_> = self
+            .segments
+            .borrow()
+            .iter()
+            .filter(|segment| segment.end().is_some() && segment.salt().is_none())
+            .cloned()
+            .collect();
+        for segment in unknown.into_iter().rev() {
+            // Somebody may have read it, or retention let it go, in the meantime.
+            let is_there = self
+                .segments
                 .borrow()
-                .as_ref()
-                .map(|index| index.borrow().clone())
-                .unwrap_or_default();
+                .iter()
+                .any(|known| Rc::ptr_eq(known, &segment));
+            if !is_there || segment.salt().is_some() {
+                continue;
+            }
+            let files = self.open_files(segment.base).await?;
+            self.look_at(&segment, &files).await?;
+            segment.drop_index();
+        }
+        Ok(())
+    }
+
+    /// Whether it is time to make the next segment's files ready: this one is three quarters full.
+    pub(crate) fn wants_next(&self) -> bool {
+        let (meta, data) = self
+            .committer
+            .with_appender(|appender| (appender.meta_end().get(), appender.data_end().get()));
+        let near = |used: u64, bound: u64| used >= bound / 4 * 3;
+        let full = near(meta, self.config.segment_meta_bytes) || near(data, self.config.segment_data_bytes);
+        full && self.next.borrow().is_none()
+    }
+
+    /// Makes the next segment's files, with room for so much.
+    pub(crate) async fn prepare(&self, room: Reach) -> Result<(), RollError> {
+        let next = segment_files::prepare(&self.io, &self.dir, room).await?;
+        *self.next.borrow_mut() = Some(next);
+        Ok(())
+    }
+
+    /// Goes on in the next segment, and seals this one in the background. Nothing is queued or in flight while this
+    /// runs. Returns the ends of the new files.
+    ///
+    /// # Errors
+    /// That there is no room: nothing changed. Or what the machine said.
+    pub(crate) async fn roll(&self, producers: &ProducerTable, room: Reach) -> Result<Reach, RollError> {
+        // One at a time: a device that seals slower than segments fill is full of unsealed ones otherwise.
+        self.all_sealed().await;
+        if self.next.borrow().is_none() {
+            self.prepare(room).await?;
+        }
+        let active = self.segments.borrow().last().cloned();
+        let (Some(active), Some(next)) = (active, self.next.take()) else {
+            unreachable!("there is a segment, and the next one was made ready")
+        };
+        let (facts, incarnation) = self.committer.with_appender(|appender| {
             let ends = appender.ends();
+            assert_eq!(
+                ends.synced_end, ends.appended_end,
+                "a roll waits until all is durable"
+            );
             let facts = FooterFacts {
-                salt: active.salt,
+                salt: active.salt().unwrap_or_default(),
                 base_event_id: active.base,
                 end_event_id: ends.synced_end,
                 meta_end: appender.meta_end(),
                 data_end: appender.data_end(),
-                index,
+                index: active
+                    .index()
+                    .map(|index| index.borrow().clone())
+                    .unwrap_or_default(),
                 producers: producers.before(ends.synced_end),
             };
-            (facts, ends)
+            (facts, appender.incarnation())
         });
-        let path = meta_path(&self.dir, active.base);
-        let sealed = seal(&self.io, &files, &facts)
-            .await
-            .map_err(|error| OpenError::io("sealing", &path, &error))?;
-        let incarnation = self.committer.with_appender(|appender| appender.incarnation());
-        let (next_files, next) =
-            create_segment(&self.io, &self.dir, self.partition, ends.synced_end, incarnation).await?;
-        active.end.set(Some(ends.synced_end));
-        active.meta_bytes.set(sealed);
-        active.data_bytes.set(facts.data_end.get());
+        let end = facts.end_event_id;
+        let files = self.committer.files();
+        let begun = segment_files::begin(&self.io, &self.dir, self.partition, next, end, incarnation).await;
+        let Begun {
+            files: next_files,
+            facts: next,
+            reserved,
+        } = begun.map_err(|error| match error {
+            // It has room, and what was renamed is not known: there is no way back from here.
+            RollError::NoRoom(reason) | RollError::Failed(reason) => RollError::Failed(reason),
+        })?;
+        active.ended(end);
+        self.keep_open(active.base, files.clone());
         self.segments
             .borrow_mut()
             .push(Rc::new(Segment::active(&next, SparseIndex::default())));
-        self.committer.install(|appender| appender.roll(next), next_files);
-        Ok(())
-    }
-}
-
-impl Segment {
-    fn active(facts: &SegmentFacts, index: SparseIndex) -> Self {
-        Self {
-            base: facts.base_event_id,
-            salt: facts.salt,
-            end: Cell::new(None),
-            meta_bytes: Cell::new(0),
-            data_bytes: Cell::new(0),
-            index: RefCell::new(Some(Rc::new(RefCell::new(index)))),
-        }
+        self.committer.install(next, next_files);
+        self.seal_in_background(active, files, facts);
+        Ok(reserved)
     }
 
-    /// Whether a frame read from this segment's file belongs to it.
-    pub(crate) fn owns(&self, batch: &Batch) -> bool {
-        batch.salt() == self.salt
-    }
-}
-
-struct Opening<'a, I: Io> {
-    io: &'a I,
-    dir: &'a Path,
-    partition: Uuid,
-    sealed: Vec<Rc<Segment>>,
-    producers: ProducerTable,
-}
-
-enum Look<F> {
-    Sealed,
-    NeverUsed,
-    Tail(Tail<F>),
-}
-
-struct Tail<F> {
-    base: EventId,
-    files: Files<F>,
-    opened: Box<OpenedSegment>,
-}
-
-impl<I: Io> Opening<'_, I> {
-    async fn segment(&mut self, base: EventId, last: bool) -> Result<Look<I::File>, OpenError> {
-        let path = meta_path(self.dir, base);
-        let meta = self
-            .io
-            .open(&path)
-            .await
-            .map_err(|error| OpenError::io("opening", &path, &error))?;
-        let meta = Rc::new(meta);
-        let sealing = if last { Sealing::MayBeTorn } else { Sealing::Done };
-        if let Some(footer) = read_footer(&path, &meta, sealing).await? {
-            let block = meta
-                .read_at(FilePos::new(0), BLOCK_BYTES)
-                .await
-                .map_err(|error| OpenError::io("reading", &path, &error))?;
-            self.check_header(&path, SegmentHeader::check(&block).as_ref().ok())?;
-            let size = meta
-                .size_bytes()
-                .await
-                .map_err(|error| OpenError::io("reading", &path, &error))?;
-            self.producers = footer.producers();
-            self.sealed.push(Rc::new(Segment {
-                base,
-                salt: footer.salt(),
-                end: Cell::new(Some(footer.end_event_id())),
-                meta_bytes: Cell::new(size),
-                data_bytes: Cell::new(footer.data_end().get()),
-                index: RefCell::new(None),
-            }));
-            return Ok(Look::Sealed);
-        }
-        let data_path = data_path(self.dir, base);
-        let data = match self.io.open(&data_path).await {
-            Ok(data) => Some(Rc::new(data)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(OpenError::io("opening", &data_path, &error)),
-        };
-        let producers = self.producers.clone();
-        let opened = recover::meta_file(&path, &meta, data.as_ref(), producers, &mut |_| ()).await?;
-        match opened {
-            Opened::NeverUsed if last => Ok(Look::NeverUsed),
-            Opened::NeverUsed => Err(OpenError::new(format!(
-                "{}: this segment is empty although another follows it",
-                path.display()
-            ))),
-            Opened::Segment(opened) => {
-                self.producers = opened.recovered.producers.clone();
-                self.check_header(&path, Some(&opened.header))?;
-                let Some(data) = data else {
-                    return Err(OpenError::new(format!(
-                        "{}: the data file of this segment is missing",
-                        data_path.display()
-                    )));
-                };
-                Ok(Look::Tail(Tail {
-                    base,
-                    files: Files {
-                        meta,
-                        data: Some(data),
-                    },
-                    opened,
-                }))
+    fn seal_in_background(&self, segment: Rc<Segment>, files: Files<I::File>, facts: FooterFacts) {
+        self.sealing.set(self.sealing.get() + 1);
+        let (sealing, sealed) = (Rc::clone(&self.sealing), Rc::clone(&self.sealed));
+        let (io, committer) = (self.io.clone(), Rc::clone(&self.committer));
+        let path = meta_path(&self.dir, segment.base);
+        self.io.spawn(async move {
+            match seal(&io, &files, &facts).await {
+                Ok(meta_bytes) => segment.sealed(meta_bytes, facts.data_end.get()),
+                Err(error) if is_full(&error) => {
+                    tracing::warn!(path = %path.display(), %error, "could not be sealed: its frames are read at the next start");
+                }
+                Err(error) => committer.fail(format!("sealing {}: {error}", path.display())),
             }
+            sealing.set(sealing.get() - 1);
+            sealed.notify(usize::MAX);
+        });
+    }
+
+    /// Waits until no segment is being sealed.
+    pub(crate) async fn all_sealed(&self) {
+        loop {
+            let listener = self.sealed.listen();
+            if self.sealing.get() == 0 {
+                return;
+            }
+            listener.await;
         }
     }
 
-    fn check_header(&self, path: &Path, header: Option<&SegmentHeader>) -> Result<(), OpenError> {
-        let header = header.ok_or_else(|| {
-            OpenError::new(format!("{}: the segment header does not check", path.display()))
-        })?;
-        header
-            .expect(SegmentKind::Meta, self.partition)
-            .map_err(|error| OpenError::new(format!("{}: {error}", path.display())))
-    }
-}
-
-/// Goes on after what recovery kept.
-async fn resume_tail<I: Io>(
-    io: &I,
-    dir: &Path,
-    tail: Tail<I::File>,
-    config: AppenderConfig,
-) -> Result<(Rc<Committer<I>>, Segment), OpenError> {
-    let path = meta_path(dir, tail.base);
-    let data = tail.files.data.as_ref();
-    let appender = recover::resume(io, &tail.opened, config, &path, &tail.files.meta, data).await?;
-    let facts = SegmentFacts {
-        salt: tail.opened.header.salt(),
-        base_event_id: tail.base,
-        incarnation: tail.opened.recovered.next_incarnation,
-    };
-    let segment = Segment::active(&facts, tail.opened.recovered.index.clone());
-    Ok((Committer::new(io.clone(), appender, tail.files), segment))
-}
-
-async fn open_files<I: Io>(io: &I, dir: &Path, base: EventId) -> Result<Files<I::File>, OpenError> {
-    let meta_path = meta_path(dir, base);
-    let data_path = data_path(dir, base);
-    let meta = io
-        .open(&meta_path)
-        .await
-        .map_err(|error| OpenError::io("opening", &meta_path, &error))?;
-    let data = io
-        .open(&data_path)
-        .await
-        .map_err(|error| OpenError::io("opening", &data_path, &error))?;
-    Ok(Files {
-        meta: Rc::new(meta),
-        data: Some(Rc::new(data)),
-    })
-}
-
-fn first_gap(sealed: &[Rc<Segment>], tail: Option<EventId>) -> Option<String> {
-    let mut expected: Option<EventId> = None;
-    let bases = sealed
-        .iter()
-        .map(|segment| (segment.base, segment.end.get()))
-        .chain(tail.map(|base| (base, None)));
-    for (base, end) in bases {
-        if let Some(expected) = expected
-            && expected != base
+    /// Removes the files of a segment that will not be begun.
+    pub(crate) async fn forget_next(&self) {
+        if self.next.take().is_some()
+            && let Ok(names) = self.io.list(&self.dir).await
         {
-            return Some(format!(
-                "events {expected} to {base} are missing: no segment holds them"
-            ));
+            segment_files::remove_unfinished(&self.io, &self.dir, &names).await;
         }
-        expected = end;
     }
-    None
 }

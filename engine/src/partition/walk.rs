@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mofka_log::{BATCH_HEADER_BYTES, BLOCK_BYTES, Batch, EventId, FilePos, frame_bytes_hint};
 
 use super::memory::ShardMemory;
-use super::store::Segment;
+use super::segment::Segment;
 use crate::io::IoFile;
 
 /// A place in a segment's meta file, kept from one read to the next. Holds no file open.

@@ -67,12 +67,19 @@ enum Change {
         end: usize,
         number: u64,
     },
+    /// The file grows to `end`, with zeros; a crash may leave it anywhere up to there.
+    Reserve {
+        end: usize,
+        number: u64,
+    },
 }
 
 impl Change {
     fn number(&self) -> u64 {
         match self {
-            Self::Write { number, .. } | Self::Truncate { number, .. } => *number,
+            Self::Write { number, .. } | Self::Truncate { number, .. } | Self::Reserve { number, .. } => {
+                *number
+            }
         }
     }
 
@@ -84,6 +91,7 @@ impl Change {
         match self {
             Self::Write { at, bytes, .. } => put(to, *at, bytes),
             Self::Truncate { end, .. } => to.resize(*end, 0),
+            Self::Reserve { end, .. } => to.resize(to.len().max(*end), 0),
         }
     }
 }
@@ -263,6 +271,25 @@ impl Disk {
         file.unsynced.push(Change::Truncate { end, number });
     }
 
+    pub(super) fn issue_reserve(&mut self, file: FileId, end: usize) {
+        let number = self.number();
+        self.files[file].unsynced.push(Change::Reserve { end, number });
+    }
+
+    pub(super) fn complete_reserve(&mut self, file: FileId, end: usize) {
+        let file = &mut self.files[file];
+        file.seen.resize(file.seen.len().max(end), 0);
+        // What was cut before is cut in the journal before.
+        for change in &file.unsynced {
+            if let Change::Truncate { .. } = change {
+                change.apply(&mut file.durable);
+            }
+        }
+        file.durable.resize(file.durable.len().max(end), 0);
+        file.unsynced
+            .retain(|change| !matches!(change, Change::Truncate { .. } | Change::Reserve { .. }));
+    }
+
     pub(super) fn read(&self, file: FileId, at: usize, bytes: usize) -> Vec<u8> {
         let seen = &self.files[file].seen;
         let start = at.min(seen.len());
@@ -294,6 +321,12 @@ impl Disk {
                 match change {
                     Change::Truncate { .. } if random.chance(keep_percent) => change.apply(&mut content),
                     Change::Truncate { .. } => {}
+                    Change::Reserve { end, .. } => {
+                        let from = content.len();
+                        let grown = end.saturating_sub(from) as u64;
+                        let landed = usize::try_from(random.below(grown + 1)).unwrap_or(0);
+                        content.resize(from + landed, 0);
+                    }
                     Change::Write { at, bytes, .. } => {
                         for (place, sector) in bytes.chunks(sectors.bytes()).enumerate() {
                             if random.chance(keep_percent) {

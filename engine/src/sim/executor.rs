@@ -15,13 +15,14 @@ use bytes::Bytes;
 use mofka_log::FilePos;
 
 use super::disk::{Disk, FileId, Image, Random, Sectors};
-use crate::io::{Io, IoDir, IoFile};
+use crate::io::{FileWrite, Io, IoDir, IoFile, Step, StepError, Then};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 enum Op {
     Write { file: FileId, number: u64 },
     Sync { file: FileId, covered: Vec<u64> },
+    Reserve { file: FileId, end: usize },
     SyncDir(std::path::PathBuf),
     Sleep { until_us: u64 },
 }
@@ -183,6 +184,7 @@ impl SimIo {
                     disk.complete_sync(*file, covered);
                 }
             }
+            Op::Reserve { file, end } => disk.complete_reserve(*file, *end),
             Op::SyncDir(dir) => disk.sync_dir(dir),
             Op::Sleep { until_us } => self.0.now_us.set((*until_us).max(self.0.now_us.get())),
         }
@@ -254,9 +256,7 @@ fn place(at: FilePos) -> usize {
     usize::try_from(at.get()).expect("simulated files fit memory")
 }
 
-impl IoFile for SimFileHandle {
-    type Buf = Vec<u8>;
-
+impl SimFileHandle {
     async fn write_at(&self, at: FilePos, buf: Vec<u8>) -> io::Result<()> {
         assert_eq!(
             (place(at) % 4096, buf.len() % 4096),
@@ -272,14 +272,6 @@ impl IoFile for SimFileHandle {
             .await
     }
 
-    async fn read_at(&self, at: FilePos, bytes: usize) -> io::Result<Bytes> {
-        Ok(Bytes::from(self.io.0.disk.borrow().read(
-            self.file,
-            place(at),
-            bytes,
-        )))
-    }
-
     async fn sync(&self) -> io::Result<()> {
         let covered = self.io.0.disk.borrow_mut().issue_sync(self.file);
         self.io
@@ -288,6 +280,41 @@ impl IoFile for SimFileHandle {
                 covered,
             })
             .await
+    }
+
+    async fn write_then(write: FileWrite<Self, Vec<u8>>, then: Then) -> Result<(), StepError> {
+        let failed = |step: Step| move |source: io::Error| StepError { step, source };
+        let buf = write
+            .parts
+            .iter()
+            .map(AsRef::as_ref)
+            .collect::<Vec<&[u8]>>()
+            .concat();
+        write
+            .file
+            .write_at(write.at, buf)
+            .await
+            .map_err(failed(Step::Write))?;
+        match then {
+            Then::Sync => write.file.sync().await.map_err(failed(Step::Sync)),
+            Then::Nothing => Ok(()),
+        }
+    }
+}
+
+impl IoFile for SimFileHandle {
+    async fn read_at(self: &Rc<Self>, at: FilePos, bytes: usize) -> io::Result<Bytes> {
+        Ok(Bytes::from(self.io.0.disk.borrow().read(
+            self.file,
+            place(at),
+            bytes,
+        )))
+    }
+
+    async fn reserve(self: &Rc<Self>, _from: FilePos, end: FilePos) -> io::Result<()> {
+        let end = place(end);
+        self.io.0.disk.borrow_mut().issue_reserve(self.file, end);
+        self.io.op(Op::Reserve { file: self.file, end }).await
     }
 
     async fn truncate(&self, end: FilePos) -> io::Result<()> {
@@ -351,6 +378,22 @@ impl IoDir for SimIo {
 }
 
 impl Io for SimIo {
+    async fn write(
+        &self,
+        writes: Vec<FileWrite<SimFileHandle, Vec<u8>>>,
+        then: Then,
+    ) -> Result<(), StepError> {
+        let all = writes
+            .into_iter()
+            .map(|write| SimFileHandle::write_then(write, then));
+        all_of(all.collect()).await
+    }
+
+    async fn sync(&self, files: Vec<Rc<SimFileHandle>>) -> io::Result<()> {
+        let all = files.into_iter().map(|file| async move { file.sync().await });
+        all_of(all.collect()).await
+    }
+
     fn now_us(&self) -> u64 {
         self.0.now_us.get()
     }
@@ -372,4 +415,27 @@ impl Io for SimIo {
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.spawned.borrow_mut().push(Box::pin(task));
     }
+}
+
+/// Runs these at the same time; the first failure, when all have ended.
+async fn all_of<E>(futures: Vec<impl Future<Output = Result<(), E>>>) -> Result<(), E> {
+    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut outcome = Ok(());
+    std::future::poll_fn(move |context| {
+        running.retain_mut(|future| match future.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(())) => false,
+            Poll::Ready(Err(error)) => {
+                if outcome.is_ok() {
+                    outcome = Err(error);
+                }
+                false
+            }
+        });
+        if running.is_empty() {
+            return Poll::Ready(std::mem::replace(&mut outcome, Ok(())));
+        }
+        Poll::Pending
+    })
+    .await
 }

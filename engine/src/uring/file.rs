@@ -1,106 +1,122 @@
 //! Files, directories and the clock on io_uring.
 
+use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use glommio::GlommioError;
-use glommio::io::{BufferedFile, Directory, DmaBuffer, DmaFile, OpenOptions};
-use mofka_log::FilePos;
+use mofka_log::{BLOCK_BYTES, FilePos};
 
-use crate::io::{Io, IoDir, IoFile};
+use super::memory::IoBuf;
+use super::ring::Ring;
+use crate::io::{FileWrite, Io, IoDir, IoFile, StepError, Then, WritePart};
 
-/// The machine as a shard sees it. `direct` says whether log files bypass the page cache.
-#[derive(Clone, Copy, Debug)]
+/// The machine as a shard sees it. `direct` says whether log files bypass the page cache. Cheap to clone.
+#[derive(Clone)]
 pub struct UringIo {
     direct: bool,
+    ring: Ring,
 }
 
 impl UringIo {
-    /// Direct I/O, or buffered where the file system has no direct I/O and the configuration allows that.
-    pub fn new(direct: bool) -> Self {
-        Self { direct }
+    /// Direct I/O, or buffered where the file system has no direct I/O and the configuration allows that. Called on the
+    /// shard's executor.
+    ///
+    /// # Errors
+    /// When the kernel gives no ring.
+    pub fn start(direct: bool) -> io::Result<Self> {
+        Ok(Self {
+            direct,
+            ring: Ring::start()?,
+        })
     }
 }
 
 /// One open log file.
-pub enum UringFile {
-    /// Bypasses the page cache.
-    Direct(DmaFile),
-    /// Through the page cache, for file systems without direct I/O.
-    Buffered(BufferedFile),
+pub struct UringFile {
+    file: File,
+    ring: Ring,
 }
 
-fn plain<T>(error: GlommioError<T>) -> io::Error {
-    io::Error::from(error)
+impl UringFile {
+    pub(super) fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
 }
 
 impl IoFile for UringFile {
-    type Buf = DmaBuffer;
-
-    async fn write_at(&self, at: FilePos, buf: DmaBuffer) -> io::Result<()> {
-        let wanted = buf.len();
-        let written = match self {
-            Self::Direct(file) => file.write_at(buf, at.get()).await.map_err(plain)?,
-            Self::Buffered(file) => file
-                .write_at(buf.as_bytes().to_vec(), at.get())
-                .await
-                .map_err(plain)?,
-        };
-        if written == wanted {
-            return Ok(());
-        }
-        let message = format!("only {written} of {wanted} bytes were written (is the disk full?)");
-        Err(io::Error::new(io::ErrorKind::WriteZero, message))
+    async fn read_at(self: &Rc<Self>, at: FilePos, bytes: usize) -> io::Result<Bytes> {
+        // The device reads whole blocks; what was asked for is the bound.
+        let start = at.align_down(BLOCK_BYTES as u64);
+        let skip = usize::try_from(at.since(start)).unwrap_or(0);
+        let wanted = skip.saturating_add(bytes);
+        let read = self
+            .ring
+            .read(self, start, wanted.next_multiple_of(BLOCK_BYTES))
+            .await?;
+        let end = wanted.min(read.len());
+        Ok(read.slice(skip.min(end)..end))
     }
 
-    async fn read_at(&self, at: FilePos, bytes: usize) -> io::Result<Bytes> {
-        let read = match self {
-            Self::Direct(file) => file.read_at(at.get(), bytes).await.map_err(plain)?,
-            Self::Buffered(file) => file.read_at(at.get(), bytes).await.map_err(plain)?,
-        };
-        // A direct read past the end of the file may bring padding; what was asked for is the bound.
-        Ok(Bytes::copy_from_slice(
-            read.get(..bytes.min(read.len())).unwrap_or_default(),
-        ))
-    }
-
-    async fn sync(&self) -> io::Result<()> {
-        match self {
-            Self::Direct(file) => file.fdatasync().await.map_err(plain),
-            Self::Buffered(file) => file.fdatasync().await.map_err(plain),
+    async fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos) -> io::Result<()> {
+        let file = self.file.try_clone()?;
+        let (at, bytes) = (from.get(), end.since(from));
+        blocking(move || allocate(&file, at, bytes)).await?;
+        // Allocated blocks read as zeros, but the first write of each would change the file system's records of it, and
+        // the sync after that would wait for its journal.
+        let mut at = from;
+        while at < end {
+            let bytes = usize::try_from(end.since(at))
+                .unwrap_or(usize::MAX)
+                .min(ZEROS_BYTES);
+            let mut zeros = self.ring.alloc(bytes);
+            zeros.as_mut().fill(0);
+            let write = FileWrite {
+                file: Rc::clone(self),
+                at,
+                parts: vec![WritePart::Own(zeros)],
+            };
+            let written = self.ring.write(vec![write], Then::Nothing).await;
+            written.map_err(|error| error.source)?;
+            at = FilePos::new(at.get() + bytes as u64);
         }
+        let synced = self.ring.sync(vec![Rc::clone(self)]).await;
+        synced.map_err(|error| error.source)
     }
 
     async fn truncate(&self, end: FilePos) -> io::Result<()> {
-        match self {
-            Self::Direct(file) => file.truncate(end.get()).await.map_err(plain),
-            Self::Buffered(file) => file.truncate(end.get()).await.map_err(plain),
-        }
+        let file = self.file.try_clone()?;
+        blocking(move || file.set_len(end.get())).await
     }
 
     async fn size_bytes(&self) -> io::Result<u64> {
-        match self {
-            Self::Direct(file) => file.file_size().await.map_err(plain),
-            Self::Buffered(file) => file.file_size().await.map_err(plain),
-        }
+        Ok(self.file.metadata()?.len())
     }
 
     async fn close(self: Rc<Self>) {
         // Somebody still reading keeps it open; the last reference closes it then.
-        if let Ok(file) = Rc::try_unwrap(self) {
-            let closed = match file {
-                Self::Direct(file) => file.close().await,
-                Self::Buffered(file) => file.close().await,
-            };
-            if let Err(error) = closed {
-                tracing::debug!(%error, "closing a file");
-            }
-        }
     }
+}
+
+/// Bytes of one write of zeros.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// Allocates space; where the file system cannot, the zeros that are written next do.
+fn allocate(file: &File, at: u64, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+        other => other.map_err(io::Error::from),
+    }
+}
+
+/// Runs a blocking call of the file system on glommio's helper thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    glommio::executor().spawn_blocking(work).await
 }
 
 impl UringIo {
@@ -113,28 +129,23 @@ impl UringIo {
             .truncate(create)
             .mode(0o600);
         if self.direct {
-            options.dma_open(path).await.map(UringFile::Direct).map_err(plain)
-        } else {
-            options
-                .buffered_open(path)
-                .await
-                .map(UringFile::Buffered)
-                .map_err(plain)
+            options.custom_flags(libc::O_DIRECT);
         }
+        let path = path.to_path_buf();
+        let file = blocking(move || options.open(path)).await?;
+        Ok(UringFile {
+            file,
+            ring: self.ring.clone(),
+        })
     }
-}
-
-/// Runs a blocking call of the file system on glommio's helper thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    glommio::executor().spawn_blocking(work).await
 }
 
 impl IoDir for UringIo {
     type File = UringFile;
-    type Buf = DmaBuffer;
+    type Buf = IoBuf;
 
-    fn alloc(&self, bytes: usize) -> DmaBuffer {
-        glommio::allocate_dma_buffer(bytes)
+    fn alloc(&self, bytes: usize) -> IoBuf {
+        self.ring.alloc(bytes)
     }
 
     async fn open(&self, path: &Path) -> io::Result<UringFile> {
@@ -183,13 +194,20 @@ impl IoDir for UringIo {
     }
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let directory = Directory::open(dir).await.map_err(plain)?;
-        directory.sync().await.map_err(plain)?;
-        directory.close().await.map_err(plain)
+        let dir = dir.to_path_buf();
+        blocking(move || File::open(dir)?.sync_all()).await
     }
 }
 
 impl Io for UringIo {
+    async fn write(&self, writes: Vec<FileWrite<UringFile, IoBuf>>, then: Then) -> Result<(), StepError> {
+        self.ring.write(writes, then).await
+    }
+
+    async fn sync(&self, files: Vec<Rc<UringFile>>) -> io::Result<()> {
+        self.ring.sync(files).await.map_err(|error| error.source)
+    }
+
     fn now_us(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

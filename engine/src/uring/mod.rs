@@ -1,10 +1,16 @@
-//! The engine on io_uring: glommio's executor, one per core. The only modules that name glommio.
+//! The engine on io_uring: glommio's executor, one per core, and a ring of our own for the log's files. The only modules
+//! that name glommio, and the only ones with `unsafe` code: where memory is shared with the kernel.
+
+#![allow(unsafe_code)]
 
 mod file;
+mod memory;
 mod mesh;
 mod node;
+mod ring;
 mod self_test;
 mod server;
 
-pub use file::UringIo;
+pub use file::{UringFile, UringIo};
+pub use memory::IoBuf;
 pub use node::{NodeError, RunningNode, start};

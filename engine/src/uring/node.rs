@@ -202,9 +202,10 @@ async fn run_shard(
     let (mesh, receivers) = Mesh::join(builder).await;
     let shard = mesh.place();
     tracing::debug!(shard, "joined");
-    let io = UringIo::new(facts.direct_io);
     let started = async {
-        self_test::run(io, &facts.data_dir, shard)
+        let io =
+            UringIo::start(facts.direct_io).map_err(|error| format!("no ring for its files: {error}"))?;
+        self_test::run(&io, &facts.data_dir, shard)
             .await
             .map_err(|error| error.to_string())?;
         tracing::debug!(shard, "self-test passed");

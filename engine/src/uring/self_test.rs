@@ -7,7 +7,7 @@ use std::rc::Rc;
 use mofka_log::FilePos;
 
 use super::file::UringIo;
-use crate::io::{IoDir, IoFile};
+use crate::io::{IoDir, IoFile, Then, write_one};
 
 /// Why the data directory cannot hold a log.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ const BYTES: usize = 64 << 10;
 ///
 /// # Errors
 /// What failed, and where.
-pub(super) async fn run(io: UringIo, dir: &Path, shard: usize) -> Result<(), SelfTestError> {
+pub(super) async fn run(io: &UringIo, dir: &Path, shard: usize) -> Result<(), SelfTestError> {
     let path = dir.join(format!("self-test-{shard}"));
     let outcome = write_and_read(io, &path).await;
     let removed = io.remove(&path).await.map_err(|source| SelfTestError {
@@ -36,17 +36,16 @@ pub(super) async fn run(io: UringIo, dir: &Path, shard: usize) -> Result<(), Sel
     removed
 }
 
-async fn write_and_read(io: UringIo, path: &Path) -> Result<(), (&'static str, io::Error)> {
+async fn write_and_read(io: &UringIo, path: &Path) -> Result<(), (&'static str, io::Error)> {
     let file = Rc::new(io.create(path).await.map_err(|error| ("creating", error))?);
     let pattern: Vec<u8> = (0..BYTES)
         .map(|place| u8::try_from(place % 251).unwrap_or(0))
         .collect();
     let mut buf = io.alloc(BYTES);
     buf.as_mut().copy_from_slice(&pattern);
-    file.write_at(FilePos::new(0), buf)
+    write_one(io, &file, FilePos::new(0), buf, Then::Sync)
         .await
-        .map_err(|error| ("writing", error))?;
-    file.sync().await.map_err(|error| ("syncing", error))?;
+        .map_err(|error| ("writing and syncing", error))?;
     for (at, bytes) in [(0_usize, BYTES), (4095, 4098), (60_000, 100)] {
         let position = FilePos::new(u64::try_from(at).unwrap_or(0));
         let read = file

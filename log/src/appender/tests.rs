@@ -8,6 +8,7 @@ use crate::batch::BatchBuilder;
 const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 2,
     commit_bytes_max: 1 << 20,
+    pipeline_bytes_min: 0,
     segment_meta_bytes: 1 << 20,
     segment_data_bytes: 1 << 20,
 };
@@ -285,14 +286,14 @@ fn a_mark_is_a_witness_when_nothing_is_under_way() {
 }
 
 #[test]
-fn a_full_segment_rolls_and_the_queue_goes_on_in_the_next() {
+fn a_full_segment_is_rolled_when_nothing_is_queued() {
     let config = AppenderConfig {
         segment_meta_bytes: 0,
-        segment_data_bytes: 5000,
+        segment_data_bytes: 10_000,
         ..CONFIG
     };
     let mut appender = Appender::new(config, SEGMENT);
-    assert!(!appender.needs_roll(), "a segment without events is never full");
+    assert!(!appender.is_full(), "a segment without events is never full");
     let config = AppenderConfig {
         segment_meta_bytes: 1 << 20,
         ..config
@@ -300,11 +301,9 @@ fn a_full_segment_rolls_and_the_queue_goes_on_in_the_next() {
     let mut appender_of_data = Appender::new(config, SEGMENT);
     for (appender, data_bytes) in [(&mut appender, 0), (&mut appender_of_data, 1000)] {
         appender.accept(batch(1, data_bytes), 1);
-        assert!(!appender.needs_roll(), "what is queued does not count");
+        assert!(appender.is_full(), "what is queued counts");
         let commit = appender.plan().unwrap();
-        assert!(appender.needs_roll());
         finish(appender, &commit);
-        appender.accept(batch(4, 3), 5);
         let next = SegmentFacts {
             salt: 1,
             base_event_id: id(101),
@@ -312,7 +311,8 @@ fn a_full_segment_rolls_and_the_queue_goes_on_in_the_next() {
         };
         appender.roll(next);
         assert_eq!((appender.segment(), appender.incarnation()), (next, 3));
-        assert!(!appender.needs_roll());
+        assert!(!appender.is_full());
+        appender.accept(batch(4, 3), 5);
         let commit = appender.plan().unwrap();
         let stored = &commit.batches[0];
         assert_eq!(
@@ -324,6 +324,25 @@ fn a_full_segment_rolls_and_the_queue_goes_on_in_the_next() {
             (id(101), 5)
         );
     }
+}
+
+#[test]
+fn little_is_gathered_while_a_commit_is_under_way() {
+    let config = AppenderConfig {
+        commits_in_flight_max: 4,
+        pipeline_bytes_min: 1000,
+        ..CONFIG
+    };
+    let mut appender = Appender::new(config, SEGMENT);
+    appender.accept(batch(1, 10), 1);
+    let first = appender.plan().expect("nothing is under way");
+    appender.accept(batch(1, 10), 1);
+    assert!(appender.plan().is_none(), "it waits for more, or for the first");
+    appender.accept(batch(1, 1000), 1);
+    assert_eq!(appender.plan().unwrap().batches.len(), 2);
+    appender.accept(batch(1, 10), 1);
+    finish(&mut appender, &first);
+    assert!(appender.plan().is_none(), "the second is still under way");
 }
 
 #[test]
@@ -393,7 +412,7 @@ fn a_commit_that_is_done_is_done() {
 }
 
 #[test]
-#[should_panic(expected = "are in flight at a roll")]
+#[should_panic(expected = "in flight at a roll")]
 fn a_roll_under_a_commit_is_our_mistake() {
     let (mut appender, _) = one_under_way();
     appender.roll(SegmentFacts {
@@ -425,7 +444,7 @@ enum Action {
 
 fn actions() -> impl Strategy<Value = Action> {
     prop_oneof![
-        3 => (1..4_u32, prop_oneof![Just(0), 1..3000_usize, Just(4096)])
+        3 => (1..4_u32, prop_oneof![5 => Just(0), 5 => 1..3000_usize, 5 => Just(4096), 1 => Just(300_000)])
             .prop_map(|(events, data_bytes)| Action::Accept { events, data_bytes }),
         2 => Just(Action::Plan),
         1 => Just(Action::Mark),
@@ -476,14 +495,20 @@ proptest! {
         let (mut meta, mut data) = (Blocks::default(), Blocks::default());
         let mut under_way: Vec<(Commit, bool)> = Vec::new();
         let mut stored: Vec<StoredBatch> = Vec::new();
+        let mut reach = appender.reach_with(0, 0);
         for action in actions {
             let planned = match action {
                 Action::Accept { events, data_bytes } => {
-                    appender.accept(batch(events, data_bytes), 1);
+                    let batch = batch(events, data_bytes);
+                    reach = appender.reach_with(batch.frame_bytes(), batch.data_bytes());
+                    appender.accept(batch, 1);
                     None
                 }
                 Action::Plan => appender.plan(),
-                Action::Mark => appender.plan_mark(false, 1),
+                Action::Mark => {
+                    reach = appender.reach_with(128, 0);
+                    appender.plan_mark(false, 1)
+                }
                 Action::Step(n) => {
                     if !under_way.is_empty() {
                         let n = n % under_way.len();
@@ -499,6 +524,8 @@ proptest! {
                 }
             };
             if let Some(commit) = planned {
+                prop_assert!(commit.meta.end() <= reach.meta, "{:?} beyond {reach:?}", commit.meta.end());
+                prop_assert!(commit.data.as_ref().is_none_or(|plan| plan.end() <= reach.data));
                 let range = |plan: &WritePlan| (plan.at(), plan.end());
                 let metas: Vec<Range> = under_way.iter().map(|(commit, _)| range(&commit.meta)).collect();
                 let datas: Vec<Range> = under_way.iter().filter_map(|(c, _)| c.data.as_ref().map(range)).collect();

@@ -132,6 +132,7 @@ impl Life {
         let config = AppenderConfig {
             commits_in_flight_max: 1 + random.below(4) as usize,
             commit_bytes_max: 1 << (8 + random.below(10)),
+            pipeline_bytes_min: 0,
             segment_meta_bytes: u64::MAX,
             segment_data_bytes: u64::MAX,
         };

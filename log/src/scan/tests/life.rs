@@ -14,6 +14,7 @@ pub(super) const BASE: u64 = 100;
 pub(super) const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 9,
     commit_bytes_max: 1,
+    pipeline_bytes_min: 0,
     segment_meta_bytes: u64::MAX,
     segment_data_bytes: u64::MAX,
 };

@@ -1,0 +1,241 @@
+//! How batches enter a partition: when there is room for them, in order, each once.
+
+use mofka_log::{AckAt, Batch, Durability, EventId, SequenceVerdict, Stamp};
+use mofka_net::{ErrorCode, WireError};
+
+use super::refusal::refusal;
+use super::{AppendDone, Appended, Partition, poisoned};
+use crate::commit::Done;
+use crate::io::Io;
+use crate::room::{Need, NoRoom};
+
+enum Admitted {
+    New {
+        at: AckAt,
+    },
+    Again {
+        base_event_id: EventId,
+        event_count: u32,
+        at: AckAt,
+    },
+}
+
+impl<I: Io> Partition<I> {
+    /// Accepts a checked batch, or says why not. Call [`Partition::kick`] after a burst of these. A batch for which there
+    /// is no room in the files yet waits until they were made longer, and so do all that come after it.
+    pub fn append(&self, batch: Batch, asked: Option<Durability>, done: AppendDone) {
+        let Some(room) = &self.room else {
+            return self.append_now(batch, asked, done);
+        };
+        let need = Need {
+            frame_bytes: batch.frame_bytes(),
+            data_bytes: batch.data_bytes(),
+        };
+        let me = self.me.clone();
+        let enter = move |outcome: Result<(), NoRoom>| {
+            let Some(partition) = me.upgrade() else { return };
+            match outcome {
+                Ok(()) => partition.append_now(batch, asked, done),
+                Err(no_room) => done(Err(partition.no_room(&no_room))),
+            }
+        };
+        room.enter(need, Box::new(enter));
+    }
+
+    fn no_room(&self, no_room: &NoRoom) -> WireError {
+        let message = format!(
+            "partition {} of topic {} took nothing: {}; free some space and send it again",
+            self.spec.record.index, self.spec.topic.name, no_room.reason
+        );
+        WireError::new(ErrorCode::NoSpace, message)
+    }
+
+    fn append_now(&self, batch: Batch, asked: Option<Durability>, done: AppendDone) {
+        match self.admit(&batch, asked) {
+            Err(error) => done(Err(error)),
+            Ok(Admitted::Again {
+                base_event_id,
+                event_count,
+                at,
+            }) => {
+                let appended = Appended {
+                    base_event_id,
+                    event_count,
+                    duplicate: true,
+                };
+                let end = base_event_id
+                    .checked_add(u64::from(event_count))
+                    .unwrap_or(base_event_id);
+                match &self.store {
+                    None => done(Ok(appended)),
+                    Some(store) => store.committer().wait_for(end, at, answer(appended, done)),
+                }
+            }
+            Ok(Admitted::New { at }) => self.accept(batch, at, done),
+        }
+    }
+
+    fn accept(&self, mut batch: Batch, at: AckAt, done: AppendDone) {
+        let event_count = batch.event_count();
+        let producer = batch.producer();
+        let base_event_id = match &self.store {
+            None => {
+                let base_event_id = self.memory_end.get();
+                batch.stamp(Stamp {
+                    base_event_id,
+                    timestamp_us: self.io.now_us(),
+                    ..Stamp::default()
+                });
+                let end = batch.end_event_id();
+                self.recent.borrow_mut().push(batch);
+                self.memory_end.set(end);
+                self.visible_end.set(end);
+                self.changed.notify(usize::MAX);
+                done(Ok(Appended {
+                    base_event_id,
+                    event_count,
+                    duplicate: false,
+                }));
+                base_event_id
+            }
+            Some(store) => {
+                let base_event_id = store.committer().ends().appended_end;
+                let appended = Appended {
+                    base_event_id,
+                    event_count,
+                    duplicate: false,
+                };
+                let accepted = store.committer().accept(batch, at, answer(appended, done));
+                assert_eq!(
+                    accepted.base_event_id, base_event_id,
+                    "ids are given in order of acceptance"
+                );
+                base_event_id
+            }
+        };
+        if let Some((id, epoch, sequence)) = producer {
+            self.producers
+                .borrow_mut()
+                .note(id, epoch, sequence, base_event_id, event_count);
+        }
+    }
+
+    fn admit(&self, batch: &Batch, asked: Option<Durability>) -> Result<Admitted, WireError> {
+        let at = self.ack_at(asked)?;
+        self.refuse_if_unable()?;
+        if let Some((producer, epoch, sequence)) = batch.producer() {
+            match self.producers.borrow().check(producer, epoch, sequence) {
+                SequenceVerdict::New => {}
+                SequenceVerdict::Duplicate {
+                    base_event_id,
+                    event_count,
+                } => {
+                    return Ok(Admitted::Again {
+                        base_event_id,
+                        event_count,
+                        at,
+                    });
+                }
+                // The events and with them the sequences of a memory partition end with the process.
+                SequenceVerdict::Unknown if self.store.is_none() => {}
+                verdict => return Err(refusal(verdict, producer.get(), epoch, sequence)),
+            }
+        }
+        if self.complete.get() {
+            let message = format!(
+                "topic {} is marked complete: it takes no more events",
+                self.spec.topic.name
+            );
+            return Err(WireError::new(ErrorCode::TopicComplete, message));
+        }
+        if self.store.is_none() {
+            let bytes_max = self.spec.limits.memory_partition_bytes_max;
+            let bytes = self.recent.borrow().bytes() + batch.frame_bytes() + batch.data_bytes();
+            if bytes > bytes_max {
+                let message = format!(
+                    "memory partition {} is full: {bytes} bytes would exceed its bound of {bytes_max}",
+                    self.spec.record.id
+                );
+                return Err(WireError::new(ErrorCode::NoSpace, message));
+            }
+        }
+        Ok(Admitted::New { at })
+    }
+
+    fn refuse_if_unable(&self) -> Result<(), WireError> {
+        if self.stopping.get() {
+            return Err(WireError::new(
+                ErrorCode::ShuttingDown,
+                "the node is shutting down".to_owned(),
+            ));
+        }
+        if let Some(reason) = self.poison() {
+            return Err(poisoned(&self.spec, &reason));
+        }
+        if let Some(reason) = self.read_only.borrow().as_ref() {
+            let message = format!("partition {} is read-only: {reason}", self.spec.record.id);
+            return Err(WireError::new(ErrorCode::ReadOnly, message));
+        }
+        Ok(())
+    }
+
+    /// When a batch is answered: what the producer asked for, else what the topic says.
+    fn ack_at(&self, asked: Option<Durability>) -> Result<AckAt, WireError> {
+        if self.store.is_none() {
+            return match asked {
+                None | Some(Durability::Buffered) => Ok(AckAt::Accepted),
+                Some(asked) => Err(WireError::new(
+                    ErrorCode::DurabilityUnavailable,
+                    format!("a memory partition gives durability \"buffered\" at most, not {asked:?}"),
+                )),
+            };
+        }
+        Ok(match asked.unwrap_or(self.spec.topic.durability) {
+            Durability::Synced => AckAt::Synced,
+            Durability::Written => AckAt::Written,
+            Durability::Buffered => AckAt::Accepted,
+        })
+    }
+
+    /// Calls `done` when everything appended before this call is durable.
+    pub fn barrier(&self, done: AppendDone) {
+        let Some(room) = &self.room else {
+            return self.barrier_now(done);
+        };
+        let me = self.me.clone();
+        // Behind those that wait for room. Whoever of them is refused hears that himself.
+        let enter = move |_| {
+            if let Some(partition) = me.upgrade() {
+                partition.barrier_now(done);
+            }
+        };
+        room.enter(Need::default(), Box::new(enter));
+    }
+
+    fn barrier_now(&self, done: AppendDone) {
+        let end = self.appended_end();
+        let appended = Appended {
+            base_event_id: end,
+            event_count: 0,
+            duplicate: false,
+        };
+        match &self.store {
+            None => done(Ok(appended)),
+            Some(store) => {
+                store
+                    .committer()
+                    .wait_for(end, AckAt::Synced, answer(appended, done));
+                store.committer().kick();
+            }
+        }
+    }
+}
+
+fn answer(appended: Appended, done: AppendDone) -> Done {
+    Box::new(move |stored| {
+        done(match stored {
+            Ok(()) => Ok(appended),
+            Err(poison) => Err(WireError::new(ErrorCode::Poisoned, poison.reason.clone())),
+        });
+    })
+}

@@ -1,0 +1,379 @@
+//! Opens the files of a log partition: reads what was being written when the node stopped, and no more.
+//!
+//! Segments that were sealed are known by their names: each ends where the next begins. So opening takes as long for a
+//! large log as for a small one; [`Store::audit`] looks at the others' footers later.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use mofka_log::{
+    Appender, AppenderConfig, BLOCK_BYTES, EventId, FilePos, FooterFacts, ProducerTable, Reach, Recovered,
+    SegmentFacts, SegmentHeader, SegmentKind, SparseIndex, Verdict,
+};
+use uuid::Uuid;
+
+use super::segment::Segment;
+use super::segment_files::{
+    Begun, base_of, begin, data_path, meta_path, prepare, read_footer, remove_unfinished, seal,
+};
+use super::store::Store;
+use crate::commit::{Committer, Files};
+use crate::io::{Io, IoFile};
+use crate::recover::{self, Known, OpenError, Opened, OpenedSegment};
+use crate::room::{RollError, Room};
+
+/// What opening found, for status and for the engine.
+pub(crate) struct Found {
+    pub(crate) next_event_id: EventId,
+    pub(crate) producers: ProducerTable,
+    /// What recovery said of the segment that was being written.
+    pub(crate) verdict: Verdict,
+    /// Events stay readable, but nothing may be added: something durable is damaged.
+    pub(crate) read_only: Option<String>,
+    /// Ends of the files that are written.
+    pub(crate) reserved: Reach,
+}
+
+/// The last segment, which is gone on with.
+struct Tail<F> {
+    base: EventId,
+    files: Files<F>,
+    opened: Box<OpenedSegment>,
+}
+
+/// How the last segment was left.
+enum Last<F> {
+    Tail(Tail<F>),
+    /// Nobody begins the next before it seals one, but somebody did once.
+    Sealed(EventId),
+    /// Its files were being named when the machine stopped.
+    NeverBegun,
+}
+
+struct Opening<'a, I: Io> {
+    io: &'a I,
+    dir: &'a Path,
+    partition: Uuid,
+    /// What is known of producers before the segment that is looked at.
+    producers: ProducerTable,
+    segments: Vec<Rc<Segment>>,
+    read_only: Option<String>,
+}
+
+impl<I: Io> Store<I> {
+    /// Opens the partition's directory, recovers what it holds, and makes it ready to go on. Creates it when new.
+    ///
+    /// # Errors
+    /// When files cannot be read or made, belong to another partition, or have an unknown version.
+    pub(crate) async fn open(
+        io: I,
+        dir: PathBuf,
+        partition: Uuid,
+        config: AppenderConfig,
+    ) -> Result<(Self, Found), OpenError> {
+        let names = io
+            .list(&dir)
+            .await
+            .map_err(|error| OpenError::io("listing", &dir, &error))?;
+        remove_unfinished(&io, &dir, &names).await;
+        let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
+        bases.sort_unstable();
+        let mut opening = Opening {
+            io: &io,
+            dir: &dir,
+            partition,
+            producers: ProducerTable::default(),
+            segments: Vec::new(),
+            read_only: None,
+        };
+        let mut last = opening.all(&bases).await?;
+        if let Some(Last::NeverBegun) = last {
+            opening.forget(&mut bases).await?;
+            opening.segments.clear();
+            last = opening.all(&bases).await?;
+        }
+        let Opening {
+            mut segments,
+            producers,
+            read_only,
+            ..
+        } = opening;
+        let mut found = Found {
+            next_event_id: EventId::new(0),
+            producers,
+            verdict: Verdict::Clean,
+            read_only,
+            reserved: Reach {
+                meta: FilePos::new(0),
+                data: FilePos::new(0),
+            },
+        };
+        let committer = match last {
+            Some(Last::Tail(tail)) => {
+                let recovered = &tail.opened.recovered;
+                found.next_event_id = recovered.next_event_id;
+                found.producers = recovered.producers.clone();
+                found.verdict = recovered.verdict.clone();
+                if let Verdict::Damaged { .. } = found.verdict {
+                    found.read_only.get_or_insert(found.verdict.prose());
+                }
+                found.reserved = ends_of(&tail.files).await?;
+                let (committer, segment) = resume_tail(&io, &dir, tail, config).await?;
+                segments.push(Rc::new(segment));
+                committer
+            }
+            Some(Last::NeverBegun) => {
+                return Err(OpenError::new(format!(
+                    "{}: two segments in a row were never begun",
+                    dir.display()
+                )));
+            }
+            Some(Last::Sealed(end)) => {
+                found.next_event_id = end;
+                first_segment(&io, &dir, partition, config, &mut found, &mut segments).await?
+            }
+            None => first_segment(&io, &dir, partition, config, &mut found, &mut segments).await?,
+        };
+        Ok((Self::new(io, dir, partition, config, committer, segments), found))
+    }
+}
+
+impl<I: Io> Opening<'_, I> {
+    /// Looks at the last segment, and at those before it that were not sealed.
+    async fn all(&mut self, bases: &[EventId]) -> Result<Option<Last<I::File>>, OpenError> {
+        let Some((last, before)) = bases.split_last() else {
+            return Ok(None);
+        };
+        let mut unsealed = Vec::new();
+        for (place, base) in before.iter().enumerate().rev() {
+            let end = bases.get(place + 1).copied().unwrap_or(*base);
+            let (path, meta) = self.open(*base).await?;
+            match read_footer(&path, &meta).await? {
+                Some(footer) => {
+                    self.producers = footer.producers();
+                    break;
+                }
+                None => unsealed.push((*base, end)),
+            }
+        }
+        // Those that are not looked at are as good as their names until somebody reads them.
+        let sealed = before.len() - unsealed.len();
+        for (place, base) in before.iter().take(sealed).enumerate() {
+            let end = bases.get(place + 1).copied().unwrap_or(*base);
+            self.segments.push(Rc::new(Segment::known_by_name(*base, end)));
+        }
+        for (base, end) in unsealed.into_iter().rev() {
+            self.unsealed(base, end).await?;
+        }
+        self.last(*last).await.map(Some)
+    }
+
+    async fn open(&self, base: EventId) -> Result<(PathBuf, Rc<I::File>), OpenError> {
+        let path = meta_path(self.dir, base);
+        let meta = self.io.open(&path).await;
+        let meta = meta.map_err(|error| OpenError::io("opening", &path, &error))?;
+        Ok((path, Rc::new(meta)))
+    }
+
+    /// A segment that was full and not sealed yet when the machine stopped. The next one's header says that it was
+    /// durable to its end.
+    async fn unsealed(&mut self, base: EventId, end: EventId) -> Result<(), OpenError> {
+        let (path, meta) = self.open(base).await?;
+        let data = self.data(base).await?;
+        let known = Known {
+            producers: self.producers.clone(),
+            durable_end: end,
+        };
+        let opened = recover::meta_file(&path, &meta, data.as_ref(), known, &mut |_| ()).await?;
+        let Opened::Segment(opened) = opened else {
+            return Err(OpenError::new(format!(
+                "{}: this segment is empty although another follows it",
+                path.display()
+            )));
+        };
+        self.check_header(&path, &opened.header)?;
+        let recovered = &opened.recovered;
+        let segment = Segment::unsealed(base, end, opened.header.salt(), recovered.index.clone());
+        if recovered.next_event_id != end || data.is_none() {
+            let reason = match (&recovered.verdict, &data) {
+                (_, None) => format!("damaged: the data of events {base} to {end} is gone with its file"),
+                (Verdict::Damaged { .. }, _) => recovered.verdict.prose(),
+                _ => format!(
+                    "damaged: events {} to {end} are not where they were",
+                    recovered.next_event_id
+                ),
+            };
+            self.read_only.get_or_insert(reason);
+        } else if let Err(error) = self.seal(&segment, recovered, Files { meta, data }).await {
+            tracing::warn!(path = %path.display(), %error, "could not be sealed; its frames are read again at the next start");
+        }
+        self.producers = recovered.producers.clone();
+        self.segments.push(Rc::new(segment));
+        Ok(())
+    }
+
+    async fn seal(
+        &self,
+        segment: &Segment,
+        recovered: &Recovered,
+        files: Files<I::File>,
+    ) -> std::io::Result<()> {
+        let facts = FooterFacts {
+            salt: segment.salt().unwrap_or_default(),
+            base_event_id: segment.base,
+            end_event_id: recovered.next_event_id,
+            meta_end: recovered.meta_end,
+            data_end: recovered.data_end,
+            index: recovered.index.clone(),
+            producers: recovered.producers.clone(),
+        };
+        let meta_bytes = seal(self.io, &files, &facts).await?;
+        segment.sealed(meta_bytes, facts.data_end.get());
+        Ok(())
+    }
+
+    async fn last(&mut self, base: EventId) -> Result<Last<I::File>, OpenError> {
+        let (path, meta) = self.open(base).await?;
+        if let Some(footer) = read_footer(&path, &meta).await? {
+            self.producers = footer.producers();
+            let end = footer.end_event_id();
+            self.segments.push(Rc::new(Segment::known_by_name(base, end)));
+            return Ok(Last::Sealed(end));
+        }
+        let data = self.data(base).await?;
+        let known = Known {
+            producers: self.producers.clone(),
+            durable_end: base,
+        };
+        let opened = match recover::meta_file(&path, &meta, data.as_ref(), known, &mut |_| ()).await? {
+            Opened::NeverUsed => return Ok(Last::NeverBegun),
+            Opened::Segment(opened) => opened,
+        };
+        self.check_header(&path, &opened.header)?;
+        let recovered = &opened.recovered;
+        let is_empty = matches!(recovered.verdict, Verdict::Clean) && recovered.next_event_id == base;
+        let data = match data {
+            Some(data) if self.is_data_of(&data, &opened.header).await? => data,
+            // Both names are made durable before the first frame is written.
+            _ if is_empty => return Ok(Last::NeverBegun),
+            found => {
+                let wrong = if found.is_some() {
+                    "is not that of this segment"
+                } else {
+                    "is missing"
+                };
+                return Err(OpenError::new(format!(
+                    "{}: the data file of segment {base} {wrong}",
+                    data_path(self.dir, base).display()
+                )));
+            }
+        };
+        Ok(Last::Tail(Tail {
+            base,
+            files: Files {
+                meta,
+                data: Some(data),
+            },
+            opened,
+        }))
+    }
+
+    async fn data(&self, base: EventId) -> Result<Option<Rc<I::File>>, OpenError> {
+        let path = data_path(self.dir, base);
+        match self.io.open(&path).await {
+            Ok(data) => Ok(Some(Rc::new(data))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::io("opening", &path, &error)),
+        }
+    }
+
+    /// Whether the data file was begun together with the meta file that has this header.
+    async fn is_data_of(&self, data: &Rc<I::File>, header: &SegmentHeader) -> Result<bool, OpenError> {
+        let block = data.read_at(FilePos::new(0), BLOCK_BYTES).await;
+        let block =
+            block.map_err(|error| OpenError::new(format!("reading a data file's header: {error}")))?;
+        Ok(SegmentHeader::check(&block).is_ok_and(|found| {
+            found.salt() == header.salt() && found.expect(SegmentKind::Data, self.partition).is_ok()
+        }))
+    }
+
+    /// Removes the files of the last segment, in which there never was anything.
+    async fn forget(&self, bases: &mut Vec<EventId>) -> Result<(), OpenError> {
+        let Some(base) = bases.pop() else { return Ok(()) };
+        for path in [meta_path(self.dir, base), data_path(self.dir, base)] {
+            let removed = self.io.remove(&path).await;
+            removed.map_err(|error| OpenError::io("removing", &path, &error))?;
+        }
+        let synced = self.io.sync_dir(self.dir).await;
+        synced.map_err(|error| OpenError::io("syncing the directory", self.dir, &error))
+    }
+
+    fn check_header(&self, path: &Path, header: &SegmentHeader) -> Result<(), OpenError> {
+        let checked = header.expect(SegmentKind::Meta, self.partition);
+        checked.map_err(|error| OpenError::new(format!("{}: {error}", path.display())))
+    }
+}
+
+/// Where the files of a segment end: what has room there already.
+async fn ends_of<F: IoFile>(files: &Files<F>) -> Result<Reach, OpenError> {
+    let failed = |error: std::io::Error| OpenError::new(format!("the size of a segment's file: {error}"));
+    let whole = |bytes: u64| FilePos::new(bytes).align_down(BLOCK_BYTES as u64);
+    let meta = files.meta.size_bytes().await.map_err(failed)?;
+    let data = match &files.data {
+        Some(data) => data.size_bytes().await.map_err(failed)?,
+        None => 0,
+    };
+    Ok(Reach {
+        meta: whole(meta),
+        data: whole(data),
+    })
+}
+
+/// Begins a segment where there is none to go on with.
+async fn first_segment<I: Io>(
+    io: &I,
+    dir: &Path,
+    partition: Uuid,
+    config: AppenderConfig,
+    found: &mut Found,
+    segments: &mut Vec<Rc<Segment>>,
+) -> Result<Rc<Committer<I>>, OpenError> {
+    let begun = async {
+        let next = prepare(io, dir, Room::<I>::first()).await?;
+        begin(io, dir, partition, next, found.next_event_id, 1).await
+    };
+    let Begun {
+        files,
+        facts,
+        reserved,
+    } = begun.await.map_err(|error| match error {
+        RollError::NoRoom(reason) | RollError::Failed(reason) => OpenError::new(reason),
+    })?;
+    // The directory may be new as well, and the one that it is in.
+    for parent in dir.ancestors().skip(1).take(2) {
+        let synced = io.sync_dir(parent).await;
+        synced.map_err(|error| OpenError::io("syncing the directory", parent, &error))?;
+    }
+    found.reserved = reserved;
+    segments.push(Rc::new(Segment::active(&facts, SparseIndex::default())));
+    Ok(Committer::new(io.clone(), Appender::new(config, facts), files))
+}
+
+/// Goes on after what recovery kept.
+async fn resume_tail<I: Io>(
+    io: &I,
+    dir: &Path,
+    tail: Tail<I::File>,
+    config: AppenderConfig,
+) -> Result<(Rc<Committer<I>>, Segment), OpenError> {
+    let path = meta_path(dir, tail.base);
+    let data = tail.files.data.as_ref();
+    let appender = recover::resume(io, &tail.opened, config, &path, &tail.files.meta, data).await?;
+    let facts = SegmentFacts {
+        salt: tail.opened.header.salt(),
+        base_event_id: tail.base,
+        incarnation: tail.opened.recovered.next_incarnation,
+    };
+    let segment = Segment::active(&facts, tail.opened.recovered.index.clone());
+    Ok((Committer::new(io.clone(), appender, tail.files), segment))
+}

@@ -1,0 +1,465 @@
+//! Room on the device before ids are given.
+//!
+//! A batch enters its log when the files are long enough for it already: what is written then cannot fail for lack of
+//! space, and costs the file system no change of its own. The files are made longer in steps, ahead of their content, in
+//! the background; whoever comes before there is room waits here in order, and is refused without having changed
+//! anything when the device is full. The next one that comes tries again, so that a log heals when room returns.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+
+use event_listener::Event;
+use futures_lite::future;
+use mofka_log::{BLOCK_BYTES, FilePos, Reach};
+
+use crate::commit::Committer;
+use crate::io::{Io, IoFile};
+
+/// What a file has ahead of its content: a sixteenth of it, within these bounds, so that little is lost in a small
+/// partition; and twice as much as the last time when that was used up at once, so that a fast one grows rarely.
+const AHEAD_BYTES_MIN: u64 = 64 << 10;
+const AHEAD_BYTES_MAX: u64 = 16 << 20;
+/// Room that lasted less long than this was too little, and room that lasted longer than the other was too much.
+const AT_ONCE_US: u64 = 200_000;
+const LONG_US: u64 = 2_000_000;
+
+/// How far ahead of their content files are made longer.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    meta_bytes: u64,
+    data_bytes: u64,
+    /// When they were made longer for the last time.
+    since_us: u64,
+}
+
+impl Ahead {
+    fn new() -> Self {
+        Self {
+            meta_bytes: AHEAD_BYTES_MIN,
+            data_bytes: AHEAD_BYTES_MIN,
+            since_us: 0,
+        }
+    }
+
+    /// How far a file that ends at `end` is to be made longer.
+    fn of(bytes: u64, end: FilePos) -> u64 {
+        let share = (end.get() / 16).next_multiple_of(BLOCK_BYTES as u64);
+        bytes.max(share).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX)
+    }
+
+    /// Files are being made longer. A clock that jumps makes them too long or too short, once.
+    fn used_up(&mut self, now_us: u64, meta: bool, data: bool) {
+        let lasted_us = now_us.saturating_sub(self.since_us);
+        let change = |bytes: u64| match lasted_us {
+            0..AT_ONCE_US => (bytes * 2).min(AHEAD_BYTES_MAX),
+            LONG_US.. => (bytes / 2).max(AHEAD_BYTES_MIN),
+            _ => bytes,
+        };
+        if meta {
+            self.meta_bytes = change(self.meta_bytes);
+        }
+        if data {
+            self.data_bytes = change(self.data_bytes);
+        }
+        self.since_us = now_us;
+    }
+}
+
+/// Bytes of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Need {
+    pub(crate) frame_bytes: u64,
+    pub(crate) data_bytes: u64,
+}
+
+/// The device is full.
+#[derive(Clone, Debug)]
+pub(crate) struct NoRoom {
+    /// What was tried, and what the machine answered.
+    pub(crate) reason: String,
+}
+
+/// Called once: with `Ok`, the batch is to be accepted before the call returns.
+pub(crate) type Enter = Box<dyn FnOnce(Result<(), NoRoom>)>;
+
+/// Why a segment could not be rolled.
+pub(crate) enum RollError {
+    /// The device is full: nothing was changed.
+    NoRoom(String),
+    /// Something else: what is on the device is not known.
+    Failed(String),
+}
+
+/// What one future of an owner gives.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Whoever gives a log new files.
+pub(crate) trait RoomOwner {
+    /// Whether it is time to make the files of the next segment ready.
+    fn wants_next(&self) -> bool;
+    /// Makes them ready. That the device is full is no failure yet.
+    fn prepare(self: Rc<Self>) -> Work<Result<(), RollError>>;
+    /// Goes on in the next segment. Nothing is queued or under way.
+    fn roll(self: Rc<Self>) -> Work<Result<(), RollError>>;
+}
+
+struct Entrant {
+    need: Need,
+    enter: Enter,
+}
+
+/// See the module.
+pub(crate) struct Room<I: Io> {
+    io: I,
+    committer: Rc<Committer<I>>,
+    /// Ends of the files. The data file's is not used where there is none.
+    reserved: Cell<Reach>,
+    /// Bytes of the files from which on a segment is not made longer.
+    segment: Reach,
+    waiting: RefCell<VecDeque<Entrant>>,
+    waiting_bytes: Cell<u64>,
+    working: Cell<bool>,
+    ahead: Cell<Ahead>,
+    /// The last attempt to have room ahead found the device full: only who needs it tries again.
+    full: Cell<bool>,
+    owner: RefCell<Option<Weak<dyn RoomOwner>>>,
+    idle: Event,
+}
+
+enum Task {
+    Enter(Entrant),
+    Roll,
+    Grow { needed: Reach, wanted: Reach },
+    Prepare(Rc<dyn RoomOwner>),
+    Nothing,
+}
+
+impl<I: Io> Room<I> {
+    /// Room in files that end at `reserved`. `segment`: the bounds of the committer's segments.
+    pub(crate) fn new(io: I, committer: Rc<Committer<I>>, reserved: Reach, segment: Reach) -> Rc<Self> {
+        Rc::new(Self {
+            io,
+            committer,
+            reserved: Cell::new(reserved),
+            segment,
+            waiting: RefCell::new(VecDeque::new()),
+            waiting_bytes: Cell::new(0),
+            working: Cell::new(false),
+            ahead: Cell::new(Ahead::new()),
+            full: Cell::new(false),
+            owner: RefCell::new(None),
+            idle: Event::new(),
+        })
+    }
+
+    /// Names who rolls. Without an owner there is one segment for ever.
+    pub(crate) fn attach(&self, owner: Weak<dyn RoomOwner>) {
+        *self.owner.borrow_mut() = Some(owner);
+    }
+
+    fn owner(&self) -> Option<Rc<dyn RoomOwner>> {
+        self.owner.borrow().as_ref().and_then(Weak::upgrade)
+    }
+
+    /// The committer goes on in files that end here.
+    pub(crate) fn installed(&self, reserved: Reach) {
+        self.reserved.set(reserved);
+    }
+
+    /// Bytes of batches that wait for room.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.get()
+    }
+
+    /// Calls `enter` when there is room for this much: now, if nobody waits and there is; else in the order of the calls.
+    pub(crate) fn enter(self: &Rc<Self>, need: Need, enter: Enter) {
+        if self.waiting.borrow().is_empty() && self.fits(need) {
+            enter(Ok(()));
+            if self.wants_more() {
+                self.work();
+            }
+            return;
+        }
+        self.waiting_bytes
+            .set(self.waiting_bytes.get() + need.frame_bytes + need.data_bytes);
+        self.waiting.borrow_mut().push_back(Entrant { need, enter });
+        self.work();
+    }
+
+    /// Whether a mark may be written: it is not worth making a file longer.
+    pub(crate) fn has_room_for_mark(&self) -> bool {
+        let reach = self
+            .committer
+            .with_appender(|appender| appender.reach_with(128, 0));
+        reach.meta <= self.reserved.get().meta
+    }
+
+    /// Waits until nobody waits for room and nothing is being prepared.
+    pub(crate) async fn settle(&self) {
+        loop {
+            let listener = self.idle.listen();
+            if !self.working.get() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Gives back what the files have ahead of their content. Nothing is queued or under way, and nothing more enters.
+    pub(crate) async fn give_back(&self) -> io::Result<()> {
+        let files = self.committer.files();
+        let (meta, data) = self
+            .committer
+            .with_appender(|appender| (appender.meta_end(), appender.data_end()));
+        let mut reserved = self.reserved.get();
+        let meta = meta.align_up(BLOCK_BYTES as u64);
+        if meta < reserved.meta {
+            files.meta.truncate(meta).await?;
+            reserved.meta = meta;
+        }
+        if let Some(file) = &files.data {
+            let data = data.align_up(BLOCK_BYTES as u64);
+            if data < reserved.data {
+                file.truncate(data).await?;
+                reserved.data = data;
+            }
+        }
+        self.reserved.set(reserved);
+        Ok(())
+    }
+
+    fn fits(&self, need: Need) -> bool {
+        let reserved = self.reserved.get();
+        self.committer.poison().is_some()
+            || self.committer.with_appender(|appender| {
+                let reach = appender.reach_with(need.frame_bytes, need.data_bytes);
+                let nothing = need.frame_bytes == 0;
+                nothing || (!appender.is_full() && reach.meta <= reserved.meta && reach.data <= reserved.data)
+            })
+    }
+
+    /// Whether the files should be made longer, or the next ones made ready.
+    fn wants_more(&self) -> bool {
+        if self.working.get() || self.committer.poison().is_some() {
+            return false;
+        }
+        !self.full.get() && (self.is_low() || self.owner().is_some_and(|owner| owner.wants_next()))
+    }
+
+    /// Whether half of what there was ahead is used up.
+    fn is_low(&self) -> bool {
+        let (reserved, wanted) = (self.reserved.get(), self.wanted(Need::default()));
+        let ahead = self.ahead.get();
+        let low = |reserved: FilePos, wanted: FilePos, bytes: u64| {
+            wanted.since(reserved) > Ahead::of(bytes, reserved) / 2
+        };
+        low(reserved.meta, wanted.meta, ahead.meta_bytes) || low(reserved.data, wanted.data, ahead.data_bytes)
+    }
+
+    /// What the files of the next segment should have ahead.
+    pub(crate) fn ahead(&self) -> Reach {
+        let ahead = self.ahead.get();
+        Reach {
+            meta: FilePos::new(ahead.meta_bytes),
+            data: FilePos::new(ahead.data_bytes),
+        }
+    }
+
+    /// Where the files should end, for a batch of this size and what comes after it.
+    fn wanted(&self, need: Need) -> Reach {
+        let reach = self.reach(need);
+        let used = self
+            .committer
+            .with_appender(|appender| (appender.meta_end(), appender.data_end()));
+        let ahead = self.ahead.get();
+        let wanted = |reach: FilePos, used: FilePos, bound: FilePos, bytes: u64| {
+            let ahead = FilePos::new(reach.get().saturating_add(Ahead::of(bytes, used)));
+            ahead.min(bound.max(reach))
+        };
+        let meta = wanted(reach.meta, used.0, self.segment.meta, ahead.meta_bytes);
+        // A partition whose events have no data needs no room for any.
+        let data = if reach.data.get() > BLOCK_BYTES as u64 {
+            wanted(reach.data, used.1, self.segment.data, ahead.data_bytes)
+        } else {
+            reach.data
+        };
+        Reach { meta, data }
+    }
+
+    fn reach(&self, need: Need) -> Reach {
+        self.committer
+            .with_appender(|appender| appender.reach_with(need.frame_bytes, need.data_bytes))
+    }
+
+    fn work(self: &Rc<Self>) {
+        if self.working.replace(true) {
+            return;
+        }
+        let this = Rc::clone(self);
+        self.io.spawn(async move {
+            this.serve().await;
+            this.working.set(false);
+            this.idle.notify(usize::MAX);
+        });
+    }
+
+    async fn serve(self: &Rc<Self>) {
+        loop {
+            match self.next_task() {
+                Task::Nothing => return,
+                Task::Enter(entrant) => {
+                    (entrant.enter)(Ok(()));
+                    // All that came together is written together.
+                    if self.waiting.borrow().is_empty() {
+                        self.committer.kick();
+                    }
+                }
+                Task::Roll => self.roll().await,
+                Task::Grow { needed, wanted } => self.grow(needed, wanted).await,
+                Task::Prepare(owner) => match owner.prepare().await {
+                    Ok(()) => {}
+                    Err(RollError::NoRoom(_)) => self.full.set(true),
+                    Err(RollError::Failed(reason)) => self.committer.fail(reason),
+                },
+            }
+        }
+    }
+
+    fn next_task(&self) -> Task {
+        let front = self.waiting.borrow().front().map(|entrant| entrant.need);
+        let poisoned = self.committer.poison().is_some();
+        if let Some(need) = front {
+            if self.fits(need) {
+                let entrant = self.waiting.borrow_mut().pop_front();
+                let Some(entrant) = entrant else {
+                    return Task::Nothing;
+                };
+                self.waiting_bytes
+                    .set(self.waiting_bytes.get() - need.frame_bytes - need.data_bytes);
+                return Task::Enter(entrant);
+            }
+            let full = self.committer.with_appender(|appender| appender.is_full());
+            if full && self.owner().is_some() {
+                return Task::Roll;
+            }
+            return Task::Grow {
+                needed: self.reach(need),
+                wanted: self.wanted(need),
+            };
+        }
+        if poisoned || self.full.get() {
+            return Task::Nothing;
+        }
+        if self.is_low() {
+            return Task::Grow {
+                needed: self.reach(Need::default()),
+                wanted: self.wanted(Need::default()),
+            };
+        }
+        match self.owner() {
+            Some(owner) if owner.wants_next() => Task::Prepare(owner),
+            _ => Task::Nothing,
+        }
+    }
+
+    async fn grow(&self, needed: Reach, wanted: Reach) {
+        let (reserved, mut ahead) = (self.reserved.get(), self.ahead.get());
+        ahead.used_up(
+            self.io.now_us(),
+            wanted.meta > reserved.meta,
+            wanted.data > reserved.data,
+        );
+        self.ahead.set(ahead);
+        let mut outcome = self.reserve(wanted).await;
+        if outcome.as_ref().is_err_and(is_full) {
+            // Perhaps there is room for who waits, if not for who may come.
+            outcome = self.reserve(needed).await;
+            self.full.set(true);
+        } else {
+            self.full.set(false);
+        }
+        match outcome {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => self.refuse(&format!("no room on the device: {error}")),
+            Err(error) => self.committer.fail(format!("making room: {error}")),
+        }
+    }
+
+    /// Room of a log without any: what its first files have.
+    pub(crate) fn first() -> Reach {
+        let end = FilePos::new(AHEAD_BYTES_MIN);
+        Reach { meta: end, data: end }
+    }
+
+    async fn reserve(&self, wanted: Reach) -> io::Result<()> {
+        let files = self.committer.files();
+        let before = self.reserved.get();
+        let meta = async {
+            if wanted.meta > before.meta {
+                files.meta.reserve(before.meta, wanted.meta).await?;
+                let reserved = self.reserved.get();
+                self.reserved.set(Reach {
+                    meta: wanted.meta,
+                    ..reserved
+                });
+            }
+            Ok(())
+        };
+        let data = async {
+            if let Some(data) = &files.data
+                && wanted.data > before.data
+            {
+                data.reserve(before.data, wanted.data).await?;
+                let reserved = self.reserved.get();
+                self.reserved.set(Reach {
+                    data: wanted.data,
+                    ..reserved
+                });
+            }
+            Ok(())
+        };
+        let (meta, data): (io::Result<()>, io::Result<()>) = future::zip(meta, data).await;
+        meta.and(data)
+    }
+
+    async fn roll(&self) {
+        self.committer.drain().await;
+        if self.committer.poison().is_some() {
+            return;
+        }
+        let Some(owner) = self.owner() else {
+            return self.refuse("the log is closed");
+        };
+        match owner.roll().await {
+            Ok(()) => self.full.set(false),
+            Err(RollError::NoRoom(reason)) => {
+                self.full.set(true);
+                self.refuse(&reason);
+            }
+            Err(RollError::Failed(reason)) => self.committer.fail(reason),
+        }
+    }
+
+    /// All that wait are told that there is no room.
+    fn refuse(&self, reason: &str) {
+        let waiting = self.waiting.take();
+        self.waiting_bytes.set(0);
+        for entrant in waiting {
+            (entrant.enter)(Err(NoRoom {
+                reason: reason.to_owned(),
+            }));
+        }
+    }
+}
+
+/// Whether the device or a quota is full, which passes.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
