@@ -112,8 +112,10 @@ impl<I: Io> Holder for Partition<I> {
     }
 }
 
+/// What a batch takes: its bytes, and what holds them. Small bodies do not share a
+/// receive buffer, see `session.rs`.
 fn cost_bytes(batch: &Batch) -> u64 {
-    batch.frame_bytes() + batch.data_bytes()
+    size_of::<Batch>() as u64 + batch.frame_bytes() + batch.data_bytes()
 }
 
 #[cfg(test)]
