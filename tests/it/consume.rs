@@ -113,7 +113,7 @@ fn consumers_begin_where_a_time_says_and_cursors_move_there() {
 fn far_more_than_the_memory_holds_comes_from_the_device_as_it_was_pushed() {
     let node = Node::prepare(&["--shards", "1", "-c", "config.json"]);
     let config = r#"{"listen": ["tcp://127.0.0.1:0"], "limits": {"shard_recent_bytes_max": 1000000,
-        "segment_data_bytes": 6000000}}"#;
+        "segment_data_bytes": 6291456}}"#;
     std::fs::write(node.dir().join("config.json"), config).unwrap();
     let mut node = node;
     node.start_again();
@@ -133,7 +133,8 @@ fn far_more_than_the_memory_holds_comes_from_the_device_as_it_was_pushed() {
     for n in 0..COUNT {
         producer.push(format!("{{\"n\":{n}}}"), data(n), None).unwrap();
     }
-    assert_eq!(producer.close().unwrap().acknowledged, COUNT);
+    let report = producer.close().unwrap();
+    assert_eq!(report.acknowledged, COUNT, "{report:?}\n{}", node.log());
     for batch_bytes_max in [4 << 20, 20_000] {
         let options = ConsumerOptions {
             start: Start::First,
