@@ -13,8 +13,10 @@ export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 export MOFKA_BIN_DIR := $(BIN)
 
 LINKS := mofkactl bedrock bedrock-shutdown bedrock-query
-# Seconds for each fuzz target in the smoke run.
-FUZZ_SECONDS ?= 15
+# Seconds for each fuzz target, and in the smoke run.
+FUZZ_SECONDS ?= 600
+FUZZ_SMOKE_SECONDS ?= 30
+FUZZ_SANITIZER ?= address
 BENCH_ARGS ?=
 
 .PHONY: help
@@ -51,6 +53,8 @@ test: build ## Every test, those that start and kill the real daemon too
 lint: needs ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
+	CARGO_TARGET_DIR="$(TARGET)" $(CARGO) clippy --manifest-path fuzz/Cargo.toml --lib --tests --examples --locked -- -D warnings
 
 .PHONY: deny
 deny: needs ## Licences, sources, known-bad versions
@@ -76,14 +80,37 @@ bench: build ## Benchmarks against the raw device, interleaved (BENCH_ARGS="raw 
 doc: needs ## API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
-.PHONY: fuzz-smoke
-fuzz-smoke: needs ## Each fuzz target for a few seconds (FUZZ_SECONDS)
-	@if [ ! -f fuzz/Cargo.toml ]; then echo "SKIPPED: no fuzz targets yet (fuzz/Cargo.toml is not there)"; exit 0; fi; \
-	command -v cargo-fuzz >/dev/null || CARGO_TARGET_DIR="$(TARGET)/tools-build" $(CARGO) install --locked cargo-fuzz --version 0.13.2 --root "$(TOOLS)"; \
-	for target in $$($(CARGO) fuzz list); do \
-	  echo "fuzz $$target"; \
-	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none "$$target" -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
+# Everything that reads bytes is fuzzed, on the stable toolchain. What is found is written to fuzz/artifacts/<target>;
+# copied to fuzz/seeds/<target>/found-<what>, it is replayed for ever.
+define run_fuzzers
+	@command -v cargo-fuzz >/dev/null || CARGO_TARGET_DIR="$(TARGET)/tools-build" $(CARGO) install --locked cargo-fuzz --version 0.13.2 --root "$(TOOLS)"
+	@for target in $$($(CARGO) fuzz list); do \
+	  echo "fuzz $$target: $(1) s"; \
+	  mkdir -p "fuzz/corpus/$$target"; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer $(2) "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
+	    -max_total_time=$(1) -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=$(3); \
 	done
+endef
+
+.PHONY: fuzz
+fuzz: fuzz-needs ## Each fuzz target for FUZZ_SECONDS (600), address sanitizer on (FUZZ_SANITIZER=none: faster)
+	$(call run_fuzzers,$(FUZZ_SECONDS),$(FUZZ_SANITIZER),1)
+
+.PHONY: fuzz-smoke
+fuzz-smoke: fuzz-needs ## The fuzz seeds through their targets, then each target for 30 s (FUZZ_SMOKE_SECONDS)
+	CARGO_TARGET_DIR="$(TARGET)" $(CARGO) test --locked --manifest-path fuzz/Cargo.toml
+	$(call run_fuzzers,$(FUZZ_SMOKE_SECONDS),none,0)
+
+# libFuzzer is C++.
+.PHONY: fuzz-needs
+fuzz-needs: needs
+	@if ! command -v c++ >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "no C++ compiler: installing g++"; apt-get update -qq && apt-get install -y -qq --no-install-recommends g++; \
+	  else \
+	    echo "a C++ compiler is missing (libFuzzer is built from C++): apt-get install g++" >&2; exit 1; \
+	  fi; \
+	fi
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use mofka_engine::EngineLimits;
 use mofka_engine::partition::{Partition, PartitionSpec};
 use mofka_engine::uring::UringIo;
-use mofka_log::{Batch, BatchBuilder, Durability, PartitionKind, PartitionRecord, TopicRecord};
+use mofka_log::{Batch, BatchBuilder, Durability, PartitionKind, PartitionRecord, Retention, TopicRecord};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -43,6 +43,12 @@ pub(crate) struct EngineArgs {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
+
+/// What a partition keeps, and the bounds of its segments.
+const RETENTION_BYTES: u64 = 192 << 20;
+const SEGMENT_DATA_BYTES: u64 = 64 << 20;
+/// Written before the measurement, so that segments are used again in it.
+const WARM_UP_BYTES: u64 = 3 * SEGMENT_DATA_BYTES;
 
 const METADATA: &[u8] = br#"{"detector":"east","frame":123456,"exposure_ms":12.5,"unit":"adu","note":"a commit of the benchmark with metadata"}"#;
 
@@ -185,6 +191,11 @@ impl Turn {
             serializer: Value::Null,
             created_us: 0,
             complete: false,
+            // Old segments are used again, as on a node that runs for long.
+            retention: Retention {
+                bytes_max: Some(RETENTION_BYTES),
+                ..Retention::default()
+            },
         };
         let record = PartitionRecord {
             id: Uuid::new_v4(),
@@ -201,6 +212,7 @@ impl Turn {
             // One batch a commit, so that both sides make the same commits.
             commit_bytes_max: 1,
             pipeline_bytes_min: 0,
+            segment_data_bytes: SEGMENT_DATA_BYTES,
             ..EngineLimits::default()
         };
         let spec = PartitionSpec {

@@ -85,6 +85,7 @@ impl Driver {
             validator: options.validator,
             partition_selector: options.partition_selector,
             serializer: options.serializer,
+            retention: options.retention,
             num_partitions: Some(options.partitions),
             partition: Some(PartitionSpec {
                 kind: options.partition_kind,

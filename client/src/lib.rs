@@ -54,7 +54,7 @@ pub use error::{
     AcknowledgeError, BoxError, ConsumerError, DeliveryError, DriverError, PullError, PushError,
 };
 pub use metadata::Metadata;
-pub use mofka_log::{Durability, EventId, PartitionKind};
+pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
 pub use mofka_net::control::{
     ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, ReadStatus, ShardStatus,
     TopicInfo, TopicSummary,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mofka_log::{Durability, PartitionKind};
+use mofka_log::{Durability, PartitionKind, Retention};
 use serde_json::Value;
 
 use crate::consumer::{DataAllocator, DataSelector};
@@ -67,6 +67,8 @@ pub struct TopicOptions {
     pub partition_selector: Option<Value>,
     /// The serializer's JSON; `None`: JSON text.
     pub serializer: Option<Value>,
+    /// What of its events may go; `None`: nothing.
+    pub retention: Option<Retention>,
     /// Partitions to make at once; 0: they are added later.
     pub partitions: u32,
     /// What they are like.
@@ -84,6 +86,7 @@ impl TopicOptions {
             validator: None,
             partition_selector: None,
             serializer: None,
+            retention: None,
             partitions: 1,
             partition_kind: PartitionKind::Default,
             partition_config: None,
@@ -101,6 +104,13 @@ impl TopicOptions {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
+        self
+    }
+
+    /// With this retention.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = Some(retention);
         self
     }
 

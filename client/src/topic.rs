@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mofka_log::Retention;
 use mofka_net::control::{
     From as Position, PartitionDescribeRequest, PartitionInfo, PartitionStatus, SeekRequest, SeekResponse,
-    TopicInfo, TopicRequest, decode_any, encode,
+    TopicAlterRequest, TopicInfo, TopicRequest, decode_any, encode,
 };
 use mofka_net::{ErrorCode, FlushRequest, Opcode};
 
@@ -70,8 +71,7 @@ impl TopicHandle {
     /// # Errors
     /// When it does not exist any more.
     pub fn refresh(&self) -> Result<(), DriverError> {
-        let info = Arc::new(self.driver_core().describe(&self.name())?);
-        *self.core.info.write().unwrap_or_else(PoisonError::into_inner) = info;
+        self.core.set_info(self.driver_core().describe(&self.name())?);
         Ok(())
     }
 
@@ -98,6 +98,24 @@ impl TopicHandle {
         self.driver_core()
             .request(Opcode::TopicComplete, "topic_complete", &request, Repeat::Yes)
             .map(|_| ())
+    }
+
+    /// Says anew what of the topic's events may go, in place of all that was said before. It happens at the nodes' next
+    /// look.
+    ///
+    /// # Errors
+    /// When the policy makes no sense, or the topic does not exist any more.
+    pub fn set_retention(&self, retention: Retention) -> Result<(), DriverError> {
+        let request = TopicAlterRequest {
+            name: self.name(),
+            retention: Some(retention),
+        };
+        // Doing it twice is the same as once.
+        let info = self
+            .driver_core()
+            .ask(Opcode::TopicAlter, "topic_alter", &request, Repeat::Yes)?;
+        self.core.set_info(info);
+        Ok(())
     }
 
     /// Returns when all that any producer was acknowledged before is durable, whatever the topic's durability is.
@@ -213,6 +231,10 @@ impl TopicCore {
 
     pub(crate) fn info(&self) -> Arc<TopicInfo> {
         Arc::clone(&self.info.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_info(&self, info: TopicInfo) {
+        *self.info.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(info);
     }
 
     /// The default partition selector: the requested partition modulo their number, else the next in turn.

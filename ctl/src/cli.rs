@@ -1,11 +1,15 @@
 //! The command line of `mofka-ctl` and `mofkactl`.
 
+mod log;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
 use crate::failure::EXIT_CODES;
+use crate::retention::RetentionArgs;
 
 /// Where the group file is looked for when the command line does not say.
 pub(crate) const GROUP_FILE: &str = "./mofka.json";
@@ -52,7 +56,7 @@ pub(crate) enum Command {
     Shutdown(ShutdownArgs),
     /// Show the node's state.
     Status,
-    /// Create, list, describe, complete and delete topics.
+    /// Create, list, describe, alter, complete and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
     /// Add and list partitions of a topic.
@@ -67,6 +71,9 @@ pub(crate) enum Command {
     /// Named consumers of a topic.
     #[command(subcommand)]
     Consumer(ConsumerCommand),
+    /// Look at, check, repair, export and import stored partitions, on the files, without a node.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Put 2,000 real log lines through a node, kill it half-way, and check that nothing is lost or repeated.
     Demo(DemoArgs),
     /// Create the links mofkactl, bedrock, bedrock-shutdown and bedrock-query to this program.
@@ -132,6 +139,8 @@ pub(crate) enum TopicCommand {
         /// Name of the topic.
         name: String,
     },
+    /// Change what of a topic's events may go; rules that are not given stay.
+    Alter(TopicAlterArgs),
     /// Delete a topic with all its events.
     Delete {
         /// Name of the topic.
@@ -163,6 +172,16 @@ pub(crate) struct TopicCreateArgs {
     /// Partitions to create with it, on the node that is asked.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) partitions: u32,
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopicAlterArgs {
+    /// Name of the topic.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ pub(crate) mod consume;
 pub(crate) mod consumer;
 pub(crate) mod demo;
 pub(crate) mod links;
+pub(crate) mod log;
 pub(crate) mod partition;
 pub(crate) mod produce;
 pub(crate) mod shutdown;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli, dotted: Dotted) -> Outcome {
         Command::Consume(args) => consume::consume(&args, &place),
         Command::Tail(args) => consume::tail(&args, &place),
         Command::Consumer(command) => consumer::run(command, &place, output),
+        Command::Log(command) => log::run(command, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Links { directory } => links::run(&directory, output),
     }

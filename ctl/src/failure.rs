@@ -14,11 +14,21 @@ pub(crate) enum Kind {
     Unreachable,
     /// The operation worked, and a check of its outcome did not hold.
     CheckFailed,
+    /// Files are not what belongs there, or their headers are lost.
+    Foreign,
+    /// Files were made by a newer program.
+    Newer,
 }
 
 /// The exit codes, as `--help` prints them.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 3 the node cannot be \
                                      found or reached; 4 a check failed.";
+
+/// The exit codes of `log verify`.
+pub(crate) const VERIFY_EXIT_CODES: &str = "Exit codes: 0 clean, or torn tails only (verdicts A to E, and H); 4 damage: \
+                                            something that had been durable is gone or changed (F, G), or segments \
+                                            do not follow each other; 5 foreign bytes (I); 6 unknown version (J). \
+                                            Damage counts most, then foreign bytes.";
 
 /// A failure with its message. Printed as `Error: message` on standard error.
 #[derive(Debug, Clone)]
@@ -56,6 +66,20 @@ impl Failure {
         }
     }
 
+    pub(crate) fn foreign(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Foreign,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn newer(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Newer,
+            message: message.into(),
+        }
+    }
+
     /// The same kind of failure, with what was being done in front.
     pub(crate) fn while_doing(self, what: impl fmt::Display) -> Self {
         Self {
@@ -83,6 +107,8 @@ impl Failure {
             Kind::Usage => 2,
             Kind::Unreachable => 3,
             Kind::CheckFailed => 4,
+            Kind::Foreign => 5,
+            Kind::Newer => 6,
         })
     }
 }

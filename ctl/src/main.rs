@@ -7,9 +7,11 @@ mod daemon;
 mod dotted;
 mod event_line;
 mod failure;
+mod measure;
 mod node;
 mod original_names;
 mod output;
+mod retention;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -150,6 +150,7 @@ impl NodeConfig {
             ("batch_events_max", u64::from(limits.batch_events_max)),
             ("connections_max", limits.connections_max as u64),
             ("heartbeat_ms", limits.heartbeat_ms),
+            ("retention_check_ms", limits.retention_check_ms),
         ] {
             if value == 0 {
                 return Err(format!("\"limits.{name}\" is 0, which would let nothing through"));

@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use mofka_log::{
-    Catalog, CatalogRecord, Durability, PartitionKind, PartitionRecord, TopicRecord, check_topic_name,
+    Catalog, CatalogRecord, Durability, PartitionKind, PartitionRecord, Retention, TopicRecord,
+    check_topic_name,
 };
 use mofka_net::control::{
     ConsumerListRequest, ConsumerListResponse, EmptyRequest, HelloResponse, NodeLimits, NodeStatus,
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
-    TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
+    TopicAlterRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
 };
 use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ pub(crate) async fn handle<I: Io, P: Peers>(
             topic_complete(shard, parse(body)?).await?;
             to_body(&json!({}))
         }
+        Opcode::TopicAlter => to_body(&topic_alter(shard, parse(body)?).await?),
         Opcode::PartitionAdd => to_body(&partition_add(shard, parse(body)?).await?),
         Opcode::PartitionDescribe => {
             let request: PartitionDescribeRequest = parse(body)?;
@@ -143,6 +145,7 @@ async fn topic_create<I: Io, P: Peers>(
         serializer: component("serializer", request.serializer)?,
         created_us: shard.io().now_us(),
         complete: false,
+        retention: checked(request.retention.unwrap_or_default())?,
     };
     let mut created = Vec::new();
     let catalog = home(shard)?
@@ -166,6 +169,11 @@ async fn topic_create<I: Io, P: Peers>(
     }
     tracing::info!(topic = %topic.name, partitions = count, durability = ?topic.durability, "topic created");
     topic_info(shard, &catalog, &topic.name)
+}
+
+fn checked(retention: Retention) -> Result<Retention, WireError> {
+    retention.check().map_err(|error| invalid(error.to_string()))?;
+    Ok(retention)
 }
 
 /// A component's document must say its type; the default one when nothing is given.
@@ -322,6 +330,31 @@ async fn topic_delete<I: Io, P: Peers>(
     Ok(())
 }
 
+async fn topic_alter<I: Io, P: Peers>(
+    shard: &Rc<Shard<I, P>>,
+    request: TopicAlterRequest,
+) -> Result<TopicInfo, WireError> {
+    let retention = request.retention.map(checked).transpose()?;
+    let mut partitions = Vec::new();
+    let catalog = home(shard)?
+        .change(|catalog| {
+            let topic = find(catalog, &request.name, &mut partitions)?;
+            Ok(match &retention {
+                Some(retention) if *retention != topic.retention => vec![CatalogRecord::TopicAltered {
+                    topic: topic.id,
+                    retention: retention.clone(),
+                }],
+                _ => Vec::new(),
+            })
+        })
+        .await?;
+    if let Some(retention) = retention {
+        tracing::info!(topic = %request.name, ?retention, "topic altered");
+        each_owner(shard, partitions, ShardCall::Alter).await?;
+    }
+    topic_info(shard, &catalog, &request.name)
+}
+
 async fn topic_complete<I: Io, P: Peers>(
     shard: &Rc<Shard<I, P>>,
     request: TopicRequest,
@@ -376,6 +409,7 @@ fn topic_info<I: Io, P: Peers>(
         serializer: topic.serializer.clone(),
         complete: topic.complete,
         created_us: topic.created_us,
+        retention: topic.retention.clone(),
         partitions: catalog
             .partitions_of(topic.id)
             .map(|record| partition_info(shard, record))

@@ -42,6 +42,8 @@ pub struct EngineLimits {
     pub partitions_max: usize,
     /// How often a client is to be heard; a silent connection is closed after three of these.
     pub heartbeat_ms: u64,
+    /// How often partitions are looked through for events that retention lets go.
+    pub retention_check_ms: u64,
 }
 
 impl Default for EngineLimits {
@@ -64,6 +66,7 @@ impl Default for EngineLimits {
             subscriptions_max: 1024,
             partitions_max: 4096,
             heartbeat_ms: 10_000,
+            retention_check_ms: 10_000,
         }
     }
 }

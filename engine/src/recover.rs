@@ -87,7 +87,7 @@ pub(crate) async fn meta_file<F: IoFile>(
         Err(error) => return Err(OpenError::new(format!("{}: {error}", path.display()))),
     };
     let mut scan = MetaScan::with_producers(&header, known.producers);
-    scan.hear_of(known.durable_end);
+    scan.witness(known.durable_end);
     let mut window = Bytes::new();
     let mut window_at = FilePos::new(0);
     while let Some((at, min_bytes)) = scan.next_read() {

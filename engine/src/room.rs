@@ -123,6 +123,9 @@ pub(crate) struct Room<I: Io> {
     waiting: RefCell<VecDeque<Entrant>>,
     waiting_bytes: Cell<u64>,
     working: Cell<bool>,
+    roll_asked: Cell<bool>,
+    /// Everybody waits meanwhile.
+    rolling: Cell<bool>,
     ahead: Cell<Ahead>,
     /// The last attempt to have room ahead found the device full: only who needs it tries again.
     full: Cell<bool>,
@@ -149,6 +152,8 @@ impl<I: Io> Room<I> {
             waiting: RefCell::new(VecDeque::new()),
             waiting_bytes: Cell::new(0),
             working: Cell::new(false),
+            roll_asked: Cell::new(false),
+            rolling: Cell::new(false),
             ahead: Cell::new(Ahead::new()),
             full: Cell::new(false),
             owner: RefCell::new(None),
@@ -177,7 +182,7 @@ impl<I: Io> Room<I> {
 
     /// Calls `enter` when there is room for this much: now, if nobody waits and there is; else in the order of the calls.
     pub(crate) fn enter(self: &Rc<Self>, need: Need, enter: Enter) {
-        if self.waiting.borrow().is_empty() && self.fits(need) {
+        if self.waiting.borrow().is_empty() && !self.rolling.get() && self.fits(need) {
             enter(Ok(()));
             if self.wants_more() {
                 self.work();
@@ -187,6 +192,12 @@ impl<I: Io> Room<I> {
         self.waiting_bytes
             .set(self.waiting_bytes.get() + need.frame_bytes + need.data_bytes);
         self.waiting.borrow_mut().push_back(Entrant { need, enter });
+        self.work();
+    }
+
+    /// Rolls the segment although it is not full, when all that was accepted is durable. Not when it has no events.
+    pub(crate) fn roll_early(self: &Rc<Self>) {
+        self.roll_asked.set(true);
         self.work();
     }
 
@@ -332,6 +343,9 @@ impl<I: Io> Room<I> {
     fn next_task(&self) -> Task {
         let front = self.waiting.borrow().front().map(|entrant| entrant.need);
         let poisoned = self.committer.poison().is_some();
+        if self.roll_asked.replace(false) && !poisoned && self.owner().is_some() {
+            return Task::Roll;
+        }
         if let Some(need) = front {
             if self.fits(need) {
                 let entrant = self.waiting.borrow_mut().pop_front();
@@ -427,8 +441,15 @@ impl<I: Io> Room<I> {
     }
 
     async fn roll(&self) {
+        self.rolling.set(true);
         self.committer.drain().await;
-        if self.committer.poison().is_some() {
+        self.go_on_in_next().await;
+        self.rolling.set(false);
+    }
+
+    async fn go_on_in_next(&self) {
+        let empty = self.committer.with_appender(|appender| appender.is_empty());
+        if self.committer.poison().is_some() || empty {
             return;
         }
         let Some(owner) = self.owner() else {

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mofka_log::{Catalog, PartitionKind, PartitionRecord, TopicRecord};
 use mofka_net::control::{ConsumerInfo, PartitionStatus, ShardStatus};
@@ -19,12 +20,15 @@ use uuid::Uuid;
 use crate::catalog::{CatalogStore, CatalogView};
 use crate::facts::NodeFacts;
 use crate::io::Io;
-use crate::partition::{Partition, PartitionSpec, ShardMemory};
+use crate::partition::{Partition, PartitionSpec, ShardMemory, look_after_retention};
 use crate::recover::OpenError;
 use crate::session::SessionHandle;
 
 /// The shard that owns the catalog.
 pub const HOME_SHARD: usize = 0;
+
+/// How often the removal of a directory is tried while files are made in it.
+const REMOVE_ATTEMPTS_MAX: u32 = 10;
 
 /// What one shard may ask of another.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ pub enum ShardCall {
     Drop(Vec<Uuid>),
     /// These partitions' topic is complete.
     Complete(Vec<Uuid>),
+    /// The settings of these partitions' topic changed in the catalog.
+    Alter(Vec<Uuid>),
     /// Tell about yourself and these partitions.
     Status,
     /// Tell about the consumers of these partitions.
@@ -125,7 +131,22 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 }
             }
         }
+        shard.look_after_retention();
         Ok(shard)
+    }
+
+    /// Looks through the partitions now and then, as long as the shard is there, and lets go what their topics'
+    /// retention says.
+    fn look_after_retention(self: &Rc<Self>) {
+        let me = Rc::downgrade(self);
+        let every = Duration::from_millis(self.facts().limits.retention_check_ms);
+        let partitions = move || {
+            let shard = me.upgrade()?;
+            let partitions = shard.partitions.borrow();
+            Some(partitions.values().cloned().collect())
+        };
+        self.io()
+            .spawn(look_after_retention(self.io().clone(), every, partitions));
     }
 
     /// What this shard knows of its node.
@@ -180,7 +201,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             }
             _ => Err(WireError::new(
                 ErrorCode::UnknownPartition,
-                format!("no partition {id} on this node"),
+                format!("no partition {id} on this node: its topic was deleted, or it is of another node"),
             )),
         }
     }
@@ -217,8 +238,20 @@ impl<I: Io, P: Peers> Shard<I, P> {
             verdict = %partition.verdict().prose(),
             "partition is open"
         );
-        self.partitions.borrow_mut().insert(id, partition);
+        self.follow_catalog(&partition);
+        self.partitions.borrow_mut().insert(id, Rc::clone(&partition));
+        if self.catalog().partition(id).is_none() {
+            // The topic was deleted while this was being opened, and whoever did it found nothing to drop.
+            self.drop_partition(id).await;
+        }
         Ok(())
+    }
+
+    /// Takes over what may have changed in the catalog since the partition was opened, or while it was.
+    fn follow_catalog(&self, partition: &Partition<I>) {
+        if let Some(topic) = self.catalog().topic_by_id(partition.spec().topic.id) {
+            partition.set_retention(topic.retention.clone());
+        }
     }
 
     fn dir_of(&self, id: Uuid) -> PathBuf {
@@ -259,6 +292,13 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 }
                 Ok(ShardReply::Done)
             }
+            ShardCall::Alter(ids) => {
+                let partitions = self.partitions.borrow();
+                for partition in ids.iter().filter_map(|id| partitions.get(id)) {
+                    self.follow_catalog(partition);
+                }
+                Ok(ShardReply::Done)
+            }
             ShardCall::Status => Ok(ShardReply::Status(Box::new(self.status()))),
             ShardCall::Consumers(ids) => Ok(ShardReply::Consumers(self.consumers(&ids))),
         }
@@ -287,29 +327,53 @@ impl<I: Io, P: Peers> Shard<I, P> {
             }
         };
         for name in names {
-            if name
-                .parse::<Uuid>()
-                .is_ok_and(|id| catalog.partition(id).is_none())
+            if let Ok(id) = name.parse::<Uuid>()
+                && catalog.partition(id).is_none()
             {
                 tracing::info!(partition = %name, "removing the files of a deleted partition");
-                if let Err(error) = self.io().remove(&dir.join(&name)).await {
-                    tracing::warn!(partition = %name, %error, "the files of a deleted partition could not be removed");
-                }
+                self.remove_files(id).await;
             }
+        }
+    }
+
+    /// Removes the directory of a partition that the catalog does not know, durably. What cannot be removed now is
+    /// removed by the next start.
+    async fn remove_files(&self, id: Uuid) {
+        let dir = self.dir_of(id);
+        let parent = dir.parent().unwrap_or(&dir);
+        let mut removed = self.io().remove(&dir).await;
+        for _ in 0..REMOVE_ATTEMPTS_MAX {
+            // Something that was under way, a roll or a trim, made a file in it meanwhile.
+            match &removed {
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                    removed = self.io().remove(&dir).await;
+                }
+                _ => break,
+            }
+        }
+        let removed = match removed {
+            Ok(()) => self.io().sync_dir(parent).await,
+            failed => failed,
+        };
+        if let Err(error) = removed {
+            tracing::warn!(
+                dir = %dir.display(),
+                %error,
+                "the files of a deleted partition could not be removed; the next start tries again"
+            );
         }
     }
 
     async fn drop_partition(&self, id: Uuid) {
         let partition = self.partitions.borrow_mut().remove(&id);
-        self.broken.borrow_mut().remove(&id);
-        let Some(partition) = partition else { return };
-        partition.stop().await;
-        partition.set_complete();
-        if partition.spec().record.kind == PartitionKind::Default {
-            let dir = self.dir_of(id);
-            if let Err(error) = self.io().remove(&dir).await {
-                tracing::warn!(dir = %dir.display(), %error, "the files of a deleted partition could not be removed");
-            }
+        let was_broken = self.broken.borrow_mut().remove(&id).is_some();
+        if let Some(partition) = &partition {
+            partition.delete().await;
+        }
+        // One that could not be opened has files all the same.
+        let is_stored = |partition: &Rc<Partition<I>>| partition.spec().record.kind == PartitionKind::Default;
+        if was_broken || partition.as_ref().is_some_and(is_stored) {
+            self.remove_files(id).await;
         }
     }
 
@@ -361,6 +425,16 @@ impl<I: Io, P: Peers> Shard<I, P> {
             }
         }
         found
+    }
+
+    /// Serves one connection until it ends, for tests and fuzzing: they bring the two ends of a stream.
+    #[cfg(feature = "sim")]
+    pub async fn serve(
+        self: &Rc<Self>,
+        reader: impl futures_lite::AsyncRead + Unpin,
+        writer: impl futures_lite::AsyncWrite + Unpin,
+    ) {
+        crate::session::Session::run(self, reader, writer, "a test".to_owned()).await;
     }
 
     pub(crate) fn add_session(&self, session: Weak<dyn SessionHandle>) {

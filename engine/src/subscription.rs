@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use event_listener::Event;
+use futures_lite::future;
 use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
-use mofka_net::{Credits, FeedHeader, FeedItem, FrameHeader, WireError};
+use mofka_net::{Credits, ErrorCode, FeedHeader, FeedItem, FrameHeader, WireError};
 
 use crate::io::Io;
 use crate::outbox::Outbox;
@@ -86,6 +87,9 @@ impl<I: Io> Subscription<I> {
             if self.closed.get() || outbox.is_closed() {
                 return;
             }
+            if let Err(error) = self.partition.refuse_if_deleted() {
+                return self.fail(outbox, &error);
+            }
             let trim_end = self.partition.trim_end();
             let missed = trim_end.get().saturating_sub(self.next.get().get());
             let from = self.next.get().max(trim_end);
@@ -93,6 +97,12 @@ impl<I: Io> Subscription<I> {
                 if self.partition.is_complete() && from >= self.partition.ends().appended_end {
                     self.send(outbox, &Slice::empty(from), missed, true);
                     return;
+                }
+                if missed > 0 {
+                    // Told at once, and not only when the next event comes.
+                    self.next.set(from);
+                    self.send(outbox, &Slice::empty(from), missed, false);
+                    continue;
                 }
                 grown.await;
                 continue;
@@ -102,30 +112,36 @@ impl<I: Io> Subscription<I> {
                     self.next.set(slice.end_event_id);
                     self.send(outbox, &slice, missed, false);
                 }
-                // Retention was faster: what could not be read is not there any more.
-                Err(_) if self.partition.trim_end() > from => continue,
+                // It went while it was read: the next round goes on at the first event that is left.
+                Err(error) if error.code == ErrorCode::Trimmed => continue,
                 Err(error) => {
-                    // The client is told and decides; nothing more is fed from here.
-                    let body = Bytes::from(error.to_json());
-                    outbox.push([FrameHeader::error(self.id, &body), body]);
-                    return;
+                    let error = self.partition.refuse_if_deleted().err().unwrap_or(error);
+                    return self.fail(outbox, &error);
                 }
             }
             outbox.room().await;
         }
     }
 
-    /// Returns false when the subscription ended meanwhile.
+    /// The client is told and decides; nothing more is fed from here. This takes no credit.
+    fn fail(&self, outbox: &Outbox, error: &WireError) {
+        let body = Bytes::from(error.to_json());
+        outbox.push([FrameHeader::error(self.id, &body), body]);
+    }
+
+    /// Returns false when the subscription ended meanwhile. Also returns when there is something to tell that needs no
+    /// credit.
     async fn wait_for_credit(&self) -> bool {
         loop {
             let listener = self.changed.listen();
+            let deleted = self.partition.listen_deleted();
             if self.closed.get() {
                 return false;
             }
-            if self.credits.borrow().available() > 0 {
+            if self.credits.borrow().available() > 0 || self.partition.refuse_if_deleted().is_err() {
                 return true;
             }
-            listener.await;
+            future::or(listener, deleted).await;
         }
     }
 

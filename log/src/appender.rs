@@ -12,14 +12,17 @@
 //! After a failed write or sync the appender is thrown away: what is on the device is not known then, and only
 //! recovery finds out.
 
+mod queue;
+
 use std::collections::VecDeque;
 use std::fmt;
 
 use crate::batch::{Batch, Stamp};
 use crate::ids::{EventId, FilePos};
-use crate::limits::{BLOCK_BYTES, EVENT_ID_END};
-use crate::width::wide;
-use crate::write_plan::{FileTail, IN_PLACE_DATA_BYTES, WritePlan};
+use crate::limits::EVENT_ID_END;
+use crate::write_plan::{FileTail, WritePlan};
+use queue::Queue;
+pub use queue::Reach;
 
 /// Bounds of an appender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,53 +146,6 @@ struct Queued {
     batch: Batch,
     base_event_id: EventId,
     timestamp_us: u64,
-}
-
-/// What is queued, in sum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Queue {
-    batches: u64,
-    frame_bytes: u64,
-    data_bytes: u64,
-    /// Batches whose data begins at a block boundary.
-    aligned: u64,
-}
-
-impl Queue {
-    fn bytes(self) -> u64 {
-        self.frame_bytes.saturating_add(self.data_bytes)
-    }
-
-    fn with(self, frame_bytes: u64, data_bytes: u64) -> Self {
-        Self {
-            batches: self.batches.saturating_add(1),
-            frame_bytes: self.frame_bytes.saturating_add(frame_bytes),
-            data_bytes: self.data_bytes.saturating_add(data_bytes),
-            aligned: self
-                .aligned
-                .saturating_add(u64::from(data_bytes >= IN_PLACE_DATA_BYTES)),
-        }
-    }
-
-    fn without(self, frame_bytes: u64, data_bytes: u64) -> Self {
-        Self {
-            batches: self.batches.saturating_sub(1),
-            frame_bytes: self.frame_bytes.saturating_sub(frame_bytes),
-            data_bytes: self.data_bytes.saturating_sub(data_bytes),
-            aligned: self
-                .aligned
-                .saturating_sub(u64::from(data_bytes >= IN_PLACE_DATA_BYTES)),
-        }
-    }
-}
-
-/// Where a partition's files may end when all that is queued is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
-    /// Of the meta file: a multiple of 4096.
-    pub meta: FilePos,
-    /// Of the data file: a multiple of 4096.
-    pub data: FilePos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -325,25 +281,7 @@ impl Appender {
             0 => self.queued,
             _ => self.queued.with(frame_bytes, data_bytes),
         };
-        // Each commit may leave a block that is not full. Of two commits that follow each other, at least one is as
-        // large as it may be, or else they were one.
-        let full = sum
-            .bytes()
-            .checked_div(self.config.commit_bytes_max.max(1))
-            .unwrap_or(0);
-        let commits = full.saturating_mul(2).saturating_add(2).min(sum.batches);
-        let padding = |count: u64| count.saturating_mul(wide(BLOCK_BYTES));
-        let meta = sum.frame_bytes.saturating_add(padding(commits));
-        let data = match sum.data_bytes {
-            0 => 0,
-            bytes => bytes
-                .saturating_add(padding(commits))
-                .saturating_add(padding(sum.aligned)),
-        };
-        Reach {
-            meta: self.meta.end().plus(meta).block_up(),
-            data: self.data.end().plus(data).block_up(),
-        }
+        sum.reach(self.meta.end(), self.data.end(), self.config.commit_bytes_max)
     }
 
     /// Whether nothing is queued and nothing is under way: all that was accepted is durable.
@@ -568,11 +506,16 @@ impl Appender {
         );
     }
 
+    /// Whether the segment has no events.
+    pub fn is_empty(&self) -> bool {
+        self.ends.appended_end == self.segment.base_event_id
+    }
+
     /// Whether the segment is full: then nothing more is to be accepted until it was rolled. A segment without events is
     /// never full, however small the bounds are.
     pub fn is_full(&self) -> bool {
         let reach = self.reach_with(0, 0);
-        self.ends.appended_end > self.segment.base_event_id
+        !self.is_empty()
             && (reach.meta.get() >= self.config.segment_meta_bytes
                 || reach.data.get() >= self.config.segment_data_bytes)
     }

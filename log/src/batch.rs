@@ -31,7 +31,7 @@ pub use error::BatchError;
 pub use header::{BATCH_HEADER_BYTES, BatchHeader, Stamp};
 pub(crate) use header::{Entry, MAGIC};
 pub(crate) use pieces::piece_count;
-pub use pieces::{PieceCrcs, check_piece, check_pieces, combine_crc};
+pub use pieces::{BadPiece, DataCheck, PieceCrcs, check_piece, check_pieces, combine_crc};
 
 use crate::ids::{EventId, FilePos, ProducerId};
 use crate::le::Le32;

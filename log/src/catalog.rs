@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::name::{NameError, check_topic_name};
+use crate::retention::Retention;
 
 /// When events of a topic count as stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct TopicRecord {
     pub created_us: u64,
     /// No more events are taken.
     pub complete: bool,
+    /// What of its events may go. Absent: nothing, so that records from before this field are read as they were meant.
+    #[serde(default, skip_serializing_if = "Retention::is_default")]
+    pub retention: Retention,
 }
 
 /// A partition of a topic.
@@ -87,6 +91,13 @@ pub enum CatalogRecord {
     TopicCreated(TopicRecord),
     /// A topic has one more partition.
     PartitionAdded(PartitionRecord),
+    /// A topic's settings are others from now on.
+    TopicAltered {
+        /// Its id.
+        topic: Uuid,
+        /// What of its events may go.
+        retention: Retention,
+    },
     /// A topic takes no more events.
     TopicCompleted {
         /// Its id.
@@ -201,6 +212,10 @@ impl Catalog {
         match record {
             CatalogRecord::TopicCreated(topic) => self.create(topic),
             CatalogRecord::PartitionAdded(partition) => self.add(partition),
+            CatalogRecord::TopicAltered { topic, retention } => {
+                self.topic_mut(*topic)?.record.retention = retention.clone();
+                Ok(())
+            }
             CatalogRecord::TopicCompleted { topic } => {
                 self.topic_mut(*topic)?.record.complete = true;
                 Ok(())

@@ -159,6 +159,13 @@ impl SparseIndex {
             .saturating_add(wide(self.entries.capacity().saturating_mul(size_of::<Entry>())))
     }
 
+    /// The entries in order: an event id, the position of its frame, the latest time of acceptance up to there.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (EventId, FilePos, u64)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.event_id, entry.at, entry.timestamp_us))
+    }
+
     /// Entries it has.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -15,7 +15,9 @@
 //! | `index`, `producers` | where events are, roughly; what each producer sent last |
 //! | `appender`, `write_plan` | gathers batches into commits and plans their writes |
 //! | `scan`, `verdict` | reads a meta file back after a crash; decides what that means |
+//! | `retention` | which segments are to go, and by what clock |
 //! | `catalog`, `cursor`, `name` | records of the catalog and of the cursors files; rules for names |
+//! | `export` | a partition in one portable file |
 //! | [`limits`] | every bound |
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -33,6 +35,7 @@ mod appender;
 mod batch;
 mod catalog;
 mod cursor;
+mod export;
 mod footer;
 mod ids;
 mod index;
@@ -40,6 +43,7 @@ pub mod le;
 pub mod limits;
 mod name;
 mod producers;
+mod retention;
 mod scan;
 mod segment;
 mod verdict;
@@ -51,21 +55,29 @@ pub use appender::{
     StoredBatch,
 };
 pub use batch::{
-    BATCH_HEADER_BYTES, Batch, BatchBuilder, BatchError, BatchHeader, EventView, Events, PieceCrcs, Stamp,
-    check_piece, check_pieces, combine_crc, frame_bytes_hint,
+    BATCH_HEADER_BYTES, BadPiece, Batch, BatchBuilder, BatchError, BatchHeader, DataCheck, EventView, Events,
+    PieceCrcs, Stamp, check_piece, check_pieces, combine_crc, frame_bytes_hint,
 };
 pub use catalog::{
     Catalog, CatalogError, CatalogRecord, CatalogRecordError, Durability, PartitionKind, PartitionRecord,
     TopicRecord,
 };
 pub use cursor::{CursorRecord, CursorRecordError, Cursors};
+pub use export::{
+    EXPORT_HEADER_BYTES, EXPORT_RECORD_BYTES_MAX, EXPORT_SECTION_BYTES, ExportContent, ExportError,
+    ExportHead, ExportHeadPart, ExportSection, ExportSums,
+};
 pub use footer::{Footer, FooterError, FooterFacts, FooterTail};
 pub use ids::{EventId, FilePos, ProducerId};
 pub use index::{IndexError, SparseIndex};
 pub use limits::*;
 pub use name::{NameError, check_consumer_name, check_topic_name};
-pub use producers::{ProducerTable, ProducersError, SequenceVerdict};
-pub use scan::{MetaScan, Recovered, UnvouchedFrame};
+pub use producers::{ProducerFacts, ProducerTable, ProducersError, SequenceVerdict};
+pub use retention::{
+    AcknowledgedBy, Look, PartitionFacts, RETENTION_CONSUMERS_MAX, Retention, RetentionClock, RetentionError,
+    SealedFacts, TrimReason,
+};
+pub use scan::{FramePlace, MetaScan, Recovered, SeenFrame, UnvouchedFrame};
 pub use segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentHeaderError, SegmentKind};
 pub use verdict::{BadData, DamageCause, Facts, HeaderFact, Places, TornCause, Verdict, decide};
 pub use write_plan::{Gather, Stretch, WritePlan};

@@ -91,6 +91,21 @@ struct Producer {
     window: VecDeque<Answer>,
 }
 
+/// What a table knows of one producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerFacts {
+    /// Who it is.
+    pub id: ProducerId,
+    /// Its epoch in force.
+    pub epoch: u32,
+    /// The sequence that is due.
+    pub next_sequence: u64,
+    /// Id of the first event of its last batch.
+    pub last_base: EventId,
+    /// Batches whose answers are remembered.
+    pub remembered_batches: usize,
+}
+
 /// Why stored producers are not a table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProducersError {
@@ -218,6 +233,17 @@ impl ProducerTable {
             producer.next_sequence > 0 || producer.epoch > 0
         });
         earlier
+    }
+
+    /// The producers in the order of their ids, for people to look at.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = ProducerFacts> {
+        self.producers.iter().map(|(id, producer)| ProducerFacts {
+            id: *id,
+            epoch: producer.epoch,
+            next_sequence: producer.next_sequence,
+            last_base: producer.last_base,
+            remembered_batches: producer.window.len(),
+        })
     }
 
     /// Producers remembered.

@@ -72,6 +72,28 @@ struct Chain {
     incarnation: u32,
 }
 
+/// A valid frame that a scan came by.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenFrame<'a> {
+    /// The frame.
+    pub batch: &'a Batch,
+    /// Where it is in the meta file.
+    pub meta_at: FilePos,
+    /// What it is to the chain.
+    pub place: FramePlace,
+}
+
+/// What a frame is to the chain of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FramePlace {
+    /// It is part of it.
+    Chain,
+    /// It lies beyond the chain's end, and is of the chain's last incarnation or a later one.
+    Survivor,
+    /// It lies beyond the chain's end, and is of an earlier life.
+    Stale,
+}
+
 /// What was found beyond the chain.
 #[derive(Clone, Copy, Debug, Default)]
 struct Beyond {
@@ -111,14 +133,11 @@ impl MetaScan {
         }
     }
 
-    /// Says that everything before `durable_end` was durable, as known from elsewhere: a later segment is begun only when
-    /// the one before it is durable to its end. Said before anything is fed.
-    pub fn hear_of(&mut self, durable_end: EventId) {
-        assert!(
-            self.at == FilePos::FIRST && self.phase == Phase::Chain,
-            "a witness from elsewhere is heard first"
-        );
-        self.vouched_end = self.vouched_end.max(durable_end);
+    /// Says that everything before `end` was durable, as something outside the file knows: its footer, a segment that
+    /// follows it, a record beside the cursors. What is missing below is then damage, whatever the frames say.
+    pub fn witness(&mut self, end: EventId) {
+        self.vouched_end = self.vouched_end.max(end);
+        self.keep_vouched();
     }
 
     /// Which bytes to show next, and how many at least: bounded by [`crate::FRAME_BYTES_MAX`]. More is welcome, and
@@ -134,12 +153,30 @@ impl MetaScan {
     /// # Panics
     /// When `at` is another place.
     pub fn feed(&mut self, at: FilePos, window: Bytes, end_of_file: bool, visit: &mut dyn FnMut(&Batch)) {
+        self.feed_seen(at, window, end_of_file, &mut |seen| {
+            if seen.place == FramePlace::Chain {
+                visit(seen.batch);
+            }
+        });
+    }
+
+    /// The same for those who want to know every valid frame of the file, also beyond the chain, and its place.
+    ///
+    /// # Panics
+    /// When `at` is another place than [`MetaScan::next_read`] gave.
+    pub fn feed_seen(
+        &mut self,
+        at: FilePos,
+        window: Bytes,
+        end_of_file: bool,
+        visit: &mut dyn FnMut(SeenFrame<'_>),
+    ) {
         assert_eq!(at, self.at, "bytes were shown that were not asked for");
         let window = Window::new(at, window, end_of_file);
         loop {
             let more = match self.phase {
                 Phase::Chain => self.follow(&window, visit),
-                Phase::Search => self.search(&window),
+                Phase::Search => self.search(&window, visit),
                 Phase::Done => return,
             };
             if let Some(min_bytes) = more {
@@ -150,7 +187,7 @@ impl MetaScan {
     }
 
     /// Takes the next frame of the chain, or finds that it ended. Gives the bytes it needs to see when it cannot say.
-    fn follow(&mut self, window: &Window, visit: &mut dyn FnMut(&Batch)) -> Option<u64> {
+    fn follow(&mut self, window: &Window, visit: &mut dyn FnMut(SeenFrame<'_>)) -> Option<u64> {
         match window.attempt(self.at, self.salt) {
             Attempt::More(min_bytes) => return Some(min_bytes),
             Attempt::Frame(batch) if self.continues(&batch) => self.take(&batch, visit),
@@ -174,8 +211,12 @@ impl MetaScan {
             && (batch.data_bytes() == 0 || batch.data_at() >= self.chain.data_end)
     }
 
-    fn take(&mut self, batch: &Batch, visit: &mut dyn FnMut(&Batch)) {
-        visit(batch);
+    fn take(&mut self, batch: &Batch, visit: &mut dyn FnMut(SeenFrame<'_>)) {
+        visit(SeenFrame {
+            batch,
+            meta_at: self.at,
+            place: FramePlace::Chain,
+        });
         self.unvouched.push_back(UnvouchedFrame {
             batch: batch.table_only(),
             meta_at: self.at,
@@ -194,6 +235,10 @@ impl MetaScan {
     fn hear(&mut self, batch: &Batch) {
         self.vouched_end = self.vouched_end.max(batch.synced_end());
         self.incarnation_max = self.incarnation_max.max(batch.incarnation());
+        self.keep_vouched();
+    }
+
+    fn keep_vouched(&mut self) {
         while let Some(first) = self.unvouched.front() {
             if first.end_event_id() > self.vouched_end {
                 break;
@@ -204,7 +249,7 @@ impl MetaScan {
     }
 
     /// Looks for valid frames from the chain's end to the end of the file.
-    fn search(&mut self, window: &Window) -> Option<u64> {
+    fn search(&mut self, window: &Window, visit: &mut dyn FnMut(SeenFrame<'_>)) -> Option<u64> {
         let searched = window.search(self.at);
         self.beyond.residue_end = self.beyond.residue_end.max(searched.residue_end);
         match searched.stop {
@@ -221,7 +266,7 @@ impl MetaScan {
         match window.attempt(self.at, self.salt) {
             Attempt::More(min_bytes) => return Some(min_bytes),
             Attempt::Frame(batch) => {
-                self.meet(&batch);
+                self.meet(&batch, visit);
                 // Nothing newer lies within a frame that checks.
                 self.at = self.at.plus(batch.frame_bytes());
                 self.beyond.residue_end = self.beyond.residue_end.max(Some(self.at));
@@ -231,9 +276,19 @@ impl MetaScan {
         None
     }
 
-    fn meet(&mut self, batch: &Batch) {
+    fn meet(&mut self, batch: &Batch, visit: &mut dyn FnMut(SeenFrame<'_>)) {
         self.hear(batch);
-        if batch.incarnation() < self.chain.incarnation {
+        let place = if batch.incarnation() < self.chain.incarnation {
+            FramePlace::Stale
+        } else {
+            FramePlace::Survivor
+        };
+        visit(SeenFrame {
+            batch,
+            meta_at: self.at,
+            place,
+        });
+        if place == FramePlace::Stale {
             self.beyond.stale = self.beyond.stale.saturating_add(1);
         } else {
             self.beyond.survivors = self.beyond.survivors.saturating_add(1);

@@ -84,6 +84,7 @@ fn host_port(rest: &str, text: &str) -> Result<Address, AddressError> {
     let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
+        Some(host) if host.contains(['[', ']']) => return Err(wrong()),
         Some(host) => host,
         None if host.contains([':', '[', ']']) => return Err(wrong()),
         None => host,
@@ -146,6 +147,8 @@ mod tests {
         for text in [
             "tcp://::1:5",
             "tcp://a/b:1",
+            "tcp://[a]b]:1",
+            "tcp://[[a]:1",
             "unix://relative",
             "unix:///a\0b",
             "tcp://a:",

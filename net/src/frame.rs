@@ -94,6 +94,8 @@ opcodes! {
     PartitionDescribe = 0x15;
     /// Marks a topic complete: no more events.
     TopicComplete = 0x16;
+    /// Changes a topic's settings.
+    TopicAlter = 0x17;
     /// A batch of events.
     Produce = 0x20;
     /// Answered when all that was accepted before is durable.

@@ -4,4 +4,5 @@ mod consume;
 mod kill;
 mod protocol;
 mod restart;
+mod retention;
 mod start;

@@ -8,4 +8,5 @@ pub mod edges;
 pub mod layouts;
 pub mod links;
 pub mod source;
+pub mod tables;
 pub mod tree;

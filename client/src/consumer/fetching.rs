@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use mofka_net::{DataDescriptor, FetchRequest, FetchResponse, Opcode};
+use mofka_net::{DataDescriptor, ErrorCode, FetchItemError, FetchRequest, FetchResponse, Opcode};
 
 use super::preparing::Prepared;
 use super::worker::Incoming;
@@ -120,6 +120,13 @@ fn send(incoming: &Incoming, wants: &[Want]) -> Result<Arc<Promise<Answer>>, Aba
     Ok(promise)
 }
 
+/// Why a part does not come.
+enum Lack {
+    /// Retention dropped the event after it was fed.
+    Trimmed,
+    Failed(String),
+}
+
 /// Gives each event its part, or the reason why there is none.
 fn receive(
     incoming: &Incoming,
@@ -129,21 +136,22 @@ fn receive(
     done: usize,
 ) -> Result<(), Abandoned> {
     let partition = incoming.source.index();
-    let mut each = |outcome: &mut dyn FnMut(usize, &Want) -> Result<bytes::Bytes, String>| {
+    let mut each = |outcome: &mut dyn FnMut(usize, &Want) -> Result<bytes::Bytes, Lack>| {
         for (index, want) in wants.iter().enumerate() {
             let Some(event) = prepared.get_mut(want.place - done) else {
                 continue;
             };
             match outcome(index, want) {
                 Ok(bytes) => event.add_part(bytes),
-                Err(reason) => event.fail(partition, &reason),
+                Err(Lack::Trimmed) => event.trim(),
+                Err(Lack::Failed(reason)) => event.fail(partition, &reason),
             }
         }
     };
     match answer {
         Answer::Lost(lost) => return Err(Abandoned(lost.to_string())),
         Answer::Refused(error) if error.code.is_retriable() => return Err(Abandoned(error.to_string())),
-        Answer::Refused(error) => each(&mut |_, _| Err(error.to_string())),
+        Answer::Refused(error) => each(&mut |_, _| Err(Lack::Failed(error.to_string()))),
         Answer::Response(body) => {
             let items = FetchResponse::check(body.clone()).map_err(|error| Abandoned(error.to_string()))?;
             if items.len() != wants.len() {
@@ -155,13 +163,17 @@ fn receive(
             }
             each(&mut |index, want| match items.get(index) {
                 Some(Ok(bytes)) if bytes.len() as u64 == want.part.bytes() => Ok(bytes.clone()),
-                Some(Ok(bytes)) => Err(format!(
+                Some(Ok(bytes)) => Err(Lack::Failed(format!(
                     "{} bytes came instead of {}",
                     bytes.len(),
                     want.part.bytes()
-                )),
-                Some(Err(error)) => Err(error.to_string()),
-                None => Err("nothing came".to_owned()),
+                ))),
+                Some(Err(FetchItemError::Refused {
+                    code: Some(ErrorCode::Trimmed),
+                    ..
+                })) => Err(Lack::Trimmed),
+                Some(Err(error)) => Err(Lack::Failed(error.to_string())),
+                None => Err(Lack::Failed("nothing came".to_owned())),
             });
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Prepared {
 
 enum Stage {
     Failed(PullError),
+    /// Its data is gone.
+    Trimmed,
     /// All is here, or on its way.
     Going(Going),
 }
@@ -166,10 +168,23 @@ impl Prepared {
         }
     }
 
-    /// What its pull gets.
+    /// Retention dropped it before its data was fetched.
+    pub(super) fn trim(&mut self) {
+        if matches!(self.stage, Stage::Going(_)) {
+            self.stage = Stage::Trimmed;
+        }
+    }
+
+    /// Whether retention dropped it: it is missed, as the events before it that were not even fed.
+    pub(super) fn is_trimmed(&self) -> bool {
+        matches!(self.stage, Stage::Trimmed)
+    }
+
+    /// What its pull gets. One that was trimmed is not pulled.
     pub(super) fn finish(self) -> Result<Parts, PullError> {
         match self.stage {
             Stage::Failed(error) => Err(error),
+            Stage::Trimmed => unreachable!("a trimmed event is not delivered"),
             Stage::Going(going) => Ok(Parts {
                 id: self.id,
                 timestamp_us: self.timestamp_us,

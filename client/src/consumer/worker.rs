@@ -107,14 +107,7 @@ impl Taking<'_> {
                 "a feed begins at event {at} and missed {missed}, but {expected:?} was expected"
             ));
         }
-        if header.missed_count > 0 {
-            tracing::warn!(
-                partition = source.index(),
-                missed = header.missed_count,
-                "retention dropped events before this consumer got them"
-            );
-            self.core.missed.fetch_add(header.missed_count, Ordering::Relaxed);
-        }
+        self.missed(header.missed_count);
         // The application's own functions may take their time: what they are done with does not wait for the rest.
         let options = &self.core.options;
         let has_callbacks = matches!(options.data_selector.kind, SelectorKind::Custom(_))
@@ -148,6 +141,17 @@ impl Taking<'_> {
             source.ended(self.core, generation);
         }
         Ok(())
+    }
+
+    fn missed(&self, count: u64) {
+        if count > 0 {
+            tracing::warn!(
+                partition = self.incoming.source.index(),
+                missed = count,
+                "retention dropped events before this consumer got them"
+            );
+            self.core.missed.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// Checks a batch and prepares those of its events that belong to the feed.
@@ -207,7 +211,8 @@ impl Taking<'_> {
     /// Hands over what is ready. Returns false when this generation is over.
     fn deliver_ready(&mut self) -> bool {
         let ready = std::mem::take(&mut self.ready);
-        self.hand_over(ready, self.ready_end)
+        let next = self.ready_end.take();
+        self.hand_over(ready, next)
     }
 
     /// Hands the first events over. Returns false when this generation is over.
@@ -216,13 +221,14 @@ impl Taking<'_> {
             .checked_sub(1)
             .and_then(|last| waiting.get(last))
             .map(|event| event.id.next());
-        self.hand_over(waiting.drain(..count).map(Prepared::finish).collect(), next)
+        let (trimmed, kept): (Vec<_>, Vec<_>) = waiting.drain(..count).partition(Prepared::is_trimmed);
+        self.missed(u64::try_from(trimmed.len()).unwrap_or(u64::MAX));
+        self.hand_over(kept.into_iter().map(Prepared::finish).collect(), next)
     }
 
+    /// `next` is the event after them, and after those before it that are missed; `None` when there is nothing.
     fn hand_over(&self, events: Vec<Result<Parts, PullError>>, next: Option<EventId>) -> bool {
-        let (Some(next), false) = (next, events.is_empty()) else {
-            return true;
-        };
+        let Some(next) = next else { return true };
         let source = &self.incoming.source;
         let items = Event::group(source.lane(), events);
         source.deliver(self.core, self.incoming.generation, items, next)

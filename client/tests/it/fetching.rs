@@ -64,6 +64,25 @@ fn all_data_comes_with_the_feed_or_is_fetched_when_it_does_not() {
 }
 
 #[test]
+fn an_event_that_goes_between_its_feed_and_its_fetch_is_missed_and_not_an_error() {
+    let node = Node::start();
+    node.state().spare_data = true;
+    let topic = node.topic(1);
+    push(&topic, 20, |n| vec![b'a' + n as u8; 3]);
+    node.state().part(topic.partitions()[0].id).data_trim_end = 12;
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    let seen: Vec<u64> = consumer
+        .events(SHORT)
+        .map(|event| event.unwrap().id().get())
+        .collect();
+    assert_eq!((seen, consumer.missed_count()), ((12..20).collect(), 12));
+}
+
+#[test]
 fn a_selector_fetches_many_events_with_one_request() {
     let node = Node::start();
     let topic = node.topic(1);

@@ -5,7 +5,8 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use mofka_client::{
-    Driver, DriverError, DriverOptions, ErrorCode, PartitionOptions, ProducerOptions, Start, TopicOptions,
+    Driver, DriverError, DriverOptions, ErrorCode, PartitionOptions, ProducerOptions, Retention, Start,
+    TopicOptions,
 };
 use serde_json::json;
 
@@ -42,6 +43,14 @@ fn topics_are_created_opened_listed_and_deleted() {
         .wait()
         .unwrap();
     created.sync().unwrap();
+    let retention = Retention {
+        bytes_max: Some(5),
+        ..Retention::default()
+    };
+    created.set_retention(retention.clone()).unwrap();
+    assert_eq!(created.info().retention, retention);
+    opened.refresh().unwrap();
+    assert_eq!(opened.info().retention, retention);
     assert_eq!(created.seek("c", 0, Start::First).unwrap(), 7);
     assert!(matches!(
         created.seek("c", 9, Start::First),

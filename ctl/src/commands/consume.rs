@@ -89,8 +89,11 @@ impl Reading<'_> {
         acknowledger: &mut Acknowledger,
     ) -> Outcome {
         let mut printed = 0;
+        let mut missed = Missed::default();
         while self.args.count.is_none_or(|count| printed < count) {
-            match next(consumer, stopped, idle_max)? {
+            let next = next(consumer, stopped, idle_max)?;
+            missed.tell(consumer);
+            match next {
                 Next::Event(event) => {
                     self.print(&event)?;
                     printed += 1;
@@ -119,6 +122,26 @@ impl Reading<'_> {
             data_bytes: event.descriptor().base_bytes(),
             data: data.as_deref(),
         }))
+    }
+}
+
+/// Events that retention dropped before they came, as far as they were told.
+#[derive(Default)]
+struct Missed {
+    told: u64,
+}
+
+impl Missed {
+    /// On standard error: what is printed beside are the events that came.
+    fn tell(&mut self, consumer: &Consumer) {
+        let missed = consumer.missed_count();
+        if missed > self.told {
+            eprintln!(
+                "Warning: {} events were dropped by the topic's retention before this consumer got them",
+                missed - self.told
+            );
+            self.told = missed;
+        }
     }
 }
 

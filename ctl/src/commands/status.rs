@@ -66,6 +66,7 @@ pub(crate) fn partitions_text(partitions: &[&PartitionStatus]) -> String {
             p.info.shard.to_string(),
             node::word(&p.state),
             p.events.to_string(),
+            p.trim_end.to_string(),
             p.synced_end.to_string(),
             bytes_text(p.bytes),
         ]
@@ -77,6 +78,7 @@ pub(crate) fn partitions_text(partitions: &[&PartitionStatus]) -> String {
         "shard",
         "state",
         "events",
+        "trim_end",
         "synced_end",
         "used",
     ];

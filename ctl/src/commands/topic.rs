@@ -1,20 +1,29 @@
-//! `topic create|list|describe|delete|complete`.
+//! `topic create|list|describe|alter|delete|complete`.
 
-use mofka_client::{Durability, TopicOptions};
+use mofka_client::{Durability, Retention, TopicOptions};
 use mofka_net::control::TopicInfo;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{DurabilityName, TopicCommand, TopicCreateArgs};
 use crate::dotted::Dotted;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::node::{self, Place};
 use crate::output::{Output, table};
+use crate::retention;
 
 pub(crate) fn run(command: TopicCommand, dotted: Dotted, place: &Place, output: Output) -> Outcome {
     let request = match &command {
         TopicCommand::Create(args) => Some(create_request(args, dotted)?),
         _ => dotted.expect_none_left().map(|()| None)?,
     };
+    if let TopicCommand::Alter(args) = &command
+        && args.retention.is_empty()
+    {
+        return Err(Failure::usage(
+            "nothing to alter: give one of --retention-bytes, --retention-age, --retention-acknowledged, \
+             --retention-keep-unacknowledged",
+        ));
+    }
     let driver = node::connect(place)?;
     match (command, request) {
         (TopicCommand::Create(_), Some(request)) => {
@@ -36,6 +45,15 @@ pub(crate) fn run(command: TopicCommand, dotted: Dotted, place: &Place, output: 
         (TopicCommand::Describe { name }, _) => {
             let topic = driver.open_topic(&name).map_err(node::failure)?.info();
             output.print(&node::to_json(topic.as_ref())?, || text(&topic))
+        }
+        (TopicCommand::Alter(args), _) => {
+            let topic = driver.open_topic(&args.name).map_err(node::failure)?;
+            let policy = args.retention.over(topic.info().retention.clone());
+            topic.set_retention(policy).map_err(node::failure)?;
+            let info = topic.info();
+            output.print(&node::to_json(info.as_ref())?, || {
+                format!("retention  {}", retention::text(&info.retention))
+            })
         }
         (TopicCommand::Delete { name }, _) => {
             driver.delete_topic(&name).map_err(node::failure)?;
@@ -65,6 +83,7 @@ fn create_request(args: &TopicCreateArgs, mut dotted: Dotted) -> Outcome<TopicOp
         validator: Some(validator),
         partition_selector: Some(partition_selector),
         serializer: Some(serializer),
+        retention: (!args.retention.is_empty()).then(|| args.retention.over(Retention::default())),
         ..TopicOptions::new(&args.name).partitions(args.partitions)
     })
 }
@@ -86,6 +105,7 @@ fn text(topic: &TopicInfo) -> String {
             "complete            {}",
             if topic.complete { "yes" } else { "no" }
         ),
+        format!("retention           {}", retention::text(&topic.retention)),
         format!("partitions          {}", topic.partitions.len()),
     ];
     let rows: Vec<Vec<String>> = topic

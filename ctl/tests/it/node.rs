@@ -62,6 +62,81 @@ fn a_start_that_fails_tells_the_daemon_s_reason() {
 }
 
 #[test]
+fn retention_is_set_altered_and_told() {
+    let bench = Bench::with_daemon();
+    bench.run("mofka-ctl start --shards 1").ok();
+    bench
+        .run("mofka-ctl topic create t --retention-bytes 10GiB --retention-age 7d --retention-acknowledged=a,b")
+        .ok();
+    let described = bench.run("mofka-ctl topic describe t").ok();
+    assert!(
+        described.contains("at most 10.0 GiB in a partition; for 1w; until acknowledged by a, b"),
+        "{described}"
+    );
+    let altered = bench
+        .run("mofka-ctl --json topic alter t --retention-age none --retention-acknowledged --retention-keep-unacknowledged=a")
+        .ok();
+    assert_eq!(
+        parse(&altered)["retention"],
+        json!({
+            "bytes_max": 10_u64 << 30, "acknowledged": "every_consumer", "keep_unacknowledged": {"consumers": ["a"]}
+        })
+    );
+    bench.run("mofka-ctl shutdown").ok();
+    bench.run("mofka-ctl start --shards 1").ok();
+    let described = bench.run("mofka-ctl --json topic describe t").ok();
+    assert_eq!(parse(&described)["retention"], parse(&altered)["retention"]);
+    for (line, code, words) in [
+        ("topic alter t", 2, &["--retention-bytes"][..]),
+        ("topic alter t --retention-bytes 10G", 2, &["10GiB", "10GB"]),
+        ("topic alter t --retention-age 7", 2, &["no unit", "7d"]),
+        ("topic alter t --retention-bytes 0", 2, &["none"]),
+        ("topic alter absent --retention-bytes 1GiB", 1, &["absent"]),
+    ] {
+        bench.run(&format!("mofka-ctl {line}")).fails(code, words);
+    }
+    bench.run("mofka-ctl topic create all").ok();
+    let described = bench.run("mofka-ctl topic describe all").ok();
+    assert!(
+        described.contains("retention           everything"),
+        "{described}"
+    );
+}
+
+#[test]
+fn a_consumer_that_is_behind_is_warned() {
+    let bench = Bench::with_daemon();
+    let config = "{\"limits\": {\"segment_data_bytes\": 65536, \"retention_check_ms\": 20}, \"shards\": 1}";
+    std::fs::write(bench.path().join("small.json"), config).unwrap();
+    bench.run("mofka-ctl start -c small.json").ok();
+    bench.run("mofka-ctl topic create t --partitions 1").ok();
+    let lines = "a line of a log that is long enough to fill something\n".repeat(8000);
+    bench
+        .run_with_input("mofka-ctl produce t --raw --batch-size 100", lines.as_bytes())
+        .ok();
+    bench.run("mofka-ctl consumer seek t mofka-ctl first").ok();
+    bench.run("mofka-ctl topic alter t --retention-bytes 100KiB").ok();
+    let bytes = || {
+        let status = parse(&bench.run("mofka-ctl --json partition list t").ok());
+        status[0]["bytes"].as_u64().unwrap()
+    };
+    let started = std::time::Instant::now();
+    while bytes() > 100 << 10 {
+        assert!(started.elapsed().as_secs() < 20, "it is not trimmed to its bound");
+    }
+    let ran = bench.run("mofka-ctl consume t --count 1 --timeout 20 --data none");
+    let event = parse(&ran.out);
+    let first = event["id"].as_u64().unwrap();
+    assert!(first >= 1 && ran.code == Some(0), "{ran:?}");
+    assert_eq!(
+        ran.err.trim_end(),
+        format!(
+            "Warning: {first} events were dropped by the topic's retention before this consumer got them"
+        )
+    );
+}
+
+#[test]
 fn events_go_in_and_come_out_also_after_a_restart() {
     let bench = Bench::with_daemon();
     bench.run("mofka-ctl start").ok();

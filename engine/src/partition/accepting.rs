@@ -163,6 +163,7 @@ impl<I: Io> Partition<I> {
     }
 
     fn refuse_if_unable(&self) -> Result<(), WireError> {
+        self.refuse_if_deleted()?;
         if self.stopping.get() {
             return Err(WireError::new(
                 ErrorCode::ShuttingDown,

@@ -51,9 +51,9 @@ impl<I: Io> Partition<I> {
         timestamp_us: u64,
         visible_end: EventId,
     ) -> Result<Option<EventId>, WireError> {
-        let last_us = store.last_timestamp_us(segment).await;
-        let last_us = last_us.map_err(|error| self.unreadable(&error.to_string()))?;
-        if last_us.is_none_or(|last_us| last_us < timestamp_us) {
+        let timestamps_us = store.timestamps_us(segment).await;
+        let timestamps_us = timestamps_us.map_err(|error| self.unreadable(&error.to_string()))?;
+        if timestamps_us.is_none_or(|(_, last_us)| last_us < timestamp_us) {
             return Ok(None);
         }
         let located = store.locate_time(segment, timestamp_us).await;

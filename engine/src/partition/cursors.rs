@@ -8,6 +8,7 @@ use mofka_log::{CursorRecord, Cursors, EventId, SegmentKind};
 use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
 
+use super::Partition;
 use crate::commit::Done;
 use crate::io::Io;
 use crate::promise::promise;
@@ -123,6 +124,14 @@ impl<I: Io> PartitionCursors<I> {
             .collect()
     }
 
+    /// As [`PartitionCursors::all`], when these positions are durable; nothing when they cannot be stored.
+    pub(crate) async fn all_durable(&self) -> Option<Vec<(String, EventId)>> {
+        let all = self.all();
+        let (keep, kept) = promise();
+        self.barrier(EventId::default(), Box::new(keep));
+        kept.await.ok().map(|_: EventId| all)
+    }
+
     /// Moves a cursor forward to `next`; an older position changes nothing and is answered with the one in force.
     pub(crate) fn acknowledge(&self, consumer: &str, next: EventId, now_us: u64, done: CursorDone) {
         let in_force = self.get(consumer);
@@ -202,6 +211,49 @@ impl<I: Io> PartitionCursors<I> {
     /// Why cursors can no longer be stored, if so.
     pub(crate) fn poison(&self) -> Option<String> {
         self.state.borrow().log.as_ref().and_then(|log| log.poison())
+    }
+}
+
+/// What a partition does for its consumers' positions.
+impl<I: Io> Partition<I> {
+    /// Moves a consumer's cursor forward; `done` hears the position in force when it is durable.
+    pub fn acknowledge(&self, consumer: &str, next: EventId, done: CursorDone) {
+        self.cursors.acknowledge(consumer, next, self.io.now_us(), done);
+    }
+
+    /// Moves a consumer's cursor to any place; `done` hears it when it is durable.
+    pub fn seek(&self, consumer: &str, next: EventId, done: CursorDone) {
+        self.cursors.set(consumer, next, self.io.now_us(), done);
+    }
+
+    /// Where a consumer goes on, if it ever acknowledged anything here.
+    pub fn cursor(&self, consumer: &str) -> Option<EventId> {
+        self.cursors.get(consumer)
+    }
+
+    /// The durable positions of consumers.
+    pub(crate) fn cursors(&self) -> &PartitionCursors<I> {
+        &self.cursors
+    }
+
+    /// Notes that a consumer of this name reads here now, or one less.
+    pub(crate) fn connect(&self, consumer: &str, more: bool) {
+        let mut connected = self.connected.borrow_mut();
+        let count = connected.entry(consumer.to_owned()).or_insert(0);
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            connected.remove(consumer);
+        }
+    }
+
+    /// How many subscriptions of this consumer's name are open.
+    pub(crate) fn connected(&self, consumer: &str) -> usize {
+        self.connected.borrow().get(consumer).copied().unwrap_or(0)
+    }
+
+    /// Names of consumers that read here now.
+    pub(crate) fn connected_names(&self) -> Vec<String> {
+        self.connected.borrow().keys().cloned().collect()
     }
 }
 

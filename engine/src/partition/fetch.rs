@@ -66,7 +66,14 @@ impl<I: Io> Partition<I> {
         let whole = descriptor.is_whole();
         let bytes = match batch.data() {
             Some(data) => select(data, place, descriptor)?,
-            None => self.select_stored(id, batch, place, descriptor).await?,
+            None => match self.select_stored(id, batch, place, descriptor).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    // Files that go while they are read look like damage.
+                    self.refuse_if_trimmed(id)?;
+                    return Err(error);
+                }
+            },
         };
         let crc = if whole {
             combine_crc(&place.pieces, place.data_bytes)

@@ -5,7 +5,6 @@
 
 mod accepting;
 mod at_time;
-mod connected;
 mod cursors;
 mod fetch;
 mod memory;
@@ -17,6 +16,7 @@ mod refusal;
 mod segment;
 mod segment_files;
 mod store;
+mod trim;
 mod walk;
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +41,8 @@ pub use read::{ReadLimits, Slice};
 pub use reader::Reader;
 use recent::Recent;
 use store::Store;
+use trim::Leaving;
+pub use trim::look_after_retention;
 
 use crate::commit::{CommitSink, Poison};
 use crate::io::Io;
@@ -101,6 +103,7 @@ pub struct Partition<I: Io> {
     unmarked: Cell<bool>,
     mark_armed: Cell<bool>,
     connected: RefCell<HashMap<String, usize>>,
+    leaving: Leaving,
     me: Weak<Self>,
 }
 
@@ -160,6 +163,7 @@ impl<I: Io> Partition<I> {
         };
         let partition = Rc::new_cyclic(|me| Self {
             io,
+            leaving: Leaving::new(spec.topic.retention.clone()),
             complete: Cell::new(spec.topic.complete),
             spec,
             recent: RefCell::new(match &store {
@@ -283,26 +287,6 @@ impl<I: Io> Partition<I> {
         self.wake();
     }
 
-    /// Moves a consumer's cursor forward; `done` hears the position in force when it is durable.
-    pub fn acknowledge(&self, consumer: &str, next: EventId, done: CursorDone) {
-        self.cursors.acknowledge(consumer, next, self.io.now_us(), done);
-    }
-
-    /// Moves a consumer's cursor to any place; `done` hears it when it is durable.
-    pub fn seek(&self, consumer: &str, next: EventId, done: CursorDone) {
-        self.cursors.set(consumer, next, self.io.now_us(), done);
-    }
-
-    /// Where a consumer goes on, if it ever acknowledged anything here.
-    pub fn cursor(&self, consumer: &str) -> Option<EventId> {
-        self.cursors.get(consumer)
-    }
-
-    /// The durable positions of consumers.
-    pub(crate) fn cursors(&self) -> &PartitionCursors<I> {
-        &self.cursors
-    }
-
     /// Why the partition takes no more events, if an I/O error stopped it.
     pub fn poison(&self) -> Option<String> {
         self.store
@@ -326,6 +310,11 @@ impl<I: Io> Partition<I> {
         self.store
             .as_ref()
             .map_or_else(|| self.recent.borrow().bytes(), Store::used_bytes)
+    }
+
+    /// Bytes of memory that it takes to know where the stored events are.
+    pub fn index_bytes(&self) -> u64 {
+        self.store.as_ref().map_or(0, Store::index_bytes)
     }
 
     /// Segments on the device.
@@ -461,6 +450,8 @@ impl<I: Io> RoomOwner for Partition<I> {
             let producers = self.producers.borrow().clone();
             room.installed(store.roll(&producers, room.ahead()).await?);
             self.unmarked.set(false);
+            let partition = Rc::clone(&self);
+            self.io.spawn(async move { partition.trim().await });
             Ok(())
         })
     }

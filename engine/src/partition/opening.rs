@@ -17,6 +17,7 @@ use super::segment_files::{
     Begun, base_of, begin, data_path, meta_path, prepare, read_footer, remove_unfinished, seal,
 };
 use super::store::Store;
+use super::trim;
 use crate::commit::{Committer, Files};
 use crate::io::{Io, IoFile};
 use crate::recover::{self, Known, OpenError, Opened, OpenedSegment};
@@ -78,6 +79,7 @@ impl<I: Io> Store<I> {
         remove_unfinished(&io, &dir, &names).await;
         let mut bases: Vec<EventId> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
+        trim::remove_leftovers(&io, &dir, &names, bases.first().copied()).await;
         let mut opening = Opening {
             io: &io,
             dir: &dir,
@@ -144,6 +146,7 @@ impl<I: Io> Opening<'_, I> {
         let Some((last, before)) = bases.split_last() else {
             return Ok(None);
         };
+        self.producers = trim::kept_producers(self.io, self.dir, self.partition).await;
         let mut unsealed = Vec::new();
         for (place, base) in before.iter().enumerate().rev() {
             let end = bases.get(place + 1).copied().unwrap_or(*base);
@@ -339,7 +342,7 @@ async fn first_segment<I: Io>(
     segments: &mut Vec<Rc<Segment>>,
 ) -> Result<Rc<Committer<I>>, OpenError> {
     let begun = async {
-        let next = prepare(io, dir, Room::<I>::first()).await?;
+        let next = prepare(io, dir, Room::<I>::first(), None).await?;
         begin(io, dir, partition, next, found.next_event_id, 1).await
     };
     let Begun {

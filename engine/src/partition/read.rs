@@ -94,12 +94,27 @@ impl<I: Io> Partition<I> {
     /// nothing at or after `from` is visible.
     ///
     /// # Errors
-    /// When stored events cannot be read or do not check.
+    /// When stored events cannot be read or do not check, and when `from` was trimmed.
     pub async fn read(&self, from: EventId, limits: ReadLimits) -> Result<Slice, WireError> {
         self.read_with(from, limits, READ_WINDOW_BYTES).await
     }
 
     async fn read_with(
+        &self,
+        from: EventId,
+        limits: ReadLimits,
+        window_bytes: usize,
+    ) -> Result<Slice, WireError> {
+        self.refuse_if_trimmed(from)?;
+        let slice = self.read_kept(from, limits, window_bytes).await;
+        if slice.is_err() {
+            // Files that go while they are read look like damage.
+            self.refuse_if_trimmed(from)?;
+        }
+        slice
+    }
+
+    async fn read_kept(
         &self,
         from: EventId,
         limits: ReadLimits,
@@ -282,13 +297,6 @@ impl<I: Io> Partition<I> {
     /// # Errors
     /// As [`Partition::read`], and when `id` is not visible or no longer stored.
     pub(super) async fn batch_of(&self, id: EventId) -> Result<Batch, WireError> {
-        if id < self.trim_end() {
-            let message = format!(
-                "event {id} was trimmed: the first one still stored is {}",
-                self.trim_end()
-            );
-            return Err(WireError::new(ErrorCode::Trimmed, message));
-        }
         let limits = ReadLimits {
             events_max: 1,
             bytes_max: 0,

@@ -55,6 +55,16 @@ impl<I: Io> Reader<I> {
     /// # Errors
     /// As [`Partition::read`].
     pub async fn next(&mut self, from: EventId) -> Result<Slice, WireError> {
+        self.partition.refuse_if_trimmed(from)?;
+        let slice = self.next_kept(from).await;
+        if slice.is_err() {
+            // Files that go while they are read, also ahead, look like damage.
+            self.partition.refuse_if_trimmed(from)?;
+        }
+        slice
+    }
+
+    async fn next_kept(&mut self, from: EventId) -> Result<Slice, WireError> {
         let ahead = self.ahead.take().filter(|ahead| ahead.from == from);
         let outcome = match ahead {
             Some(ahead) => ahead.slot.take().await,

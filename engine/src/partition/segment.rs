@@ -51,6 +51,11 @@ impl Segment {
         self.end.get()
     }
 
+    /// Whether its footer is durable, as far as that is known: one that was not looked at counts as sealed.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.end.get().is_some() && (self.bytes.get().is_some() || self.salt.get().is_none())
+    }
+
     pub(super) fn salt(&self) -> Option<u64> {
         self.salt.get()
     }

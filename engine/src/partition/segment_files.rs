@@ -17,6 +17,8 @@ use crate::room::{RollError, is_full};
 /// Names of files that are being made ready: not those of a segment, so that nobody takes them for one.
 const NEXT_META: &str = "next.meta";
 const NEXT_DATA: &str = "next.data";
+/// The data file of a segment that is gone, kept to be used again.
+const FREE_DATA: &str = "free-0.data";
 
 /// The files of a segment that is not begun.
 pub(super) struct NextFiles<F> {
@@ -25,29 +27,54 @@ pub(super) struct NextFiles<F> {
     reserved: Reach,
 }
 
-/// Makes the files of the next segment, with room for so much. Not durable: a crash leaves nothing that counts.
-pub(super) async fn prepare<I: Io>(io: &I, dir: &Path, room: Reach) -> Result<NextFiles<I::File>, RollError> {
-    let mut files = Vec::new();
-    for (name, end) in [(NEXT_META, room.meta), (NEXT_DATA, room.data)] {
-        let path = dir.join(name);
-        let failed = |what: &str, error: std::io::Error| roll_error(what, &path, &error);
-        let file = io
-            .create(&path)
-            .await
-            .map_err(|error| failed("creating", error))?;
-        let file = Rc::new(file);
-        let reserved = file.reserve(FilePos::new(0), end).await;
-        reserved.map_err(|error| failed("making room in", error))?;
-        files.push(file);
-    }
-    let (Some(data), Some(meta)) = (files.pop(), files.pop()) else {
-        unreachable!("two files were made")
+/// Makes the files of the next segment, with room for so much. `free`: the data file of a segment that is gone, to be used
+/// again; it has its blocks already. Not durable: a crash leaves nothing that counts.
+pub(super) async fn prepare<I: Io>(
+    io: &I,
+    dir: &Path,
+    room: Reach,
+    free: Option<PathBuf>,
+) -> Result<NextFiles<I::File>, RollError> {
+    let data_path = dir.join(NEXT_DATA);
+    let (data, has_end) = match free {
+        Some(free) => {
+            let renamed = io.rename(&free, &data_path).await;
+            renamed.map_err(|error| roll_error("renaming", &free, &error))?;
+            let file = io.open(&data_path).await;
+            let file = Rc::new(file.map_err(|error| roll_error("opening", &data_path, &error))?);
+            let size = file.size_bytes().await;
+            let size = size.map_err(|error| roll_error("opening", &data_path, &error))?;
+            (file, FilePos::new(size).align_down(BLOCK_BYTES as u64))
+        }
+        None => (create(io, &data_path).await?, FilePos::new(0)),
     };
+    let meta_path = dir.join(NEXT_META);
+    let meta = create(io, &meta_path).await?;
+    reserve(&data, &data_path, has_end, room.data).await?;
+    reserve(&meta, &meta_path, FilePos::new(0), room.meta).await?;
     Ok(NextFiles {
         meta,
         data,
-        reserved: room,
+        reserved: Reach {
+            meta: room.meta,
+            data: room.data.max(has_end),
+        },
     })
+}
+
+async fn create<I: Io>(io: &I, path: &Path) -> Result<Rc<I::File>, RollError> {
+    let created = io.create(path).await;
+    created
+        .map(Rc::new)
+        .map_err(|error| roll_error("creating", path, &error))
+}
+
+async fn reserve<F: IoFile>(file: &Rc<F>, path: &Path, from: FilePos, end: FilePos) -> Result<(), RollError> {
+    if from >= end {
+        return Ok(());
+    }
+    let reserved = file.reserve(from, end).await;
+    reserved.map_err(|error| roll_error("making room in", path, &error))
 }
 
 fn roll_error(what: &str, path: &Path, error: &std::io::Error) -> RollError {
@@ -114,10 +141,15 @@ pub(super) async fn begin<I: Io>(
     })
 }
 
-/// Removes what a crash left of files that were being made ready.
+/// The name of a data file that is kept for the next segment.
+pub(super) fn free_path(dir: &Path) -> PathBuf {
+    dir.join(FREE_DATA)
+}
+
+/// Removes what a crash left of files that were being made ready, and a file that is kept for use.
 pub(super) async fn remove_unfinished<I: Io>(io: &I, dir: &Path, names: &[String]) {
     for name in names {
-        if name == NEXT_META || name == NEXT_DATA {
+        if name == NEXT_META || name == NEXT_DATA || name == FREE_DATA {
             let path = dir.join(name);
             if let Err(error) = io.remove(&path).await {
                 tracing::warn!(path = %path.display(), %error, "could not be removed; it will be written over");

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use event_listener::Event;
@@ -13,7 +13,7 @@ use mofka_log::{
 use uuid::Uuid;
 
 use super::segment::Segment;
-use super::segment_files::{self, Begun, NextFiles, data_path, meta_path, read_footer, seal};
+use super::segment_files::{self, Begun, NextFiles, data_path, free_path, meta_path, read_footer, seal};
 use crate::commit::{Committer, Files};
 use crate::io::{Io, IoFile};
 use crate::recover::{self, Known, OpenError, Opened};
@@ -21,6 +21,8 @@ use crate::room::{RollError, is_full};
 
 /// Segments whose files are kept open for reading, beside the one that is written.
 const OPEN_SEGMENTS_MAX: usize = 4;
+
+type Unsealed<F> = (Rc<Segment>, Files<F>, FooterFacts);
 
 /// See the module.
 pub(crate) struct Store<I: Io> {
@@ -35,6 +37,12 @@ pub(crate) struct Store<I: Io> {
     /// Segments that are being sealed.
     sealing: Rc<Cell<usize>>,
     sealed: Rc<Event>,
+    /// The data file of a segment that is gone waits to be used again.
+    has_free: Cell<bool>,
+    /// Segments for whose footers there was no room.
+    unsealed: Rc<RefCell<Vec<Unsealed<I::File>>>>,
+    /// The segment that is being trimmed: its names may be gone already, and it is still read from.
+    held: RefCell<Option<(EventId, Files<I::File>)>>,
 }
 
 /// A segment's files, for reading.
@@ -63,6 +71,9 @@ impl<I: Io> Store<I> {
             next: RefCell::new(None),
             sealing: Rc::default(),
             sealed: Rc::default(),
+            has_free: Cell::new(false),
+            unsealed: Rc::default(),
+            held: RefCell::new(None),
         }
     }
 
@@ -70,11 +81,13 @@ impl<I: Io> Store<I> {
         &self.committer
     }
 
-    /// The bounds of a segment's files.
+    /// The bounds of a segment's files, in whole blocks.
     pub(crate) fn segment_bounds(&self) -> Reach {
+        // Files have whole blocks, and a bound of "for ever" stays one.
+        let whole = |bytes: u64| FilePos::new(bytes.min(1 << 62)).align_up(BLOCK_BYTES as u64);
         Reach {
-            meta: FilePos::new(self.config.segment_meta_bytes),
-            data: FilePos::new(self.config.segment_data_bytes),
+            meta: whole(self.config.segment_meta_bytes),
+            data: whole(self.config.segment_data_bytes),
         }
     }
 
@@ -151,18 +164,6 @@ impl<I: Io> Store<I> {
         self.segments.borrow().clone()
     }
 
-    /// The latest time at which a batch of a segment was accepted. A sealed segment's footer is read for it once.
-    ///
-    /// # Errors
-    /// When the files cannot be opened or the footer does not check.
-    pub(crate) async fn last_timestamp_us(&self, segment: &Rc<Segment>) -> Result<Option<u64>, OpenError> {
-        if segment.timestamps_us().is_none() {
-            let files = self.files_of(segment).await?;
-            self.index_of(segment, &files).await?;
-        }
-        Ok(segment.timestamps_us().map(|(_, last_us)| last_us))
-    }
-
     /// The files of a segment, and a place in it from which on to look for a time; `None` when it has no batches.
     ///
     /// # Errors
@@ -206,7 +207,8 @@ impl<I: Io> Store<I> {
             .borrow()
             .iter()
             .find(|(base, _)| *base == segment.base)
-            .map(|(_, files)| files.clone());
+            .map(|(_, files)| files.clone())
+            .or_else(|| self.held(segment.base));
         if let Some(files) = known {
             return Ok(files);
         }
@@ -343,7 +345,14 @@ impl<I: Io> Store<I> {
 
     /// Makes the next segment's files, with room for so much.
     pub(crate) async fn prepare(&self, room: Reach) -> Result<(), RollError> {
-        let next = segment_files::prepare(&self.io, &self.dir, room).await?;
+        let bounds = self.segment_bounds();
+        let block = FilePos::new(2 * BLOCK_BYTES as u64);
+        let room = Reach {
+            meta: room.meta.min(bounds.meta.max(block)),
+            data: room.data.min(bounds.data.max(block)),
+        };
+        let free = self.has_free.replace(false).then(|| free_path(&self.dir));
+        let next = segment_files::prepare(&self.io, &self.dir, room, free).await?;
         *self.next.borrow_mut() = Some(next);
         Ok(())
     }
@@ -406,20 +415,33 @@ impl<I: Io> Store<I> {
 
     fn seal_in_background(&self, segment: Rc<Segment>, files: Files<I::File>, facts: FooterFacts) {
         self.sealing.set(self.sealing.get() + 1);
-        let (sealing, sealed) = (Rc::clone(&self.sealing), Rc::clone(&self.sealed));
+        let (sealing, sealed, unsealed) = (
+            Rc::clone(&self.sealing),
+            Rc::clone(&self.sealed),
+            Rc::clone(&self.unsealed),
+        );
         let (io, committer) = (self.io.clone(), Rc::clone(&self.committer));
         let path = meta_path(&self.dir, segment.base);
         self.io.spawn(async move {
             match seal(&io, &files, &facts).await {
                 Ok(meta_bytes) => segment.sealed(meta_bytes, facts.data_end.get()),
                 Err(error) if is_full(&error) => {
-                    tracing::warn!(path = %path.display(), %error, "could not be sealed: its frames are read at the next start");
+                    tracing::warn!(path = %path.display(), %error, "could not be sealed; tried again later");
+                    unsealed.borrow_mut().push((segment, files, facts));
                 }
                 Err(error) => committer.fail(format!("sealing {}: {error}", path.display())),
             }
             sealing.set(sealing.get() - 1);
             sealed.notify(usize::MAX);
         });
+    }
+
+    /// Tries again to seal what could not be sealed on a full device.
+    pub(super) async fn seal_what_failed(&self) {
+        for (segment, files, facts) in self.unsealed.take() {
+            self.seal_in_background(segment, files, facts);
+        }
+        self.all_sealed().await;
     }
 
     /// Waits until no segment is being sealed.
@@ -435,10 +457,104 @@ impl<I: Io> Store<I> {
 
     /// Removes the files of a segment that will not be begun.
     pub(crate) async fn forget_next(&self) {
-        if self.next.take().is_some()
+        let has_free = self.has_free.replace(false);
+        if (self.next.take().is_some() || has_free)
             && let Ok(names) = self.io.list(&self.dir).await
         {
             segment_files::remove_unfinished(&self.io, &self.dir, &names).await;
         }
+    }
+}
+
+/// What trimming needs; see the module `trim`.
+impl<I: Io> Store<I> {
+    pub(super) fn place(&self) -> (&I, &Path, Uuid) {
+        (&self.io, &self.dir, self.partition)
+    }
+
+    /// The oldest segment, unless it is the one that is written.
+    pub(super) fn oldest_sealed(&self) -> Option<Rc<Segment>> {
+        let segments = self.segments.borrow();
+        segments
+            .first()
+            .filter(|segment| segments.len() > 1 && segment.is_sealed())
+            .cloned()
+    }
+
+    /// Segments with a footer.
+    pub(super) fn sealed_count(&self) -> usize {
+        let segments = self.segments.borrow();
+        segments.iter().filter(|segment| segment.is_sealed()).count()
+    }
+
+    /// When the first and the last batch of this segment were accepted.
+    ///
+    /// # Errors
+    /// As [`Store::locate`].
+    pub(super) async fn timestamps_us(&self, segment: &Rc<Segment>) -> Result<Option<(u64, u64)>, OpenError> {
+        if let Some(known) = segment.timestamps_us() {
+            return Ok(Some(known));
+        }
+        let files = self.files_of(segment).await?;
+        self.index_of(segment, &files).await?;
+        Ok(segment.timestamps_us())
+    }
+
+    /// The segment that is written, and the bytes that it has.
+    pub(super) fn active(&self) -> Option<(Rc<Segment>, u64)> {
+        let bytes = self
+            .committer
+            .with_appender(|appender| appender.meta_end().get() + appender.data_end().get());
+        self.segments
+            .borrow()
+            .last()
+            .map(|segment| (Rc::clone(segment), bytes))
+    }
+
+    /// The meta file of a segment.
+    pub(super) async fn meta_of(&self, segment: &Rc<Segment>) -> Result<Rc<I::File>, OpenError> {
+        Ok(self.files_of(segment).await?.meta)
+    }
+
+    /// Keeps the files of a segment open while its names go.
+    pub(super) async fn hold(&self, segment: &Rc<Segment>) -> Result<(), OpenError> {
+        let files = self.files_of(segment).await?;
+        *self.held.borrow_mut() = Some((segment.base, files));
+        Ok(())
+    }
+
+    pub(super) fn let_go(&self) {
+        *self.held.borrow_mut() = None;
+    }
+
+    fn held(&self, base: EventId) -> Option<Files<I::File>> {
+        let held = self.held.borrow();
+        held.as_ref()
+            .filter(|(of, _)| *of == base)
+            .map(|(_, files)| files.clone())
+    }
+
+    /// Keeps the data file of a segment that is gone for the next one: its blocks are there and were written. Not when
+    /// one is kept already, or it is much smaller than a full one.
+    ///
+    /// # Errors
+    /// When it could neither be kept nor removed.
+    pub(super) async fn release_data(&self, base: EventId, bytes: u64) -> std::io::Result<()> {
+        let path = data_path(&self.dir, base);
+        if bytes >= self.config.segment_data_bytes / 2 && !self.has_free.get() {
+            self.io.rename(&path, &free_path(&self.dir)).await?;
+            self.has_free.set(true);
+            return Ok(());
+        }
+        self.io.remove(&path).await
+    }
+
+    /// Moves `trim_end` behind the oldest segment.
+    pub(super) fn forget_oldest(&self) {
+        let mut segments = self.segments.borrow_mut();
+        assert!(segments.len() > 1, "the segment that is written is not trimmed");
+        let gone = segments.remove(0);
+        self.open.borrow_mut().retain(|(base, _)| *base != gone.base);
+        self.let_go();
     }
 }

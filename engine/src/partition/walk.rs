@@ -50,8 +50,12 @@ impl Walk {
         }
     }
 
-    /// Whether the next batch begins with this event.
+    /// Whether the next batch begins with this event. Not at the end of the segment: the event is in the next one then,
+    /// and this one may be gone.
     pub(super) fn is_at(&self, id: EventId) -> bool {
+        if self.segment.end().is_some_and(|end| end <= id) {
+            return false;
+        }
         match &self.put_back {
             Some(batch) => batch.base_event_id() == id,
             None => self.expected == Some(id),

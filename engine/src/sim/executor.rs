@@ -39,6 +39,8 @@ struct Sim {
     tasks: RefCell<Vec<Task>>,
     spawned: RefCell<Vec<Task>>,
     now_us: Cell<u64>,
+    /// How far the wall clock is from the one that sleeps go by.
+    skew_us: Cell<i64>,
     /// Operations end at once: for looking at an image.
     immediate: bool,
     /// The n-th sync from now fails, if any.
@@ -78,6 +80,7 @@ impl SimIo {
             tasks: RefCell::new(Vec::new()),
             spawned: RefCell::new(Vec::new()),
             now_us: Cell::new(1_700_000_000_000_000),
+            skew_us: Cell::new(0),
             immediate,
             fail_sync: Cell::new(None),
             fail_write: Cell::new(None),
@@ -97,6 +100,11 @@ impl SimIo {
     /// The `n`-th write from now (0 = the next) fails with an I/O error; its bytes may have landed or not.
     pub fn fail_write(&self, n: u64) {
         self.0.fail_write.set(Some(n));
+    }
+
+    /// Sets the wall clock to be this far from the one that sleeps go by.
+    pub fn set_clock(&self, skew_us: i64) {
+        self.0.skew_us.set(skew_us);
     }
 
     /// One image that a crash at this moment can leave.
@@ -395,7 +403,7 @@ impl Io for SimIo {
     }
 
     fn now_us(&self) -> u64 {
-        self.0.now_us.get()
+        self.0.now_us.get().saturating_add_signed(self.0.skew_us.get())
     }
 
     fn random_u64(&self) -> u64 {

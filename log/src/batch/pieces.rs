@@ -1,6 +1,6 @@
 //! Checksums of events' data, one for each 64 KiB.
 
-use super::{Batch, Table};
+use super::{Batch, Entry, Table};
 use crate::le::Le32;
 use crate::limits::PIECE_BYTES;
 use crate::width::{narrow, wide};
@@ -75,6 +75,118 @@ pub(super) fn first_bad_piece(table: &Table<'_>, data: &[u8]) -> Option<(u32, u6
     }
     // Without a table there is nothing to hold the data against.
     (!data.is_empty()).then_some((0, 0))
+}
+
+/// The piece of a batch's data that did not check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadPiece {
+    /// The event's place in the batch.
+    pub index: u32,
+    /// The piece's place in the event's data.
+    pub piece: u64,
+}
+
+/// Checks the data of one batch as it comes, in parts of any length: a batch may have more data than a reader wants to
+/// hold.
+#[derive(Clone, Debug)]
+pub struct DataCheck<'a> {
+    entries: &'a [Entry],
+    crcs: &'a [Le32],
+    index: u32,
+    /// Bytes of the event's data that were not seen, and of its piece that is being read.
+    event_left: u64,
+    piece_left: u64,
+    piece: u64,
+    hasher: crc32fast::Hasher,
+}
+
+impl<'a> DataCheck<'a> {
+    /// Begins with the first byte of the batch's data.
+    pub fn new(batch: &'a Batch) -> Self {
+        let table = batch.table();
+        let mut check = Self {
+            entries: table.entries,
+            crcs: table.pieces,
+            index: 0,
+            event_left: 0,
+            piece_left: 0,
+            piece: 0,
+            hasher: crc32fast::Hasher::new(),
+        };
+        check.begin_event();
+        check
+    }
+
+    /// The event at the front is the one whose data comes; those without data are passed over.
+    fn begin_event(&mut self) {
+        while let Some((first, rest)) = self.entries.split_first() {
+            if first.data_bytes() > 0 {
+                self.event_left = first.data_bytes();
+                break;
+            }
+            self.entries = rest;
+            self.index = self.index.saturating_add(1);
+        }
+        self.piece = 0;
+        self.piece_left = self.event_left.min(PIECE);
+    }
+
+    /// Looks at the next bytes.
+    ///
+    /// # Errors
+    /// The first piece that does not check, or that the batch does not have.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), BadPiece> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let bad = BadPiece {
+                index: self.index,
+                piece: self.piece,
+            };
+            if self.piece_left == 0 {
+                return Err(bad);
+            }
+            let (now, later) = rest
+                .split_at_checked(narrow(self.piece_left))
+                .unwrap_or((rest, &[]));
+            self.hasher.update(now);
+            self.piece_left = self.piece_left.saturating_sub(wide(now.len()));
+            self.event_left = self.event_left.saturating_sub(wide(now.len()));
+            rest = later;
+            if self.piece_left == 0 {
+                self.end_piece().ok_or(bad)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the piece against its checksum and goes on to the next.
+    fn end_piece(&mut self) -> Option<()> {
+        let (crc, crcs) = self.crcs.split_first()?;
+        let found = std::mem::take(&mut self.hasher).finalize();
+        self.crcs = crcs;
+        self.piece = self.piece.saturating_add(1);
+        self.piece_left = self.event_left.min(PIECE);
+        if self.event_left == 0 {
+            self.entries = self.entries.get(1..).unwrap_or_default();
+            self.index = self.index.saturating_add(1);
+            self.begin_event();
+        }
+        (found == crc.get()).then_some(())
+    }
+
+    /// All data was seen.
+    ///
+    /// # Errors
+    /// The first piece that is missing.
+    pub fn finish(self) -> Result<(), BadPiece> {
+        if self.event_left == 0 {
+            return Ok(());
+        }
+        Err(BadPiece {
+            index: self.index,
+            piece: self.piece,
+        })
+    }
 }
 
 /// The checksum of an event's whole data, from those of its pieces: what the producer computed vouches for it, not what

@@ -465,6 +465,53 @@ fn data_is_checked_in_pieces() {
 }
 
 #[test]
+fn data_is_checked_as_it_comes_in_parts_of_any_length() {
+    let events: Vec<Content> = [0, 1, 0, PIECE_BYTES, PIECE_BYTES + 5, 0, 3 * PIECE_BYTES, 700, 0]
+        .into_iter()
+        .enumerate()
+        .map(|(n, bytes)| (b"{}".to_vec(), vec![n as u8; bytes]))
+        .collect();
+    let (frame, data) = build(&events, None);
+    let batch = Batch::check(frame, None).unwrap();
+    let feed = |data: &[u8], part: usize| {
+        let mut check = DataCheck::new(&batch);
+        data.chunks(part).try_for_each(|part| check.feed(part))?;
+        check.finish()
+    };
+    for part in [1, 7, 4096, PIECE_BYTES, 1 << 20] {
+        assert_eq!(feed(&data, part), Ok(()), "in parts of {part}");
+        let last = BadPiece { index: 7, piece: 0 };
+        assert_eq!(
+            feed(&data[..data.len() - 1], part),
+            Err(last),
+            "one byte is missing"
+        );
+        let beyond = [&data[..], &[0]].concat();
+        assert_eq!(feed(&beyond, part), Err(BadPiece { index: 9, piece: 0 }));
+    }
+    // The place of a flip is told as the check of all data at once tells it.
+    for at in [
+        0,
+        1,
+        PIECE_BYTES,
+        PIECE_BYTES + 1,
+        2 * PIECE_BYTES + 3,
+        data.len() - 1,
+    ] {
+        let mut flipped = data.to_vec();
+        flipped[at] ^= 4;
+        let expected = match batch.clone().with_data(flipped.clone().into()) {
+            Err(BatchError::DataChecksum { index, piece }) => BadPiece { index, piece },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(feed(&flipped, 999), Err(expected), "flipped at {at}");
+    }
+    let empty = Batch::check(build(&[(b"{}".to_vec(), Vec::new())], None).0, None).unwrap();
+    assert_eq!(DataCheck::new(&empty).finish(), Ok(()));
+    assert!(DataCheck::new(&empty).feed(&[1]).is_err());
+}
+
+#[test]
 fn a_batch_left_without_its_bytes_has_no_events() {
     let bare = stamped().without_bytes();
     assert_eq!((bare.events().count(), bare.event(0)), (0, None));

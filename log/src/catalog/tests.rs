@@ -13,6 +13,17 @@ fn topic(id: u128, name: &str) -> TopicRecord {
         serializer: json!({"type": "x", "depth": [1, 2.5, "é"]}),
         created_us: 7,
         complete: false,
+        retention: Retention::default(),
+    }
+}
+
+fn altered(id: u128, bytes_max: Option<u64>) -> CatalogRecord {
+    CatalogRecord::TopicAltered {
+        topic: Uuid::from_u128(id),
+        retention: Retention {
+            bytes_max,
+            ..Retention::default()
+        },
     }
 }
 
@@ -83,6 +94,27 @@ fn unknown_and_missing_fields_are_refused() {
     value["topic_created"]["surprise"] = json!(1);
     let error = CatalogRecord::decode(value.to_string().as_bytes()).unwrap_err();
     assert!(error.reason.contains("surprise"), "{error}");
+}
+
+#[test]
+fn a_topic_is_altered_and_records_from_before_retention_are_read() {
+    let mut catalog = catalog(&[created(1, "a")]);
+    catalog.apply(&altered(1, Some(5))).unwrap();
+    let retention = |catalog: &Catalog| catalog.topic("a").map(|topic| topic.retention.clone()).unwrap();
+    assert_eq!(retention(&catalog).bytes_max, Some(5));
+    catalog.apply(&altered(1, None)).unwrap();
+    assert!(retention(&catalog).keeps_all());
+    let before = String::from_utf8(created(1, "a").encode()).unwrap();
+    assert!(
+        !before.contains("retention"),
+        "what has no retention is stored as it always was: {before}"
+    );
+    assert_eq!(CatalogRecord::decode(before.as_bytes()).unwrap(), created(1, "a"));
+    let text = String::from_utf8(altered(5, Some(7)).encode()).unwrap();
+    assert_eq!(
+        text,
+        r#"{"topic_altered":{"topic":"00000000-0000-0000-0000-000000000005","retention":{"bytes_max":7}}}"#
+    );
 }
 
 #[test]
@@ -168,6 +200,7 @@ fn contradictions_are_refused_and_change_nothing() {
                 expected: 1,
             },
         ),
+        (altered(9, None), CatalogError::UnknownTopic { topic: nine }),
         (
             CatalogRecord::TopicCompleted { topic: nine },
             CatalogError::UnknownTopic { topic: nine },
@@ -195,6 +228,7 @@ fn changes() -> impl Strategy<Value = CatalogRecord> {
         (1..6_u128).prop_map(|id| CatalogRecord::TopicCompleted {
             topic: Uuid::from_u128(id)
         }),
+        (1..6_u128, prop::option::of(1..99_u64)).prop_map(|(id, bytes_max)| altered(id, bytes_max)),
         (1..6_u128).prop_map(|id| CatalogRecord::TopicDeleted {
             topic: Uuid::from_u128(id)
         }),

@@ -479,6 +479,27 @@ fn a_frame_whose_data_would_lie_in_what_is_taken_does_not_go_on_with_the_chain()
 }
 
 #[test]
+fn what_something_outside_the_file_testifies_is_missed() {
+    let mut life = Life::first();
+    life.store(2, 10);
+    let last = life.store(3, 10);
+    let scan_to = |life: &Life, end: u64| life.scan_witnessed(id(BASE + end));
+    assert_eq!(scan_to(&life, 5).verdict, Verdict::Clean);
+    let found = scan_to(&life, 6);
+    assert!(
+        matches!(found.verdict, Verdict::Damaged { from, to, cause: DamageCause::Frames, .. }
+            if (from, to) == (id(BASE + 5), id(BASE + 6))),
+        "{:?}",
+        found.verdict
+    );
+    // The last frame has no witness within the file: only one from outside tells its loss from a torn tail.
+    let start = last.batches[0].meta_at.get() as usize;
+    erase(&mut life.meta, start..start + 4);
+    assert!(matches!(scan_to(&life, 2).verdict, Verdict::TornTail { .. }));
+    assert!(scan_to(&life, 3).verdict.is_damaged());
+}
+
+#[test]
 #[should_panic(expected = "bytes were shown that were not asked for")]
 fn bytes_of_another_place_are_our_mistake() {
     let mut scan = MetaScan::new(&Life::first().header);

@@ -22,7 +22,8 @@ pub use partition::{
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
 };
 pub use topic::{
-    PartitionSpec, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest, TopicSummary,
+    PartitionSpec, TopicAlterRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
+    TopicSummary,
 };
 
 use crate::body::BodyError;
@@ -90,8 +91,10 @@ mod tests {
         );
         same::<TopicCreateRequest>(json!({
             "name":"t","durability":"written","validator":{"type":"default"},"num_partitions":3,
-            "partition":{"type":"memory","config":{}}
+            "retention":{"bytes_max":5},"partition":{"type":"memory","config":{}}
         }));
+        same::<TopicAlterRequest>(json!({"name":"t"}));
+        same::<TopicAlterRequest>(json!({"name":"t","retention":{"acknowledged":{"consumers":["a"]}}}));
         same::<TopicRequest>(json!({"name":"t"}));
         same::<PartitionAddRequest>(json!({"topic":"t","type":"default","rank":0,"shard":1,"config":{}}));
         same::<PartitionDescribeRequest>(json!({"partition":id}));

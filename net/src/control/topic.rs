@@ -1,6 +1,6 @@
 //! Topics: create, describe, list, delete, complete.
 
-use mofka_log::{Durability, PartitionKind};
+use mofka_log::{Durability, PartitionKind, Retention};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -25,6 +25,9 @@ pub struct TopicCreateRequest {
     /// The serializer's JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serializer: Option<Value>,
+    /// What of its events may go. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// Partitions to make at once, spread over nodes and shards. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_partitions: Option<u32>,
@@ -61,6 +64,17 @@ pub struct TopicRequest {
     pub name: String,
 }
 
+/// Changes a topic's settings; what is absent stays as it is. The answer is a [`TopicInfo`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicAlterRequest {
+    /// Its name.
+    pub name: String,
+    /// What of its events may go, in place of all that was said of it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+}
+
 /// All about a topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopicInfo {
@@ -80,6 +94,9 @@ pub struct TopicInfo {
     pub created_us: u64,
     /// Whether it takes no more events.
     pub complete: bool,
+    /// What of its events may go.
+    #[serde(default, skip_serializing_if = "Retention::is_default")]
+    pub retention: Retention,
     /// Its partitions, by index.
     pub partitions: Vec<PartitionInfo>,
 }

@@ -1,6 +1,6 @@
 //! The checks of `mofka-tidy`, over the real tree.
 
-use mofka_tidy::{borders, dependencies, edges, layouts, links, tree};
+use mofka_tidy::{borders, dependencies, edges, layouts, links, tables, tree};
 
 #[track_caller]
 fn expect_none(complaints: &[String]) {
@@ -46,7 +46,9 @@ fn layouts_are_documented() {
         layouts::DOCUMENTS.len(),
         "both documents are there"
     );
-    expect_none(&layouts::check(&documents, &tree::files(&["rs"])));
+    let sources = tree::files(&["rs"]);
+    expect_none(&layouts::check(&documents, &sources));
+    expect_none(&tables::check(&documents, &sources));
 }
 
 #[test]

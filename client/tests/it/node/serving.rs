@@ -9,7 +9,8 @@ use bytes::Bytes;
 use mofka_log::Batch;
 use mofka_net::control::{
     ConsumerListResponse, HelloResponse, NodeLimits, NodeStatus, PartitionAddRequest, SeekResponse,
-    SubscribeResponse, TopicListResponse, TopicRequest, UnsubscribeRequest, decode, encode,
+    SubscribeResponse, TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest, decode,
+    encode,
 };
 use mofka_net::limits::VERSION_MAX;
 use mofka_net::{
@@ -241,6 +242,10 @@ fn control(state: &mut State, opcode: Opcode, body: &Bytes) -> Result<Bytes, Wir
         Opcode::TopicDelete => {
             state.delete_topic(&name(body)?)?;
             json_body(&json!({}))
+        }
+        Opcode::TopicAlter => {
+            let request: TopicAlterRequest = decode("alter", body)?;
+            json_body(&state.alter_topic(request)?)
         }
         Opcode::TopicComplete => {
             state.complete(&name(body)?)?;

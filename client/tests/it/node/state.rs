@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use mofka_log::{Batch, Durability, EventId, PartitionKind, ProducerTable, SequenceVerdict, Stamp};
 use mofka_net::control::{
-    From as Position, PartitionInfo, Selection, SubscribeRequest, TopicCreateRequest, TopicInfo,
+    From as Position, PartitionInfo, Selection, SubscribeRequest, TopicAlterRequest, TopicCreateRequest,
+    TopicInfo,
 };
 use mofka_net::{
     AcknowledgeRequest, DataDescriptor, ErrorCode, FeedHeader, FeedItem, FetchRequest, FetchResponse,
@@ -35,6 +36,8 @@ pub(crate) struct Part {
     pub(crate) complete: bool,
     /// Events that retention dropped, to those who are behind.
     pub(crate) trim_end: u64,
+    /// Events that it dropped after they were fed, to those who fetch.
+    pub(crate) data_trim_end: u64,
 }
 
 pub(crate) struct Feeding {
@@ -155,6 +158,15 @@ impl State {
         Ok(())
     }
 
+    pub(crate) fn alter_topic(&mut self, request: TopicAlterRequest) -> Result<TopicInfo, WireError> {
+        self.topic(&request.name)?;
+        let info = self.topics.get_mut(&request.name).unwrap();
+        if let Some(retention) = request.retention {
+            info.retention = retention;
+        }
+        Ok(info.clone())
+    }
+
     pub(crate) fn create_topic(&mut self, request: TopicCreateRequest) -> Result<TopicInfo, WireError> {
         if self.topics.contains_key(&request.name) {
             return Err(WireError::new(ErrorCode::TopicExists, "it exists"));
@@ -169,6 +181,7 @@ impl State {
             serializer: component(request.serializer),
             created_us: 1,
             complete: false,
+            retention: request.retention.unwrap_or_default(),
             partitions: Vec::new(),
         };
         self.topics.insert(request.name.clone(), info);
@@ -347,6 +360,10 @@ impl State {
         let mut left = self.fetch_bytes_max;
         for descriptor in &request.items {
             let id = descriptor.event_id().unwrap();
+            if id.get() < part.data_trim_end {
+                answer.push_error(ErrorCode::Trimmed);
+                continue;
+            }
             let batch = part
                 .batches
                 .iter()

@@ -153,7 +153,17 @@ impl Life {
 
     /// Scans as the engine does, shown `window_bytes` at a time.
     pub(super) fn scan_with(&self, window_bytes: usize, visit: &mut dyn FnMut(&Batch)) -> Recovered {
+        self.run(MetaScan::new(&self.header), window_bytes, visit)
+    }
+
+    /// Scans, and knows from elsewhere that everything before `end` was durable.
+    pub(super) fn scan_witnessed(&self, end: EventId) -> Recovered {
         let mut scan = MetaScan::new(&self.header);
+        scan.witness(end);
+        self.run(scan, usize::MAX, &mut |_| ())
+    }
+
+    fn run(&self, mut scan: MetaScan, window_bytes: usize, visit: &mut dyn FnMut(&Batch)) -> Recovered {
         while let Some((at, min_bytes)) = scan.next_read() {
             let start = (at.get() as usize).min(self.meta.len());
             let bytes = window_bytes.max(min_bytes as usize);

@@ -1,0 +1,111 @@
+//! What people call the partitions of a data directory, and whose node it is.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use mofka_log::{Catalog, PartitionKind, Verdict};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::partition::forgive_what_moved;
+use super::place::{partition_id, user_of};
+use super::problem::Problem;
+use super::records::{self, RecordsFound};
+use crate::failure::{Failure, Outcome};
+
+/// What `node.json` says; what else is in it is the daemon's affair.
+#[derive(Debug, Deserialize)]
+struct Identity {
+    node: Uuid,
+}
+
+/// A data directory's catalog, as far as it can be read.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) node: Option<Uuid>,
+    pub(super) catalog: Catalog,
+    pub(super) found: Option<RecordsFound>,
+}
+
+impl Names {
+    /// Reads the catalog of this data directory; it may be absent.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn of(data_dir: &Path) -> Outcome<Self> {
+        let node = node_of(data_dir);
+        let path = data_dir.join("catalog");
+        if !path.exists() {
+            return Ok(Self {
+                node,
+                ..Self::default()
+            });
+        }
+        let read = || {
+            records::catalog(&path, node, &ProgressBar::hidden())
+                .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
+        };
+        let (mut found, mut catalog) = read()?;
+        if let Verdict::Damaged { to, .. } = found.verdict
+            && user_of(data_dir).is_some()
+        {
+            (found, catalog) = read()?;
+            forgive_what_moved(&mut found.problems, &found.verdict, to, &path);
+        }
+        Ok(Self {
+            node,
+            catalog,
+            found: Some(found),
+        })
+    }
+
+    /// Partitions that have no directory, and directories that belong to no partition.
+    pub(super) fn strays(&self, data_dir: &Path, dirs: &[PathBuf]) -> Vec<Problem> {
+        let stored = |id: Uuid| dirs.iter().any(|dir| partition_id(dir) == Some(id));
+        let logs = self
+            .catalog
+            .partitions()
+            .filter(|record| record.kind == PartitionKind::Default);
+        let missing = logs.filter(|record| !stored(record.id)).map(|record| {
+            let path = data_dir.join("partitions").join(record.id.to_string());
+            let text =
+                "the catalog has this partition, and there is no directory: it was never written, or is lost";
+            Problem::note("partition_missing", &path, text)
+        });
+        let unknown = dirs
+            .iter()
+            .filter(|dir| partition_id(dir).is_some_and(|id| self.catalog.partition(id).is_none()))
+            .map(|dir| {
+                let text = "the catalog does not have this partition: the daemon removes it when it starts";
+                Problem::note("partition_unlisted", dir, text)
+            });
+        missing.chain(unknown).collect()
+    }
+
+    /// The topic's name and the partition's index.
+    pub(super) fn name_of(&self, id: Option<Uuid>) -> Option<(String, u32)> {
+        let partition = self.catalog.partition(id?)?;
+        let topic = self.catalog.topic_by_id(partition.topic)?;
+        Some((topic.name.clone(), partition.index))
+    }
+}
+
+/// The node that a data directory belongs to.
+pub(super) fn node_of(data_dir: &Path) -> Option<Uuid> {
+    let text = std::fs::read(data_dir.join("node.json")).ok()?;
+    serde_json::from_slice(&text)
+        .ok()
+        .map(|identity: Identity| identity.node)
+}
+
+/// The names that belong to a partition's directory, when it is in a data directory.
+pub(super) fn names_around(partition_dir: &Path) -> Names {
+    let data_dir: Option<PathBuf> = partition_dir
+        .canonicalize()
+        .ok()
+        .and_then(|dir| Some(dir.parent()?.parent()?.to_path_buf()));
+    data_dir
+        .filter(|dir| dir.join("catalog").is_file())
+        .and_then(|dir| Names::of(&dir).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,7 @@
+//! The offline tools on files that a real node wrote.
+
+mod export;
+mod layouts;
+mod repair;
+mod stored;
+mod verify;

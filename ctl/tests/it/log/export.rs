@@ -1,0 +1,269 @@
+//! `log export` and `log import`: what comes out is what went in.
+
+use serde_json::{Value, json};
+
+use super::stored::{Random, Stored, bgl_lines, flip, parse};
+use crate::run::Bench;
+
+/// Lines of a topic with the ids and the metadata they have.
+fn events(bench: &Bench, topic: &str, count: usize) -> Vec<Value> {
+    let out = bench
+        .run(&format!(
+            "mofka-ctl tail {topic} --from first --count {count} --timeout 10"
+        ))
+        .ok();
+    out.lines().map(parse).collect()
+}
+
+/// Producers and times, as inspect tells them of the whole partition.
+fn producers_and_times(partition: &Value) -> (Value, Vec<(u64, u64)>) {
+    let segments = partition["segments"].as_array().unwrap();
+    let with_events = segments
+        .iter()
+        .rev()
+        .find(|segment| segment["frame_count"] != json!(0))
+        .unwrap();
+    let mut times = Vec::new();
+    for frame in segments
+        .iter()
+        .flat_map(|segment| segment["frames"].as_array().unwrap())
+    {
+        if frame["mark"] == json!(false) {
+            let number = |field: &str| frame[field].as_u64().unwrap();
+            times.push((number("base_event_id"), number("timestamp_us")));
+        }
+    }
+    (with_events["producers"].clone(), times)
+}
+
+#[test]
+fn an_export_is_imported_by_another_node_event_by_event() {
+    let stored = Stored::new();
+    stored.run("mofka-ctl log export data events.mofka").ok();
+    let checked = parse(&stored.run("mofka-ctl --json log verify events.mofka").ok());
+    assert_eq!(
+        (&checked["export"]["events"], &checked["export"]["topic"]),
+        (&json!(2000), &json!("bgl"))
+    );
+    stored
+        .run("mofka-ctl log export data events.mofka")
+        .fails(1, &["there already"]);
+    let shown = parse(
+        &stored
+            .run("mofka-ctl --json log inspect --frames events.mofka")
+            .ok(),
+    );
+    assert_eq!(
+        (&shown["end_event_id"], &shown["error"]),
+        (&json!(2000), &Value::Null)
+    );
+    let before = producers_and_times(&stored.inspected());
+
+    // Another node, which has something of its own.
+    let other = Stored {
+        bench: Bench::with_daemon(),
+    };
+    std::fs::write(other.bench.path().join("config.json"), "{}").unwrap();
+    std::fs::copy(
+        stored.bench.path().join("events.mofka"),
+        other.bench.path().join("events.mofka"),
+    )
+    .unwrap();
+    other.start();
+    other.run("mofka-ctl topic create own --partitions 1").ok();
+    other.produce("own", &bgl_lines()[..10]);
+    other
+        .run("mofka-ctl log import events.mofka data")
+        .fails(1, &["in use", "mofka-ctl shutdown"]);
+    other.stop();
+    let answer = parse(&other.run("mofka-ctl --json log import events.mofka data").ok());
+    assert_eq!(
+        (&answer["topic"], &answer["end_event_id"], &answer["cursors"]),
+        (&json!("bgl"), &json!(2000), &json!(1))
+    );
+    other
+        .run("mofka-ctl log import events.mofka data")
+        .fails(1, &["\"bgl\"", "--add-partition", "--topic"]);
+    other.verify().ok();
+    let line = format!(
+        "mofka-ctl --json log inspect --frames {}",
+        answer["directory"].as_str().unwrap()
+    );
+    let after = producers_and_times(&parse(&other.run(&line).ok())["partitions"][0]);
+    assert_eq!(after, before, "producers' sequences and times of acceptance");
+
+    stored.start();
+    other.start();
+    assert_eq!(
+        events(&other.bench, "bgl", 2000),
+        events(&stored.bench, "bgl", 2000)
+    );
+    assert_eq!(events(&other.bench, "own", 10).len(), 10);
+    // The consumer goes on where it was, and the partition takes more.
+    other.produce("bgl", &bgl_lines()[..5]);
+    let consumed = other
+        .run("mofka-ctl consume bgl -c me --count 1305 --timeout 10 --data none")
+        .ok();
+    let ids: Vec<u64> = consumed
+        .lines()
+        .map(|line| parse(line)["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids, (700..2005).collect::<Vec<_>>());
+    let list = parse(&other.run("mofka-ctl --json topic describe bgl").ok());
+    let described = parse(&stored.run("mofka-ctl --json topic describe bgl").ok());
+    assert_eq!(list["durability"], described["durability"]);
+    stored.stop();
+    other.stop();
+    other.verify().ok();
+    // Under another name, and as a second partition.
+    other
+        .run("mofka-ctl log import events.mofka data --topic again")
+        .ok();
+    let answer = parse(
+        &other
+            .run("mofka-ctl --json log import events.mofka data --topic again --add-partition")
+            .ok(),
+    );
+    assert_eq!(answer["index"], json!(1));
+    other.start();
+    assert_eq!(events(&other.bench, "again", 4000).len(), 4000);
+}
+
+#[test]
+fn a_range_goes_through_a_pipe_into_an_empty_directory() {
+    let stored = Stored::new();
+    let partition = stored.partition();
+    let line = format!(
+        "mofka-ctl log export {} - --from 705 --to 1234",
+        partition.display()
+    );
+    let mut command = stored.bench.command("mofka-ctl");
+    let output = command.args(line.split(' ').skip(1)).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("events 700 to 1240 exported"),
+        "whole batches: {told}"
+    );
+    std::fs::create_dir(stored.bench.path().join("empty")).unwrap();
+    for into in ["empty", "absent/"] {
+        stored
+            .bench
+            .run_with_input(&format!("mofka-ctl log import - {into}"), &output.stdout)
+            .ok();
+        let found = parse(&stored.run(&format!("mofka-ctl --json log verify {into}")).ok());
+        let found = &found["partitions"][0];
+        assert_eq!(
+            (&found["events"], &found["end_event_id"]),
+            (&json!(540), &json!(1240))
+        );
+        assert_eq!(found["segments"][0]["base_event_id"], json!(700));
+    }
+    stored
+        .bench
+        .run_with_input("mofka-ctl log import - empty", &output.stdout)
+        .fails(1, &["neither empty"]);
+    // Nothing but what was asked for is left.
+    let names: Vec<_> = std::fs::read_dir(stored.bench.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().contains("importing")),
+        "{names:?}"
+    );
+    for (range, words) in [("--from 3000", "0 to 2000"), ("--to 3000", "ends at 2000")] {
+        stored
+            .run(&format!("mofka-ctl log export data x.mofka {range}"))
+            .fails(1, &[words]);
+    }
+    assert!(!stored.bench.path().join("x.mofka").exists());
+}
+
+#[test]
+fn an_export_that_changed_is_not_imported() {
+    let stored = Stored::new();
+    stored.run("mofka-ctl log export data events.mofka --to 300").ok();
+    let path = stored.bench.path().join("events.mofka");
+    let whole = std::fs::read(&path).unwrap();
+    let catalog = std::fs::read(stored.data().join("catalog")).unwrap();
+    let mut random = Random::new(31);
+    for round in 0..40 {
+        let mut bytes = whole.clone();
+        let at = random.below(bytes.len() as u64) as usize;
+        match round % 3 {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << random.below(8),
+            _ => bytes.push(0),
+        }
+        std::fs::write(&path, bytes).unwrap();
+        for command in [
+            "verify events.mofka",
+            "import events.mofka data --topic new",
+            "import events.mofka fresh",
+        ] {
+            let ran = stored.run(&format!("mofka-ctl log {command}"));
+            // What no longer begins like an export is taken for another file.
+            assert!(
+                matches!(ran.code, Some(1 | 4..=6)),
+                "round {round}, byte {at}: {ran:?}"
+            );
+            assert!(!ran.err.contains("panicked"), "{ran:?}");
+        }
+        stored.run("mofka-ctl log inspect events.mofka");
+    }
+    assert_eq!(std::fs::read(stored.data().join("catalog")).unwrap(), catalog);
+    assert_eq!(
+        std::fs::read_dir(stored.data().join("partitions"))
+            .unwrap()
+            .count(),
+        1
+    );
+    assert!(!stored.bench.path().join("fresh").exists());
+}
+
+#[test]
+fn damage_ends_an_export_unless_it_ends_before() {
+    let stored = Stored::new();
+    let shown = stored.inspected();
+    let frame = &shown["segments"][2]["frames"][5];
+    let (base, at) = (
+        frame["base_event_id"].as_u64().unwrap(),
+        frame["data_at"].as_u64().unwrap(),
+    );
+    flip(&stored.files(".data")[2], at + 9, 2);
+    stored
+        .run("mofka-ctl log export data events.mofka")
+        .fails(4, &["does not check", &format!("--to {base}")]);
+    let names: Vec<_> = std::fs::read_dir(stored.bench.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().contains("events.mofka")),
+        "{names:?}"
+    );
+    stored
+        .run(&format!("mofka-ctl log export data events.mofka --to {base}"))
+        .ok();
+    stored.run("mofka-ctl log verify events.mofka").ok();
+}
+
+#[test]
+fn an_export_of_nothing_keeps_where_it_begins() {
+    let stored = Stored::new();
+    stored
+        .run("mofka-ctl log export data none.mofka --from 2000")
+        .ok();
+    stored
+        .run("mofka-ctl log import none.mofka data --topic none")
+        .ok();
+    stored.start();
+    stored.produce("none", &bgl_lines()[..3]);
+    let found = events(&stored.bench, "none", 3);
+    assert_eq!(found[0]["id"], json!(2000));
+}

@@ -1,0 +1,398 @@
+//! How events leave a partition: old segments go as the topic's retention says, all of them when the topic is deleted.
+//!
+//! A segment is there when its meta file has its name. So it goes in this order, one segment after the other, the oldest
+//! first: the name of the meta file; the directory is synced; `trim_end` moves; the data file. A crash in between leaves
+//! at most a data file without a meta file, which the next opening removes, and no reader was told of a trim that a
+//! crash could undo. Until `trim_end` moves, the files are held open for those who read them.
+//!
+//! What producers sent last is in the footer of the newest segment that is sealed already. Before that one goes, it is written to a file
+//! of its own, `producers`: a meta file without frames.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use event_listener::{Event, EventListener};
+use mofka_log::{
+    BLOCK_BYTES, EventId, FilePos, FooterFacts, PartitionFacts, ProducerTable, Retention, RetentionClock,
+    SealedFacts, SegmentHeader, SegmentKind, SparseIndex, TrimReason,
+};
+use mofka_net::{ErrorCode, WireError};
+use uuid::Uuid;
+
+use super::Partition;
+use super::segment::Segment;
+use super::segment_files::{base_of, meta_path, read_footer};
+use super::store::Store;
+use crate::io::{Io, IoFile, Then, write_one};
+use crate::recover::{OpenError, write_first_block};
+
+/// What a partition knows about what is to leave it.
+pub(super) struct Leaving {
+    retention: RefCell<Retention>,
+    /// The time for retention, as the last look found it.
+    now_us: Cell<u64>,
+    /// One trims at a time.
+    is_trimming: Cell<bool>,
+    /// When the last event of the segment with this base was accepted.
+    oldest_us: Cell<Option<(EventId, Option<u64>)>>,
+    is_deleted: Cell<bool>,
+    deleted: Event,
+}
+
+impl Leaving {
+    pub(super) fn new(retention: Retention) -> Self {
+        Self {
+            retention: RefCell::new(retention),
+            now_us: Cell::new(0),
+            is_trimming: Cell::new(false),
+            oldest_us: Cell::new(None),
+            is_deleted: Cell::new(false),
+            deleted: Event::new(),
+        }
+    }
+}
+
+impl<I: Io> Partition<I> {
+    /// What of its events may go, from now on. It happens at the next look.
+    pub fn set_retention(&self, retention: Retention) {
+        *self.leaving.retention.borrow_mut() = retention;
+    }
+
+    /// Lets go what the topic's retention says, at this time (see [`mofka_log::RetentionClock`]), and seals the segment
+    /// that is written when its events could not go otherwise.
+    pub async fn retain(&self, now_us: u64) {
+        self.leaving.now_us.set(now_us);
+        self.trim().await;
+        self.roll_if_due().await;
+    }
+
+    /// Lets go the segments that may, by the time of the last look.
+    pub(super) async fn trim(&self) {
+        let Some(store) = &self.store else { return };
+        if self.leaving.is_trimming.replace(true) {
+            // The one that is at it looks again after each segment.
+            return;
+        }
+        store.seal_what_failed().await;
+        while let Some((oldest, reason)) = self.next_to_go(store).await {
+            let end = oldest.end().unwrap_or(oldest.base);
+            if let Err(error) = self.drop_segment(store, &oldest).await {
+                store.let_go();
+                tracing::warn!(
+                    topic = %self.spec.topic.name,
+                    partition = self.spec.record.index,
+                    %error,
+                    "events that retention lets go could not be removed; tried again at the next look"
+                );
+                break;
+            }
+            assert!(
+                self.trim_end() == end && end <= self.visible_end(),
+                "what is trimmed was sealed, and what is sealed was visible"
+            );
+            tracing::info!(
+                topic = %self.spec.topic.name,
+                partition = self.spec.record.index,
+                ?reason,
+                trim_end = end.get(),
+                "retention dropped a segment"
+            );
+            self.wake();
+        }
+        self.leaving.is_trimming.set(false);
+    }
+
+    /// Nothing is taken from a partition that is damaged or poisoned: what is wrong with it should be looked at first.
+    fn may_trim(&self) -> bool {
+        !self.stopping.get() && self.poison().is_none() && self.read_only.borrow().is_none()
+    }
+
+    async fn next_to_go(&self, store: &Store<I>) -> Option<(Rc<Segment>, TrimReason)> {
+        let retention = self.leaving.retention.borrow().clone();
+        if retention.keeps_all() || !self.may_trim() {
+            return None;
+        }
+        let oldest = store.oldest_sealed()?;
+        let cursors = if retention.asks_consumers() {
+            // An acknowledgement that a crash could take back lets nothing go.
+            self.cursors().all_durable().await?
+        } else {
+            Vec::new()
+        };
+        let last_timestamp_us = if retention.age_max_ms.is_some() {
+            self.last_timestamp_us(store, &oldest).await
+        } else {
+            None
+        };
+        let sealed = SealedFacts {
+            end_event_id: oldest.end()?,
+            last_timestamp_us,
+        };
+        let partition = PartitionFacts {
+            bytes: store.used_bytes(),
+            now_us: self.leaving.now_us.get(),
+            cursors: &cursors,
+        };
+        let reason = retention.oldest_goes(&sealed, &partition)?;
+        self.may_trim().then_some((oldest, reason))
+    }
+
+    async fn last_timestamp_us(&self, store: &Store<I>, oldest: &Rc<Segment>) -> Option<u64> {
+        if let Some((base, last_us)) = self.leaving.oldest_us.get()
+            && base == oldest.base
+        {
+            return last_us;
+        }
+        match store.timestamps_us(oldest).await {
+            Ok(timestamps) => {
+                let last_us = timestamps.map(|(_, last)| last);
+                self.leaving.oldest_us.set(Some((oldest.base, last_us)));
+                last_us
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the age of a segment cannot be told, so it stays");
+                None
+            }
+        }
+    }
+
+    async fn drop_segment(&self, store: &Store<I>, oldest: &Rc<Segment>) -> Result<(), OpenError> {
+        let (io, dir, id) = store.place();
+        store.hold(oldest).await?;
+        if store.sealed_count() == 1 {
+            let end = oldest.end().unwrap_or(oldest.base);
+            // Not what is known now: the answers to batches that a crash may still drop would have taken the place of
+            // earlier ones.
+            let meta = meta_path(dir, oldest.base);
+            let footer = read_footer(&meta, &store.meta_of(oldest).await?).await?;
+            let footer =
+                footer.ok_or_else(|| OpenError::new(format!("{}: its footer is gone", meta.display())))?;
+            keep_producers(io, dir, id, end, footer.producers()).await?;
+            sync_names(store).await?;
+        }
+        let meta = meta_path(dir, oldest.base);
+        io.remove(&meta)
+            .await
+            .map_err(|error| OpenError::io("removing", &meta, &error))?;
+        sync_names(store).await?;
+        store.forget_oldest();
+        let bytes = oldest.bytes().map_or(0, |(_, data)| data);
+        if let Err(error) = store.release_data(oldest.base, bytes).await {
+            tracing::warn!(base = oldest.base.get(), %error, "a data file could not be removed; the next start tries again");
+        }
+        Ok(())
+    }
+
+    /// Without this, the events of a topic that gets few would never be old enough to go: the segment that is written
+    /// never goes.
+    async fn roll_if_due(&self) {
+        let Some(store) = &self.store else { return };
+        let retention = self.leaving.retention.borrow().clone();
+        if retention.keeps_all() || !self.may_trim() {
+            return;
+        }
+        let Some((active, bytes)) = store.active() else {
+            return;
+        };
+        let first_us = match store.timestamps_us(&active).await {
+            Ok(timestamps) => timestamps.map(|(first, _)| first),
+            Err(_) => None,
+        };
+        let has_durable = active.end().is_none() && active.base < store.committer().ends().synced_end;
+        if has_durable
+            && retention.wants_roll(bytes, first_us, self.leaving.now_us.get())
+            && let Some(room) = &self.room
+        {
+            room.roll_early();
+        }
+    }
+
+    /// # Errors
+    /// When the event is not stored any more.
+    pub(super) fn refuse_if_trimmed(&self, id: EventId) -> Result<(), WireError> {
+        let trim_end = self.trim_end();
+        if id >= trim_end {
+            return Ok(());
+        }
+        let message = format!("event {id} was trimmed: the first one still stored is {trim_end}");
+        Err(WireError::new(ErrorCode::Trimmed, message))
+    }
+
+    /// The topic is deleted: no more events are taken, consumers are told, and what was accepted is finished, so that
+    /// nobody waits for an answer. The caller removes the files afterwards.
+    pub async fn delete(&self) {
+        self.leaving.is_deleted.set(true);
+        self.stopping.set(true);
+        self.leaving.deleted.notify(usize::MAX);
+        self.wake();
+        if let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) {
+            // Whoever waits for room is refused now.
+            room.settle().await;
+            store.committer().drain().await;
+            store.all_sealed().await;
+        }
+        self.cursors.stop().await;
+        self.wake();
+    }
+
+    /// Waits for [`Partition::delete`]. Listen first, then look at [`Partition::refuse_if_deleted`], then wait.
+    pub(crate) fn listen_deleted(&self) -> EventListener {
+        self.leaving.deleted.listen()
+    }
+
+    /// # Errors
+    /// When the topic was deleted.
+    pub(crate) fn refuse_if_deleted(&self) -> Result<(), WireError> {
+        if !self.leaving.is_deleted.get() {
+            return Ok(());
+        }
+        let message = format!("topic \"{}\" was deleted", self.spec.topic.name);
+        Err(WireError::new(ErrorCode::UnknownTopic, message))
+    }
+}
+
+/// Makes durable which files there are. What a failed sync leaves is unknown, so it poisons, as any other.
+async fn sync_names<I: Io>(store: &Store<I>) -> Result<(), OpenError> {
+    let (io, dir, _) = store.place();
+    let synced = io.sync_dir(dir).await;
+    synced.map_err(|error| {
+        let error = OpenError::io("syncing the directory", dir, &error);
+        store.committer().fail(error.to_string());
+        error
+    })
+}
+
+/// Looks through partitions as long as there are any to be had, and lets go what their topics' retention says.
+pub async fn look_after_retention<I: Io>(
+    io: I,
+    every: Duration,
+    partitions: impl Fn() -> Option<Vec<Rc<Partition<I>>>>,
+) {
+    let every_us = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
+    let mut clock = RetentionClock::default();
+    let mut elapsed_us = 0;
+    while let Some(partitions) = partitions() {
+        // A sleep lasts at least as long as asked for, on a clock that nobody sets. When it lasts longer, the clock for
+        // retention is late and catches up.
+        let look = clock.look(io.now_us(), elapsed_us);
+        if let Some(stepped_us) = look.stepped_us {
+            tracing::warn!(
+                seconds = stepped_us / 1_000_000,
+                "the system's clock went forward by more than time passed: events do not look old by that for a day"
+            );
+        }
+        for partition in partitions {
+            partition.retain(look.now_us).await;
+        }
+        io.sleep(every).await;
+        elapsed_us = every_us;
+    }
+}
+
+/// Removes the data files of segments that went just before the machine stopped.
+pub(super) async fn remove_leftovers<I: Io>(io: &I, dir: &Path, names: &[String], first: Option<EventId>) {
+    let Some(first) = first else { return };
+    for name in names {
+        let base = name
+            .strip_suffix(".data")
+            .and_then(|number| base_of(&format!("{number}.meta")));
+        // One at or after the first segment is not left from trimming: its meta file is lost, and somebody may want it.
+        if base.is_some_and(|base| base < first) {
+            let path = dir.join(name);
+            if let Err(error) = io.remove(&path).await {
+                tracing::warn!(path = %path.display(), %error, "could not be removed; the next start tries again");
+            }
+        }
+    }
+}
+
+fn producers_path(dir: &Path) -> PathBuf {
+    dir.join("producers")
+}
+
+/// Writes what producers sent before `end`, apart from the segments. The caller syncs the directory.
+async fn keep_producers<I: Io>(
+    io: &I,
+    dir: &Path,
+    partition: Uuid,
+    end: EventId,
+    producers: ProducerTable,
+) -> Result<(), OpenError> {
+    let path = producers_path(dir);
+    let beside = path.with_extension("new");
+    let failed = |what: &str, error: &std::io::Error| OpenError::io(what, &beside, error);
+    let salt = io.random_u64();
+    let header = SegmentHeader::new(SegmentKind::Meta, partition, end, salt, io.now_us(), 1);
+    let frames_end = FilePos::new(BLOCK_BYTES as u64);
+    let facts = FooterFacts {
+        salt,
+        base_event_id: end,
+        end_event_id: end,
+        meta_end: frames_end,
+        data_end: frames_end,
+        index: SparseIndex::default(),
+        producers,
+    };
+    let file = io
+        .create(&beside)
+        .await
+        .map_err(|error| failed("creating", &error))?;
+    let file = Rc::new(file);
+    let footer = mofka_log::Footer::encode(&facts, frames_end);
+    let mut buf = io.alloc(footer.len());
+    buf.as_mut().copy_from_slice(&footer);
+    let written = async {
+        write_first_block(io, &file, &header).await?;
+        write_one(io, &file, frames_end, buf, Then::Sync).await
+    };
+    written.await.map_err(|error| failed("writing", &error))?;
+    Rc::clone(&file).close().await;
+    io.rename(&beside, &path)
+        .await
+        .map_err(|error| failed("renaming", &error))
+}
+
+/// What [`keep_producers`] kept, if it was ever needed. The footers of later segments know more.
+pub(super) async fn kept_producers<I: Io>(io: &I, dir: &Path, partition: Uuid) -> ProducerTable {
+    let path = producers_path(dir);
+    let file = match io.open(&path).await {
+        Ok(file) => Rc::new(file),
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::error!(path = %path.display(), %error, "could not be opened: its producers are unknown");
+            }
+            return ProducerTable::default();
+        }
+    };
+    match read_producers(&path, &file, partition).await {
+        Ok(producers) => producers,
+        Err(error) => {
+            // Nothing is doubled by this: a producer that is not known is refused and begins anew.
+            tracing::error!(%error, "is damaged: producers that wrote only to trimmed segments are unknown");
+            ProducerTable::default()
+        }
+    }
+}
+
+async fn read_producers<F: IoFile>(
+    path: &Path,
+    file: &Rc<F>,
+    partition: Uuid,
+) -> Result<ProducerTable, OpenError> {
+    let wrong = |reason: String| OpenError::new(format!("{}: {reason}", path.display()));
+    let block = file
+        .read_at(FilePos::new(0), BLOCK_BYTES)
+        .await
+        .map_err(|error| OpenError::io("reading", path, &error))?;
+    let header = SegmentHeader::check(&block).map_err(|error| wrong(error.to_string()))?;
+    header
+        .expect(SegmentKind::Meta, partition)
+        .map_err(|error| wrong(error.to_string()))?;
+    let footer = read_footer(path, file).await?;
+    match footer.filter(|footer| footer.salt() == header.salt()) {
+        Some(footer) => Ok(footer.producers()),
+        None => Err(wrong("its footer is gone".to_owned())),
+    }
+}

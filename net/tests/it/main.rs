@@ -1,0 +1,3 @@
+//! Whole-crate tests of the protocol.
+
+mod golden;
