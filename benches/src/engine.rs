@@ -48,7 +48,7 @@ pub(crate) struct EngineArgs {
 const RETENTION_BYTES: u64 = 192 << 20;
 const SEGMENT_DATA_BYTES: u64 = 64 << 20;
 /// Written before the measurement, so that segments are used again in it.
-const WARM_UP_BYTES: u64 = 3 * SEGMENT_DATA_BYTES;
+const WARM_UP_BYTES: u64 = 5 * SEGMENT_DATA_BYTES;
 
 const METADATA: &[u8] = br#"{"detector":"east","frame":123456,"exposure_ms":12.5,"unit":"adu","note":"a commit of the benchmark with metadata"}"#;
 
@@ -169,6 +169,10 @@ impl Turn {
             .map_err(|error| error.to_string())?;
         executor.run(async {
             let opened = self.open(scratch.path()).await;
+            let opened = match opened {
+                Ok(partition) => warm_up(&partition).await.map(|()| partition),
+                Err(error) => Err(error),
+            };
             // Also after a failure: the others wait here.
             ready.wait();
             let partition = opened?;
@@ -223,6 +227,28 @@ impl Turn {
         };
         Partition::open(io, spec).await.map_err(|error| error.to_string())
     }
+}
+
+/// Fills segments until the first ones are used again.
+async fn warm_up(partition: &Rc<Partition<UringIo>>) -> Result<(), String> {
+    const BYTES: u64 = 1 << 20;
+    let batch = batch(BYTES)?;
+    for _ in 0..WARM_UP_BYTES / BYTES {
+        let outcome = Rc::new(RefCell::new(None));
+        let (kept, done) = (Rc::clone(&outcome), Rc::new(event_listener::Event::new()));
+        let listener = done.listen();
+        let answer = move |answered: Result<_, mofka_engine::WireError>| {
+            *kept.borrow_mut() = answered.err();
+            done.notify(usize::MAX);
+        };
+        partition.append(batch.clone(), None, Box::new(answer));
+        partition.kick();
+        listener.await;
+        if let Some(error) = outcome.take() {
+            return Err(error.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// Keeps so many commits in flight until the time is over.

@@ -15,6 +15,8 @@ use mofka_log::{BLOCK_BYTES, Durability, PartitionKind};
 use crate::model::{Content, open, read_all, send, spec};
 use crate::repair::{self, Mode};
 
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// Names that a file can have. Seeds rely on the order.
 pub const NAMES: [&str; 16] = [
     "00000000000000000000.meta",
@@ -44,10 +46,17 @@ pub fn run(input: &[u8]) {
     let Some((mode, files)) = input.split_first() else {
         return;
     };
-    let image = image_of(Mode::new(*mode), files);
+    let files = files_of(Mode::new(*mode), files);
+    let has_stray = has_stray(&files);
+    // The simulated machine may keep files in a form of its own.
+    #[allow(clippy::useless_conversion)]
+    let image: Image = files
+        .into_iter()
+        .map(|(path, file)| (path, file.into()))
+        .collect();
     let io = SimIo::immediate(&image);
     if let Ok(partition) = open(&io, spec(PartitionKind::Default, Durability::Synced)) {
-        opened(&io, &partition, has_stray(&image));
+        opened(&io, &partition, has_stray);
     }
     io.shut_down();
 }
@@ -69,9 +78,9 @@ pub fn input_of(image: &Image) -> Vec<u8> {
     input
 }
 
-fn image_of(mode: Mode, mut rest: &[u8]) -> Image {
+fn files_of(mode: Mode, mut rest: &[u8]) -> Files {
     let dir = PathBuf::from("/p");
-    let mut image = Image::new();
+    let mut files = Files::new();
     while let Some((&[name, a, b, c], after)) = rest.split_first_chunk::<4>() {
         let bytes = u32::from_le_bytes([a, b, c, 0]) as usize;
         let (content, after) = after.split_at(bytes.min(after.len()));
@@ -84,11 +93,11 @@ fn image_of(mode: Mode, mut rest: &[u8]) -> Image {
             file.resize(BLOCK_BYTES, 0);
             file.extend_from_slice(frames);
         }
-        image.insert(dir.join(NAMES[usize::from(name & 15)]), file);
+        files.insert(dir.join(NAMES[usize::from(name & 15)]), file);
     }
     if !mode.is_raw() {
-        let datas: BTreeMap<PathBuf, Vec<u8>> = image.clone();
-        for (path, file) in &mut image {
+        let datas = files.clone();
+        for (path, file) in &mut files {
             repair::segment_header(file);
             if path.extension().is_some_and(|end| end == "data") {
                 continue;
@@ -100,7 +109,7 @@ fn image_of(mode: Mode, mut rest: &[u8]) -> Image {
             }
         }
     }
-    image
+    files
 }
 
 fn footer_at(file: &[u8]) -> Option<usize> {
@@ -110,11 +119,11 @@ fn footer_at(file: &[u8]) -> Option<usize> {
 
 /// Whether a segment seems to be in the making: the engine passes over such a file, wherever it is, and takes its name
 /// for a segment's again when it opens the next time.
-fn has_stray(image: &Image) -> bool {
+fn has_stray(files: &Files) -> bool {
     let in_the_making = |(path, file): (&PathBuf, &Vec<u8>)| {
         path.extension().is_some_and(|end| end == "meta") && file.len() <= BLOCK_BYTES
     };
-    image.iter().any(in_the_making)
+    files.iter().any(in_the_making)
 }
 
 fn opened(io: &SimIo, partition: &Rc<Partition<SimIo>>, has_stray: bool) {

@@ -9,7 +9,7 @@ use mofka_engine::partition::Partition;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{Durability, PartitionKind, Verdict};
 
-use crate::model::{Accepted, Content, Sent, check_prefix, open, read_all, send, spec};
+use crate::model::{Content, Sent, open, read_all, send, spec};
 
 const PRODUCER: u64 = 0xfeed;
 /// Of what is not synced, this much is there after the crash.
@@ -201,18 +201,63 @@ fn check_on(io: &SimIo, known: &Known<'_>) -> Result<bool, String> {
         ));
     }
     let found = io.block_on(read_all(Rc::clone(&partition)))?;
-    let settled = known.settled.iter().map(|events| Accepted {
-        events,
-        acknowledged: None,
-        must_be_there: true,
-    });
-    let sent = known.sent.iter().map(|batch| Accepted {
-        events: &batch.events,
-        acknowledged: batch.acknowledged(),
-        must_be_there: batch.acknowledged().is_some(),
-    });
-    let survived = check_prefix(&found, settled.chain(sent))?;
-    let ended = survived < known.settled.len() + known.sent.len();
+    let mut id = 0_u64;
+    for events in known.settled {
+        for content in events {
+            if found.get(&id) != Some(content) {
+                return Err(format!("event {id} of an earlier life is lost or changed"));
+            }
+            id += 1;
+        }
+    }
+    let mut ended = false;
+    for batch in known.sent {
+        let there = (0..batch.events.len() as u64)
+            .filter(|n| found.contains_key(&(id + n)))
+            .count();
+        if let Some(acknowledged) = batch.acknowledged() {
+            if acknowledged.base_event_id.get() != id || acknowledged.duplicate {
+                return Err(format!(
+                    "batch {} was acknowledged as {acknowledged:?}, not at {id}",
+                    batch.sequence
+                ));
+            }
+            if there < batch.events.len() {
+                return Err(format!(
+                    "batch {} was acknowledged and {there} of its events are there",
+                    batch.sequence
+                ));
+            }
+        }
+        match there {
+            0 => {
+                ended = true;
+                continue;
+            }
+            there if there < batch.events.len() => {
+                return Err(format!("batch {} is half there", batch.sequence));
+            }
+            _ if ended => {
+                return Err(format!(
+                    "batch {} is there and one before it is not",
+                    batch.sequence
+                ));
+            }
+            _ => {}
+        }
+        for (n, content) in batch.events.iter().enumerate() {
+            if found.get(&(id + n as u64)) != Some(content) {
+                return Err(format!("event {n} of batch {} is changed", batch.sequence));
+            }
+        }
+        id += batch.events.len() as u64;
+    }
+    if found.len() as u64 != id {
+        return Err(format!(
+            "{} events are there, and only {id} were ever sent",
+            found.len()
+        ));
+    }
     if partition.visible_end().get() < known.visible_end {
         return Err(format!(
             "events up to {} had been shown to readers",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::run::{Bench, Ran};
 
 /// Segments so small that 2,000 lines fill several.
-const CONFIG: &str = r#"{"limits": {"segment_meta_bytes": 49152, "segment_data_bytes": 98304}}"#;
+const CONFIG: &str = r#"{"limits": {"segment_meta_bytes": 28672, "segment_data_bytes": 49152}}"#;
 
 /// Numbers that follow from a seed.
 pub(super) struct Random(u64);
