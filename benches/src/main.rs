@@ -1,6 +1,7 @@
 //! Benchmarks of Mofka. Each one measures the product and the raw device in one run, turn about, and prints medians and
 //! their ratio: figures of different runs do not compare.
 
+mod consume;
 mod engine;
 mod harness;
 mod node;
@@ -34,6 +35,8 @@ enum Command {
     Engine(engine::EngineArgs),
     /// Durable events through the whole path, beside the bare device.
     Produce(produce::ProduceArgs),
+    /// Events from the start of a partition with their data, from memory and from the device.
+    Consume(consume::ConsumeArgs),
 }
 
 #[derive(Args)]
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Raw(args) => measure_raw(args, cli.json),
         Command::Engine(args) => engine::measure(args, cli.json),
         Command::Produce(args) => produce::measure(args, cli.json),
+        Command::Consume(args) => consume::measure(args, cli.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

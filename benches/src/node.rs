@@ -51,6 +51,11 @@ impl Node {
         Ok(node)
     }
 
+    /// Where it stores.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     fn group_file(&self) -> PathBuf {
         self.dir.path().join("mofka.json")
     }

@@ -4,6 +4,7 @@
 //! before, opened with O_DIRECT, and overwritten from the start again at their end, as recycled segments are.
 
 mod file;
+pub(crate) mod read;
 mod ring;
 
 use std::io;

@@ -56,8 +56,8 @@ pub use error::{
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
 pub use mofka_net::control::{
-    ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, ShardStatus, TopicInfo,
-    TopicSummary,
+    ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, ReadStatus, ShardStatus,
+    TopicInfo, TopicSummary,
 };
 pub use mofka_net::{DataDescriptor, ErrorCode, Segment, ViewError, WireError};
 pub use options::{

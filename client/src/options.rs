@@ -207,6 +207,10 @@ pub enum Start {
     Last,
     /// With this event.
     Id(u64),
+    /// With the first event of the first batch that the node accepted at this time or later: Unix time in microseconds.
+    /// With the first event from now on when there is none. Where the node's clock went backwards, events with
+    /// earlier times may follow; none at or after the time is left out.
+    Time(u64),
 }
 
 /// How a consumer works.

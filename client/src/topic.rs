@@ -254,5 +254,6 @@ pub(crate) fn position(start: Start) -> Position {
         Start::First => Position::First,
         Start::Last => Position::Last,
         Start::Id(id) => Position::Id(id),
+        Start::Time(us) => Position::Time(us),
     }
 }

@@ -3,6 +3,7 @@
 mod log;
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -260,6 +261,25 @@ pub(crate) enum From {
     First,
     Last,
     Id(u64),
+    /// Unix time in microseconds.
+    Time(u64),
+}
+
+/// Reads a time: Unix seconds, or seconds before now when it begins with a minus sign.
+fn time(text: &str) -> Result<From, String> {
+    let wrong = || "no time: give Unix seconds, or -SECONDS for so long ago".to_owned();
+    let (is_ago, digits) = text
+        .strip_prefix('-')
+        .map_or((false, text), |digits| (true, digits));
+    let seconds: f64 = digits.parse().map_err(|_| wrong())?;
+    let given = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    let at = if is_ago {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(given)
+    } else {
+        given
+    };
+    u64::try_from(at.as_micros()).map(From::Time).map_err(|_| wrong())
 }
 
 impl std::str::FromStr for From {
@@ -270,10 +290,13 @@ impl std::str::FromStr for From {
             "cursor" => Ok(Self::Cursor),
             "first" => Ok(Self::First),
             "last" => Ok(Self::Last),
-            id => id
-                .parse()
-                .map(Self::Id)
-                .map_err(|_| "neither cursor, first, last, nor an event id".to_owned()),
+            other => match other.strip_prefix('@') {
+                Some(text) => time(text),
+                None => other
+                    .parse()
+                    .map(Self::Id)
+                    .map_err(|_| "neither cursor, first, last, an event id, nor @TIME".to_owned()),
+            },
         }
     }
 }
@@ -285,9 +308,12 @@ pub(crate) struct ConsumeArgs {
     /// Name of the consumer, under which the node keeps its cursor.
     #[arg(short, long, value_name = "NAME", default_value = "mofka-ctl")]
     pub(crate) consumer: String,
-    /// cursor (after the last acknowledged event), first, last, or an event id.
+    /// cursor (after the last acknowledged event), first, last, an event id, or @TIME.
     #[arg(long, value_name = "PLACE", default_value = "cursor")]
     pub(crate) from: From,
+    /// Begin with what was accepted at this time or later: Unix seconds, or -SECONDS for so long ago.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time, conflicts_with = "from")]
+    pub(crate) from_time: Option<From>,
     /// Acknowledge after every N events of a partition, and at the end; 0 never.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) ack_every: u64,
@@ -299,9 +325,12 @@ pub(crate) struct ConsumeArgs {
 pub(crate) struct TailArgs {
     /// Name of the topic.
     pub(crate) topic: String,
-    /// first, last, or an event id.
+    /// first, last, an event id, or @TIME.
     #[arg(long, value_name = "PLACE", default_value = "last")]
     pub(crate) from: From,
+    /// Begin with what was accepted at this time or later: Unix seconds, or -SECONDS for so long ago.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time, conflicts_with = "from")]
+    pub(crate) from_time: Option<From>,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
 }
@@ -332,7 +361,7 @@ pub(crate) enum ConsumerCommand {
         topic: String,
         /// Name of the consumer.
         consumer: String,
-        /// first, last, or an event id.
+        /// first, last, an event id, or @TIME (Unix seconds; @-SECONDS for so long ago).
         to: From,
         /// Partition to move in [default: all]
         #[arg(long, value_name = "INDEX")]
@@ -351,4 +380,26 @@ pub(crate) struct DemoArgs {
     /// Keep the directory.
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_word_an_id_or_a_time() {
+        let place = |text: &str| text.parse::<From>();
+        assert_eq!(place("first"), Ok(From::First));
+        assert_eq!(place("17"), Ok(From::Id(17)));
+        assert_eq!(place("@1700000000.5"), Ok(From::Time(1_700_000_000_500_000)));
+        let (Ok(From::Time(now)), Ok(From::Time(ago))) = (time("-0"), time("-3600")) else {
+            panic!("no times")
+        };
+        let hour = now.saturating_sub(ago);
+        assert!((3_599_000_000..3_601_000_000).contains(&hour), "{hour}");
+        for wrong in ["", "@", "@x", "@--3", "@inf", "@nan", "soon", "-4"] {
+            assert!(place(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(place("@-99999999999999"), Ok(From::Time(0)), "before all times");
+    }
 }

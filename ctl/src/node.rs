@@ -103,6 +103,7 @@ pub(crate) fn start_at(from: From) -> Start {
         From::First => Start::First,
         From::Last => Start::Last,
         From::Id(id) => Start::Id(id),
+        From::Time(us) => Start::Time(us),
     }
 }
 

@@ -16,6 +16,7 @@ mod commit;
 pub mod config;
 mod control;
 pub mod facts;
+mod halves;
 mod home;
 pub mod io;
 mod limits;

@@ -20,8 +20,10 @@ pub struct EngineLimits {
     /// Bytes that must wait before a commit begins while another of its partition is under way. Smaller ones are
     /// gathered, because each such commit fills up its last block.
     pub pipeline_bytes_min: u64,
-    /// Memory per log partition for the batches accepted last.
-    pub recent_bytes_max: u64,
+    /// Memory per shard for the batches that its log partitions accepted last.
+    pub shard_recent_bytes_max: u64,
+    /// Memory per shard for what is read from the device before a consumer asks for it.
+    pub shard_read_ahead_bytes_max: u64,
     /// Memory that a memory partition may take; beyond it events are refused.
     pub memory_partition_bytes_max: u64,
     /// Bytes waiting to be written in one partition from which on its producers' sockets are not read.
@@ -55,7 +57,8 @@ impl Default for EngineLimits {
             commit_bytes_max: 4 << 20,
             pipeline_bytes_min: 64 << 10,
             cursors_rewrite_bytes: 1 << 20,
-            recent_bytes_max: 16 << 20,
+            shard_recent_bytes_max: 128 << 20,
+            shard_read_ahead_bytes_max: 64 << 20,
             memory_partition_bytes_max: 1 << 30,
             partition_pending_bytes_max: 32 << 20,
             frame_bytes_max: 256 << 20,

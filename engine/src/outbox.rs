@@ -9,7 +9,7 @@ use event_listener::Event;
 use futures_lite::{AsyncWrite, AsyncWriteExt};
 
 /// Pieces handed to one vectored write.
-const SLICES_MAX: usize = 128;
+const SLICES_MAX: usize = 256;
 
 /// Answers and feeds on their way to one client.
 pub(crate) struct Outbox {

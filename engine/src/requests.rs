@@ -30,7 +30,7 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
         Opcode::Ping => session.answer(&header, Bytes::new()),
         Opcode::Produce => produce(session, request).await,
         Opcode::Flush => flush(session, &request),
-        Opcode::Subscribe => match subscribe(session, &request.body) {
+        Opcode::Subscribe => match subscribe(session, &request.body).await {
             Ok((answer, subscription)) => {
                 session.answer(&header, answer);
                 subscription.begin(session.shard.io(), Rc::clone(&session.outbox));
@@ -45,7 +45,7 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
         }
         Opcode::Fetch => fetch(session, request),
         Opcode::Acknowledge => acknowledge(session, &request),
-        Opcode::Seek => seek(session, &request),
+        Opcode::Seek => seek(session, &request).await,
         Opcode::Feed => {
             let message = "feeds go from the server to the client".to_owned();
             session.fail(
@@ -155,7 +155,10 @@ fn flush<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
 
 type Subscribed<I> = (Bytes, Rc<Subscription<I>>);
 
-fn subscribe<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Subscribed<I>, WireError> {
+async fn subscribe<I: Io, P: Peers>(
+    session: &Session<I, P>,
+    body: &Bytes,
+) -> Result<Subscribed<I>, WireError> {
     let request: SubscribeRequest = json(body)?;
     check_consumer(&request.consumer)?;
     let limits = session.shard.facts().limits;
@@ -176,6 +179,7 @@ fn subscribe<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<S
         From::First => partition.trim_end(),
         From::Last => partition.visible_end(),
         From::Id(id) => EventId::new(id),
+        From::Time(timestamp_us) => partition.find_time(timestamp_us).await?,
     };
     let bytes_max = u64::from(request.batch_bytes_max).clamp(1, limits.frame_bytes_max / 2);
     let terms = Terms {
@@ -297,9 +301,9 @@ fn acknowledge<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
     }
 }
 
-fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
+async fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
     let header = request.header;
-    let begun = (|| {
+    let begun = async {
         let seek: SeekRequest = json(&request.body)?;
         check_consumer(&seek.consumer)?;
         let partition = session.shard.partition(seek.partition)?;
@@ -307,8 +311,10 @@ fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
             From::First => partition.trim_end(),
             From::Last => partition.visible_end(),
             From::Id(id) => EventId::new(id),
+            From::Time(timestamp_us) => partition.find_time(timestamp_us).await?,
             From::Cursor => {
-                let message = "a seek goes to \"first\", \"last\" or {\"id\": n}".to_owned();
+                let message =
+                    "a seek goes to \"first\", \"last\", {\"id\": n} or {\"time\": microseconds}".to_owned();
                 return Err(WireError::new(ErrorCode::InvalidArgument, message));
             }
         };
@@ -320,7 +326,8 @@ fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
             return Err(WireError::new(ErrorCode::InvalidArgument, message));
         }
         Ok((partition, seek.consumer, to))
-    })();
+    };
+    let begun = begun.await;
     match begun {
         Err(error) => session.fail(header.request_id(), &error),
         Ok((partition, consumer, to)) => {

@@ -25,6 +25,9 @@ use crate::subscription::Subscription;
 /// Bytes asked of the socket at a time.
 const READ_BYTES_MIN: usize = 16 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// Bodies below this get memory of their own. They may stay in memory for long, among the recent batches, and must not keep
+/// a buffer alive that is many times as large; larger ones are worth more than the copy.
+const OWN_BYTES_MAX: usize = 64 << 10;
 /// How long a client that sent nonsense has to hear so.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -186,7 +189,7 @@ impl<I: Io, P: Peers> Session<I, P> {
         let body_bytes = usize::try_from(header.body_bytes())
             .unwrap_or(usize::MAX)
             .min(buffer.len());
-        let body = buffer.split_to(body_bytes).freeze();
+        let body = take_body(buffer, body_bytes);
         if let Err(error) = self.state.borrow_mut().check_body(&header, &body) {
             return Err(self.give_up(header.request_id(), error));
         }
@@ -288,5 +291,32 @@ impl<I: Io, P: Peers> Session<I, P> {
                 format!("no subscription {id} on this connection"),
             )
         })
+    }
+}
+
+/// Takes the body of a request off the buffer.
+fn take_body(buffer: &mut BytesMut, bytes: usize) -> Bytes {
+    if bytes >= OWN_BYTES_MAX {
+        return buffer.split_to(bytes).freeze();
+    }
+    let body = Bytes::copy_from_slice(buffer.get(..bytes).unwrap_or_default());
+    buffer.advance(bytes);
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_body_does_not_keep_the_buffer_alive_and_a_large_one_is_not_copied() {
+        for (bytes, is_own) in [(0, true), (100, true), (OWN_BYTES_MAX, false)] {
+            let content: Vec<u8> = (0..bytes + 7).map(|place| place.to_le_bytes()[0]).collect();
+            let mut buffer = BytesMut::from(content.as_slice());
+            let place = buffer.as_ptr();
+            let body = take_body(&mut buffer, bytes);
+            assert_eq!((&body[..], &buffer[..]), (&content[..bytes], &content[bytes..]));
+            assert_eq!(body.as_ptr() != place, is_own, "{bytes} bytes");
+        }
     }
 }

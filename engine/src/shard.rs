@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::catalog::{CatalogStore, CatalogView};
 use crate::facts::NodeFacts;
 use crate::io::Io;
-use crate::partition::{Partition, PartitionSpec, look_after_retention};
+use crate::partition::{Partition, PartitionSpec, ShardMemory, look_after_retention};
 use crate::recover::OpenError;
 use crate::session::SessionHandle;
 
@@ -94,6 +94,7 @@ pub struct Shard<I: Io, P: Peers> {
     broken: RefCell<BTreeMap<Uuid, String>>,
     catalog: Option<Rc<CatalogStore<I>>>,
     sessions: RefCell<Vec<Weak<dyn SessionHandle>>>,
+    memory: Rc<ShardMemory>,
 }
 
 impl<I: Io, P: Peers> Shard<I, P> {
@@ -109,6 +110,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             None
         };
         let shard = Rc::new(Self {
+            memory: ShardMemory::new(&parts.facts.limits),
             parts,
             partitions: RefCell::new(BTreeMap::new()),
             broken: RefCell::new(BTreeMap::new()),
@@ -223,7 +225,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             topic,
             record,
         };
-        let partition = Partition::open(self.io().clone(), spec).await?;
+        let partition = Partition::open_within(self.io().clone(), spec, Rc::clone(&self.memory)).await?;
         let spec = partition.spec();
         if let Some(reason) = partition.read_only() {
             tracing::error!(topic = %spec.topic.name, partition = spec.record.index, %id, reason, "partition is read-only");
@@ -397,6 +399,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             addresses: self.facts().addresses_of(self.number()),
             connections: sessions as u64,
             partitions: statuses,
+            reads: self.memory.status(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use event_listener::Event;
 use futures_lite::future;
 use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
@@ -11,7 +11,7 @@ use mofka_net::{Credits, ErrorCode, FeedHeader, FeedItem, FrameHeader, WireError
 
 use crate::io::Io;
 use crate::outbox::Outbox;
-use crate::partition::{Partition, ReadLimits, Slice};
+use crate::partition::{Partition, ReadLimits, Reader, Slice};
 
 /// What a client asked for when it subscribed.
 pub(crate) struct Terms {
@@ -81,6 +81,7 @@ impl<I: Io> Subscription<I> {
     }
 
     async fn feed(&self, outbox: &Outbox) {
+        let mut reader = Reader::new(Rc::clone(&self.partition), self.limits);
         while self.wait_for_credit().await {
             let grown = self.partition.listen();
             if self.closed.get() || outbox.is_closed() {
@@ -106,7 +107,7 @@ impl<I: Io> Subscription<I> {
                 grown.await;
                 continue;
             }
-            match self.partition.read(from, self.limits).await {
+            match reader.next(from).await {
                 Ok(slice) => {
                     self.next.set(slice.end_event_id);
                     self.send(outbox, &slice, missed, false);
@@ -155,31 +156,71 @@ impl<I: Io> Subscription<I> {
             item_count: u32::try_from(slice.batches.len()).unwrap_or(u32::MAX),
             end_of_stream,
         };
-        let mut pieces = vec![Bytes::new(), header.encode()];
+        let mut body = FeedBody::default();
+        body.copy(&header.encode());
         for batch in &slice.batches {
-            push_item(&mut pieces, batch, self.limits.with_data);
+            body.push(batch, self.limits.with_data);
         }
+        let pieces = body.finish();
         let body_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        if let Some(first) = pieces.first_mut() {
-            *first = FrameHeader::self_checked(mofka_net::Opcode::Feed, self.id, body_bytes);
-        }
-        outbox.push(pieces);
+        let first = FrameHeader::self_checked(mofka_net::Opcode::Feed, self.id, body_bytes);
+        outbox.push(std::iter::once(first).chain(pieces));
     }
 }
 
-/// A batch as it is stored, with its data when that is wanted and here.
-fn push_item(pieces: &mut Vec<Bytes>, batch: &Batch, with_data: bool) {
-    let data = batch.data().filter(|_| with_data).cloned().unwrap_or_default();
-    let item = FeedItem {
-        frame_bytes: batch.frame_bytes(),
-        data_bytes: data.len() as u64,
-    };
-    pieces.push(item.encode());
-    pieces.push(Bytes::copy_from_slice(batch.header_bytes()));
-    pieces.push(batch.body().clone());
-    let pad = data.len().next_multiple_of(FRAME_ALIGN_BYTES) - data.len();
-    pieces.push(data);
-    if let Some(zeros) = [0_u8; FRAME_ALIGN_BYTES].get(..pad) {
-        pieces.push(Bytes::copy_from_slice(zeros));
+/// Pieces below this are gathered into one: a piece of its own costs more than copying so little.
+const GATHERED_BYTES_MAX: usize = 2048;
+/// How much is gathered at most.
+const GATHER_BYTES: usize = 64 << 10;
+
+/// The body of a feed, in pieces.
+#[derive(Default)]
+struct FeedBody {
+    pieces: Vec<Bytes>,
+    gathered: BytesMut,
+}
+
+impl FeedBody {
+    /// A batch as it is stored, with its data when that is wanted and here.
+    fn push(&mut self, batch: &Batch, with_data: bool) {
+        let data = batch.data().filter(|_| with_data).cloned().unwrap_or_default();
+        let item = FeedItem {
+            frame_bytes: batch.frame_bytes(),
+            data_bytes: data.len() as u64,
+        };
+        let pad = data.len().next_multiple_of(FRAME_ALIGN_BYTES) - data.len();
+        self.copy(&item.encode());
+        self.copy(batch.header_bytes());
+        self.add(batch.body());
+        self.add(&data);
+        self.copy([0_u8; FRAME_ALIGN_BYTES].get(..pad).unwrap_or_default());
+    }
+
+    /// Bytes that may stay where they are.
+    fn add(&mut self, bytes: &Bytes) {
+        if bytes.len() < GATHERED_BYTES_MAX {
+            return self.copy(bytes);
+        }
+        self.cut();
+        self.pieces.push(bytes.clone());
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        if self.gathered.len() + bytes.len() > self.gathered.capacity() {
+            self.cut();
+            self.gathered.reserve(GATHER_BYTES.max(bytes.len()));
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    fn cut(&mut self) {
+        if !self.gathered.is_empty() {
+            self.pieces.push(self.gathered.split().freeze());
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        self.cut();
+        self.pieces
     }
 }

@@ -153,6 +153,12 @@ impl SparseIndex {
         self.timestamps_us
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> u64 {
+        wide(size_of::<Self>())
+            .saturating_add(wide(self.entries.capacity().saturating_mul(size_of::<Entry>())))
+    }
+
     /// The entries in order: an event id, the position of its frame, the latest time of acceptance up to there.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (EventId, FilePos, u64)> {
         self.entries

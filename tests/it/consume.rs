@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mofka_client::{
-    ConsumerOptions, DataSelector, Metadata, PartitionKind, PartitionOptions, ProducerOptions, TopicOptions,
+    ConsumerOptions, DataSelector, Metadata, PartitionKind, PartitionOptions, ProducerOptions, Start,
+    TopicOptions,
 };
 use mofka_tests::Node;
 
@@ -62,4 +63,96 @@ fn a_named_consumer_goes_on_after_its_last_acknowledged_event() {
         let event = other.pull().wait_timeout(PATIENCE).unwrap().unwrap().unwrap();
         assert_eq!(event.id().get(), 0, "another name is another reader");
     }
+}
+
+#[test]
+fn consumers_begin_where_a_time_says_and_cursors_move_there() {
+    for kind in [PartitionKind::Default, PartitionKind::Memory] {
+        let node = Node::start(&["--shards", "1"]);
+        let driver = node.driver();
+        let topic = driver
+            .create_topic(TopicOptions::new("timed").partition_kind(kind))
+            .unwrap();
+        let producer = topic.producer(ProducerOptions::default());
+        for n in 0..30_u32 {
+            let metadata = Metadata::from(format!("{{\"n\":{n}}}"));
+            // Each in a batch of its own, a little later than the one before.
+            producer.push(metadata, (), None).unwrap().wait().unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        producer.close().unwrap();
+        let first_of = |start: Start| {
+            let options = ConsumerOptions {
+                start,
+                ..ConsumerOptions::default()
+            };
+            let consumer = topic.consumer("looking", options).unwrap();
+            let pulled = consumer.pull().wait_timeout(match start {
+                Start::Time(u64::MAX) => Duration::from_millis(200),
+                _ => PATIENCE,
+            });
+            pulled.unwrap().flatten()
+        };
+        let tenth = first_of(Start::Id(10)).unwrap();
+        let time = tenth.timestamp_us();
+        assert_eq!(first_of(Start::Time(time)).unwrap().id().get(), 10);
+        assert_eq!(first_of(Start::Time(time + 1)).unwrap().id().get(), 11);
+        assert_eq!(first_of(Start::Time(0)).unwrap().id().get(), 0);
+        assert!(
+            first_of(Start::Time(u64::MAX)).is_none(),
+            "nothing was accepted then"
+        );
+        assert_eq!(topic.seek("mover", 0, Start::Time(time)).unwrap(), 10);
+        assert_eq!(topic.seek("mover", 0, Start::Time(u64::MAX)).unwrap(), 30);
+        let reads = driver.node_status(0).unwrap().shards[0].reads;
+        assert!(reads.memory_count + reads.device_count >= 4, "{reads:?}");
+    }
+}
+
+#[test]
+fn far_more_than_the_memory_holds_comes_from_the_device_as_it_was_pushed() {
+    let node = Node::prepare(&["--shards", "1", "-c", "config.json"]);
+    let config = r#"{"listen": ["tcp://127.0.0.1:0"], "limits": {"shard_recent_bytes_max": 1000000,
+        "segment_data_bytes": 6291456}}"#;
+    std::fs::write(node.dir().join("config.json"), config).unwrap();
+    let mut node = node;
+    node.start_again();
+    let driver = node.driver();
+    let topic = driver.create_topic(TopicOptions::new("large")).unwrap();
+    let data = |n: u64| -> Vec<u8> {
+        let bytes = if n % 100 == 7 { 300_000 } else { 900 };
+        (0..bytes)
+            .map(|place: u64| ((place * (n + 3)) >> 2) as u8)
+            .collect()
+    };
+    let producer = topic.producer(ProducerOptions {
+        max_num_batches: 4,
+        ..ProducerOptions::default()
+    });
+    const COUNT: u64 = 10_000;
+    for n in 0..COUNT {
+        producer.push(format!("{{\"n\":{n}}}"), data(n), None).unwrap();
+    }
+    let report = producer.close().unwrap();
+    assert_eq!(report.acknowledged, COUNT, "{report:?}\n{}", node.log());
+    for batch_bytes_max in [4 << 20, 20_000] {
+        let options = ConsumerOptions {
+            start: Start::First,
+            data_selector: DataSelector::all(),
+            batch_bytes_max,
+            ..ConsumerOptions::default()
+        };
+        let consumer = topic.consumer("all", options).unwrap();
+        for n in 0..COUNT {
+            let event = consumer.pull().wait_timeout(PATIENCE).unwrap().unwrap().unwrap();
+            assert_eq!(event.id().get(), n);
+            assert!(
+                event.data().to_bytes() == data(n),
+                "the data of event {n} came changed"
+            );
+        }
+    }
+    let reads = driver.node_status(0).unwrap().shards[0].reads;
+    assert!(reads.device_bytes > 2 * 30_000_000, "{reads:?}");
+    assert!(reads.recent_bytes <= 1_000_000, "{reads:?}");
 }

@@ -18,7 +18,7 @@ const LINES: &str = include_str!("../data/loghub/BGL_2k.log");
 fn node() -> Node {
     let mut node = Node::prepare(&["-c", "config.json"]);
     let config = json!({"shards": 2, "limits": {
-        "segment_meta_bytes": 64 << 10, "segment_data_bytes": 64 << 10, "retention_check_ms": 50, "recent_bytes_max": 64 << 10
+        "segment_meta_bytes": 64 << 10, "segment_data_bytes": 64 << 10, "retention_check_ms": 50, "shard_recent_bytes_max": 64 << 10
     }});
     std::fs::write(node.dir().join("config.json"), config.to_string()).unwrap();
     node.start_again();

@@ -31,6 +31,18 @@ impl Blocks {
         Self(blocks)
     }
 
+    /// So many zero bytes (a multiple of a block), to read into.
+    pub(super) fn zeros(bytes: u64) -> Self {
+        Self(vec![
+            Block([0; 4096]);
+            usize::try_from(bytes / BLOCK_BYTES).unwrap_or(0)
+        ])
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+
     pub(super) fn as_ptr(&self) -> *const u8 {
         self.0.as_ptr().cast()
     }

@@ -34,6 +34,12 @@ pub(super) struct Delivery {
 #[derive(Default)]
 struct State {
     items: VecDeque<Item>,
+    /// Items that were taken, of all that ever came.
+    taken: u64,
+    /// What goes back to the node when so many of all items were asked for, ascending.
+    credits: VecDeque<(u64, FeedCredit)>,
+    /// Threads that sleep until something comes.
+    sleepers: usize,
     /// Held and not used, ascending.
     tickets: VecDeque<u64>,
     next_ticket: u64,
@@ -46,11 +52,7 @@ struct State {
 }
 
 /// An event, or why there is none in its place.
-pub(super) struct Item {
-    pub(super) outcome: Result<Event, PullError>,
-    /// Goes back to the node when all items of the feed were asked for.
-    pub(super) credit: Option<Arc<FeedCredit>>,
-}
+pub(super) type Item = Result<Event, PullError>;
 
 impl Delivery {
     pub(super) fn new(driver: Arc<DriverCore>, live: usize) -> Self {
@@ -66,12 +68,12 @@ impl Delivery {
 
     pub(super) fn pull(this: &Arc<Self>) -> PullFuture {
         let forked = |pid| OnceLock::from(Err(PullError::Forked { pid }));
-        let (ticket, credit, taken) = match lock_unless_forked(&this.state, || this.driver.check_process()) {
+        let (ticket, credits, taken) = match lock_unless_forked(&this.state, || this.driver.check_process()) {
             Ok(mut state) => {
-                let (ticket, credit) = state.take_ticket();
-                (ticket, credit, OnceLock::new())
+                let (ticket, credits) = state.take_ticket();
+                (ticket, credits, OnceLock::new())
             }
-            Err(pid) => (u64::MAX, None, forked(pid)),
+            Err(pid) => (u64::MAX, VecDeque::new(), forked(pid)),
         };
         let taken = match ticket
             .is_multiple_of(CHECK_EVERY)
@@ -80,8 +82,8 @@ impl Delivery {
             Some(Err(pid)) => forked(pid),
             _ => taken,
         };
-        // Sends it, if it was the feed's last: not under the lock.
-        drop(credit);
+        // Sends it, if this was the last event of a feed: not under the lock.
+        drop(credits);
         PullFuture {
             delivery: Arc::clone(this),
             ticket,
@@ -91,20 +93,17 @@ impl Delivery {
 
     /// Adds events.
     pub(super) fn add(&self, items: impl IntoIterator<Item = Item>) {
-        let mut credits = Vec::new();
-        self.change(|state| {
-            let begin = state.items.len();
-            state.items.extend(items);
-            let asked_for = state.tickets.len().saturating_sub(begin);
-            credits.extend(
-                state
-                    .items
-                    .iter_mut()
-                    .skip(begin)
-                    .take(asked_for)
-                    .map(|item| item.credit.take()),
-            );
-        });
+        self.change(|state| state.items.extend(items));
+    }
+
+    /// Gives the credit back when all events that are here by now were asked for.
+    pub(super) fn give_back(&self, credit: FeedCredit) {
+        let mut state = lock(&self.state);
+        let end = state.taken + state.items.len() as u64;
+        state.credits.push_back((end, credit));
+        let due = state.due();
+        drop(state);
+        drop(due);
     }
 
     /// A partition has given all of its events.
@@ -119,10 +118,7 @@ impl Delivery {
             state.fault = Some(error.clone());
             // With others alive this is told once, and then they go on.
             if state.live > 0 {
-                state.items.push_back(Item {
-                    outcome: Err(error),
-                    credit: None,
-                });
+                state.items.push_back(Err(error));
             }
         });
     }
@@ -135,10 +131,13 @@ impl Delivery {
 
     /// Gives back all that was not taken; every pull fails.
     pub(super) fn close(&self) {
-        let mut dropped = VecDeque::new();
+        let mut dropped = (VecDeque::new(), VecDeque::new());
         self.change(|state| {
             state.is_closed = true;
-            std::mem::swap(&mut state.items, &mut dropped);
+            dropped = (
+                std::mem::take(&mut state.items),
+                std::mem::take(&mut state.credits),
+            );
         });
         drop(dropped);
     }
@@ -147,38 +146,51 @@ impl Delivery {
         let mut state = lock(&self.state);
         change(&mut state);
         let wakers = std::mem::take(&mut state.wakers);
+        let is_awaited = state.sleepers > 0;
         drop(state);
-        self.wake(wakers);
-    }
-
-    fn wake(&self, wakers: Vec<Waker>) {
-        self.arrived.notify_all();
+        // A system call, also when nobody sleeps.
+        if is_awaited {
+            self.arrived.notify_all();
+        }
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl State {
-    /// Also gives the credit of the event that was asked for, if it is here.
-    fn take_ticket(&mut self) -> (u64, Option<Arc<FeedCredit>>) {
+    /// The credits are for the caller to drop without the lock.
+    fn take_ticket(&mut self) -> (u64, VecDeque<FeedCredit>) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let credit = self
-            .items
-            .get_mut(self.tickets.len())
-            .and_then(|item| item.credit.take());
         self.tickets.push_back(ticket);
-        (ticket, credit)
+        (ticket, self.due())
     }
 
-    /// What belongs to a ticket now; the ticket is used then. The credit is for the caller to drop without the lock.
-    fn take(&mut self, ticket: u64) -> Option<(Pulled, Option<Arc<FeedCredit>>)> {
-        let place = self.tickets.binary_search(&ticket).ok()?;
+    /// Credits of feeds all of whose events were asked for: taken, or waited for by a pull.
+    fn due(&mut self) -> VecDeque<FeedCredit> {
+        let asked_for = self.taken + self.tickets.len() as u64;
+        let mut due = VecDeque::new();
+        while let Some((end, _)) = self.credits.front()
+            && *end <= asked_for
+        {
+            due.extend(self.credits.pop_front().map(|(_, credit)| credit));
+        }
+        due
+    }
+
+    /// What belongs to a ticket now; the ticket is used then.
+    fn take(&mut self, ticket: u64) -> Option<Pulled> {
+        // Most pulls are waited for in their order.
+        let place = match self.tickets.front() {
+            Some(front) if *front == ticket => 0,
+            _ => self.tickets.binary_search(&ticket).ok()?,
+        };
         let pulled = if self.is_closed {
-            (Err(PullError::Closed), None)
+            Err(PullError::Closed)
         } else if let Some(item) = self.items.remove(place) {
-            (item.outcome.map(Some), item.credit)
+            self.taken += 1;
+            item.map(Some)
         } else if self.live == 0 {
-            (self.fault.clone().map_or(Ok(None), Err), None)
+            self.fault.clone().map_or(Ok(None), Err)
         } else {
             return None;
         };
@@ -232,12 +244,8 @@ impl PullFuture {
             if let Some(taken) = self.taken.get() {
                 return Some(taken.clone());
             }
-            if let Some((pulled, credit)) = state.take(self.ticket) {
-                let pulled = self.taken.get_or_init(|| pulled).clone();
-                drop(state);
-                // Sends the credit, if it was the feed's last.
-                drop(credit);
-                return Some(pulled);
+            if let Some(pulled) = state.take(self.ticket) {
+                return Some(self.taken.get_or_init(|| pulled).clone());
             }
             if !is_checked && let Some(forked) = self.forked() {
                 return Some(forked);
@@ -253,11 +261,14 @@ impl Settle for PullFuture {
     type Error = PullError;
 
     fn settle(&self, deadline: Deadline) -> Option<Pulled> {
-        self.take(|state| {
+        self.take(|mut state| {
             if deadline.is_over() {
                 return None;
             }
-            Some(wait_on(&self.delivery.arrived, state, deadline))
+            state.sleepers += 1;
+            let mut state = wait_on(&self.delivery.arrived, state, deadline);
+            state.sleepers -= 1;
+            Some(state)
         })
     }
 

@@ -19,77 +19,101 @@ use crate::metadata::Metadata;
 /// keeps few of many events for long should copy what it keeps.
 #[derive(Clone)]
 pub struct Event {
-    inner: Arc<Inner>,
+    /// Of the events that came together: memory is asked for once for all of them.
+    group: Arc<Group>,
+    place: usize,
 }
 
-struct Inner {
-    id: EventId,
-    timestamp_us: u64,
-    metadata: Metadata,
-    descriptor: DataDescriptor,
-    data: Data,
+struct Group {
     lane: Arc<AckLane>,
+    events: Vec<Parts>,
+}
+
+/// What an event is made of.
+pub(super) struct Parts {
+    pub(super) id: EventId,
+    pub(super) timestamp_us: u64,
+    pub(super) metadata: Metadata,
+    pub(super) descriptor: DataDescriptor,
+    pub(super) data: Data,
 }
 
 impl Event {
-    pub(super) fn new(
-        id: EventId,
-        timestamp_us: u64,
-        metadata: Metadata,
-        descriptor: DataDescriptor,
-        data: Data,
-        lane: Arc<AckLane>,
-    ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                id,
-                timestamp_us,
-                metadata,
-                descriptor,
-                data,
-                lane,
-            }),
+    /// Makes the events of a partition that came together; those that failed keep their places.
+    pub(super) fn group<E>(
+        lane: &Arc<AckLane>,
+        parts: Vec<Result<Parts, E>>,
+    ) -> impl Iterator<Item = Result<Self, E>> {
+        let mut events = Vec::with_capacity(parts.len());
+        let mut failures = Vec::new();
+        let count = parts.len();
+        for (index, outcome) in parts.into_iter().enumerate() {
+            match outcome {
+                Ok(parts) => events.push(parts),
+                Err(error) => failures.push((index, error)),
+            }
         }
+        let group = Arc::new(Group {
+            lane: Arc::clone(lane),
+            events,
+        });
+        let mut failures = failures.into_iter().peekable();
+        let mut next = 0;
+        (0..count).map(move |index| {
+            if let Some((_, error)) = failures.next_if(|(failed, _)| *failed == index) {
+                return Err(error);
+            }
+            let place = next;
+            next += 1;
+            Ok(Self {
+                group: Arc::clone(&group),
+                place,
+            })
+        })
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.group.events[self.place]
     }
 
     /// Its id in its partition.
     pub fn id(&self) -> EventId {
-        self.inner.id
+        self.parts().id
     }
 
     /// The index of its partition in the topic.
     pub fn partition(&self) -> usize {
-        self.inner.lane.info().index as usize
+        self.group.lane.info().index as usize
     }
 
     /// Its partition.
     pub fn partition_info(&self) -> &PartitionInfo {
-        self.inner.lane.info()
+        self.group.lane.info()
     }
 
     /// Its metadata, parsed once.
     pub fn metadata(&self) -> &Value {
-        self.inner.metadata.value()
+        self.parts().metadata.value()
     }
 
     /// Its metadata as it was pushed: JSON text.
     pub fn metadata_bytes(&self) -> &Bytes {
-        self.inner.metadata.raw()
+        self.parts().metadata.raw()
     }
 
     /// The data that was selected. With an allocator: the application's own segments.
     pub fn data(&self) -> &Data {
-        &self.inner.data
+        &self.parts().data
     }
 
     /// What was selected of its data; empty when nothing was.
     pub fn descriptor(&self) -> &DataDescriptor {
-        &self.inner.descriptor
+        &self.parts().descriptor
     }
 
     /// When the node accepted it: Unix time in microseconds.
     pub fn timestamp_us(&self) -> u64 {
-        self.inner.timestamp_us
+        self.parts().timestamp_us
     }
 
     /// Acknowledges this event and all before it in its partition: the next consumer of this name begins after it. The
@@ -98,17 +122,17 @@ impl Event {
     /// Also works when the consumer is closed. Nothing needs to be waited for: acknowledgements that follow each other
     /// quickly are sent as one.
     pub fn acknowledge(&self) -> AckFuture {
-        AckLane::acknowledge(&self.inner.lane, self.inner.id.next())
+        AckLane::acknowledge(&self.group.lane, self.parts().id.next())
     }
 }
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
-            .field("id", &self.inner.id.get())
+            .field("id", &self.parts().id.get())
             .field("partition", &self.partition())
-            .field("metadata", &self.inner.metadata)
-            .field("data_bytes", &self.inner.data.bytes())
+            .field("metadata", &self.parts().metadata)
+            .field("data_bytes", &self.parts().data.bytes())
             .finish()
     }
 }

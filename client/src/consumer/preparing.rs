@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mofka_log::{Batch, EventId, EventView};
 use mofka_net::DataDescriptor;
 
-use super::event::Event;
+use super::event::Parts;
 use super::selector::{DataSegment, Owned, SelectorKind};
 use super::subscription::Source;
 use crate::data::Data;
@@ -27,7 +27,7 @@ enum Stage {
     /// Its data is gone.
     Trimmed,
     /// All is here, or on its way.
-    Going(Box<Going>),
+    Going(Going),
 }
 
 struct Going {
@@ -35,7 +35,7 @@ struct Going {
     selected: DataDescriptor,
     /// The application's memory, if it has its own.
     segments: Option<Vec<Box<dyn DataSegment>>>,
-    parts: Vec<Bytes>,
+    pieces: Pieces,
     missing_bytes: u64,
 }
 
@@ -50,7 +50,7 @@ impl Preparer<'_> {
     pub(super) fn prepare(&self, batch: &Batch, event: &EventView<'_>, id: EventId) -> Prepared {
         let stage = self
             .stage(batch, event, id)
-            .map_or_else(Stage::Failed, |going| Stage::Going(Box::new(going)));
+            .map_or_else(Stage::Failed, Stage::Going);
         Prepared {
             id,
             timestamp_us: batch.timestamp_us(),
@@ -107,7 +107,7 @@ impl Preparer<'_> {
             metadata,
             selected,
             segments,
-            parts: Vec::new(),
+            pieces: Pieces::default(),
             missing_bytes,
         };
         going.take_included(batch, event);
@@ -152,7 +152,7 @@ impl Prepared {
     pub(super) fn add_part(&mut self, bytes: Bytes) {
         if let Stage::Going(going) = &mut self.stage {
             going.missing_bytes = going.missing_bytes.saturating_sub(bytes.len() as u64);
-            going.parts.push(bytes);
+            going.pieces.push(bytes);
         }
     }
 
@@ -181,29 +181,17 @@ impl Prepared {
     }
 
     /// What its pull gets. One that was trimmed is not pulled.
-    pub(super) fn finish(self, source: &Source) -> Result<Event, PullError> {
+    pub(super) fn finish(self) -> Result<Parts, PullError> {
         match self.stage {
             Stage::Failed(error) => Err(error),
             Stage::Trimmed => unreachable!("a trimmed event is not delivered"),
-            Stage::Going(going) => {
-                let Going {
-                    metadata,
-                    selected,
-                    segments,
-                    parts,
-                    ..
-                } = *going;
-                let data = place(segments, parts);
-                let lane = Arc::clone(source.lane());
-                Ok(Event::new(
-                    self.id,
-                    self.timestamp_us,
-                    metadata,
-                    selected,
-                    data,
-                    lane,
-                ))
-            }
+            Stage::Going(going) => Ok(Parts {
+                id: self.id,
+                timestamp_us: self.timestamp_us,
+                metadata: going.metadata,
+                descriptor: going.selected,
+                data: place(going.segments, going.pieces),
+            }),
         }
     }
 }
@@ -214,33 +202,65 @@ impl Going {
         let Some(data) = batch.data().filter(|_| self.selected.bytes() > 0) else {
             return;
         };
-        let mut parts = Vec::new();
-        for range in self.selected.flatten() {
-            let start = event.data_offset.saturating_add(range.offset);
-            let (Ok(start), Ok(bytes)) = (usize::try_from(start), usize::try_from(range.bytes)) else {
+        let part = |offset: u64, bytes: u64| -> Option<Bytes> {
+            let start = usize::try_from(event.data_offset.checked_add(offset)?).ok()?;
+            let end = start.checked_add(usize::try_from(bytes).ok()?)?;
+            (end <= data.len()).then(|| data.slice(start..end))
+        };
+        let mut pieces = Pieces::default();
+        if self.selected.is_whole() {
+            let Some(whole) = part(0, event.data_bytes) else {
                 return;
             };
-            let end = start.saturating_add(bytes);
-            if end > data.len() {
-                return;
+            pieces.push(whole);
+        } else {
+            for range in self.selected.flatten() {
+                let Some(part) = part(range.offset, range.bytes) else {
+                    return;
+                };
+                pieces.push(part);
             }
-            parts.push(data.slice(start..end));
         }
-        self.parts = parts;
+        self.pieces = pieces;
         self.missing_bytes = 0;
     }
 }
 
-/// Brings the parts to the application's memory, or leaves them where they are.
-fn place(segments: Option<Vec<Box<dyn DataSegment>>>, parts: Vec<Bytes>) -> Data {
+/// Bytes in the order of a selection. Most selections are one piece: it needs no list.
+#[derive(Default)]
+struct Pieces {
+    first: Option<Bytes>,
+    more: Vec<Bytes>,
+}
+
+impl Pieces {
+    fn push(&mut self, bytes: Bytes) {
+        match self.first {
+            None => self.first = Some(bytes),
+            Some(_) => self.more.push(bytes),
+        }
+    }
+}
+
+impl IntoIterator for Pieces {
+    type Item = Bytes;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Bytes>, std::vec::IntoIter<Bytes>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
+    }
+}
+
+/// Brings the pieces to the application's memory, or leaves them where they are.
+fn place(segments: Option<Vec<Box<dyn DataSegment>>>, pieces: Pieces) -> Data {
     let Some(mut segments) = segments else {
-        return match <[Bytes; 1]>::try_from(parts) {
-            Ok([one]) => Data::from(one),
-            Err(parts) if parts.is_empty() => Data::empty(),
-            Err(parts) => Data::from(parts),
+        return match pieces.first {
+            None => Data::empty(),
+            Some(one) if pieces.more.is_empty() => Data::from(one),
+            Some(_) => Data::from(pieces.into_iter().collect::<Vec<_>>()),
         };
     };
-    let mut parts = parts.into_iter();
+    let mut parts = pieces.into_iter();
     let mut part = Bytes::new();
     for segment in &mut segments {
         let mut room = segment.bytes_mut();
@@ -277,11 +297,11 @@ mod tests {
                 .collect()
         };
         let parts = || {
-            vec![
-                Bytes::from_static(b"abc"),
-                Bytes::from_static(b"d"),
-                Bytes::from_static(b"efgh"),
-            ]
+            let mut pieces = Pieces::default();
+            for part in ["abc", "d", "efgh"] {
+                pieces.push(Bytes::from_static(part.as_bytes()));
+            }
+            pieces
         };
         for sizes in [&[8][..], &[1, 7], &[0, 3, 1, 4], &[5, 0, 3]] {
             let data = place(Some(boxed(sizes)), parts());
@@ -289,6 +309,7 @@ mod tests {
             assert_eq!(data.to_bytes().as_ref(), b"abcdefgh");
         }
         assert_eq!(place(None, parts()).segments().len(), 3);
-        assert!(place(None, vec![]).is_empty() && place(Some(vec![]), vec![]).is_empty());
+        let none = Pieces::default;
+        assert!(place(None, none()).is_empty() && place(Some(vec![]), none()).is_empty());
     }
 }

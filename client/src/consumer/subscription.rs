@@ -59,7 +59,7 @@ pub(super) struct Subscription {
     id: u64,
 }
 
-/// Room for one feed, given back to the node when the last item of the feed was taken.
+/// Room for one feed, given back to the node when it is dropped: when the last event of the feed was asked for.
 pub(super) struct FeedCredit {
     subscription: Subscription,
 }
@@ -122,7 +122,13 @@ impl Source {
     }
 
     /// Hands items over to the pulls. Returns false when this generation is over.
-    pub(super) fn deliver(&self, core: &Core, generation: u64, items: Vec<Item>, next: EventId) -> bool {
+    pub(super) fn deliver(
+        &self,
+        core: &Core,
+        generation: u64,
+        items: impl IntoIterator<Item = Item>,
+        next: EventId,
+    ) -> bool {
         let mut state = lock(&self.state);
         if state.generation != generation || state.is_over {
             return false;
@@ -313,13 +319,13 @@ impl Source {
 }
 
 impl Subscription {
-    pub(super) fn credit(connection: &Arc<Connection>, id: u64) -> Arc<FeedCredit> {
-        Arc::new(FeedCredit {
+    pub(super) fn credit(connection: &Arc<Connection>, id: u64) -> FeedCredit {
+        FeedCredit {
             subscription: Self {
                 connection: Arc::clone(connection),
                 id,
             },
-        })
+        }
     }
 
     /// Tells the node that nothing more is wanted; the promise is kept when it answered or is gone.

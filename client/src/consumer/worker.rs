@@ -9,13 +9,18 @@ use bytes::Bytes;
 use mofka_log::{Batch, EventId};
 use mofka_net::{Feed, FeedItemView};
 
-use super::delivery::Item;
+use super::event::{Event, Parts};
 use super::fetching::{self, Abandoned};
 use super::preparing::{Prepared, Preparer};
-use super::subscription::{FeedCredit, Source, Subscription};
+use super::selector::SelectorKind;
+use super::subscription::{Source, Subscription};
 use super::{CLOSE_TIMEOUT, Core};
+use crate::error::PullError;
 use crate::link::Connection;
 use crate::promise::{Deadline, lock, wait_on};
+
+/// Events that are handed over together, when none of them waits for its data.
+const READY_COUNT: usize = 256;
 
 /// A feed as it came.
 pub(super) struct Incoming {
@@ -67,10 +72,12 @@ fn take(core: &Core, incoming: Incoming) {
     let mut taking = Taking {
         core,
         incoming: &incoming,
-        credit,
+        ready: Vec::new(),
+        ready_end: None,
     };
-    if let Err(reason) = taking.run() {
-        incoming.source.restart(incoming.generation, &reason);
+    match taking.run() {
+        Ok(()) => core.delivery.give_back(credit),
+        Err(reason) => incoming.source.restart(incoming.generation, &reason),
     }
 }
 
@@ -78,7 +85,10 @@ fn take(core: &Core, incoming: Incoming) {
 struct Taking<'a> {
     core: &'a Core,
     incoming: &'a Incoming,
-    credit: Arc<FeedCredit>,
+    /// Events that lack nothing and were not handed over yet.
+    ready: Vec<Result<Parts, PullError>>,
+    /// The event after them.
+    ready_end: Option<EventId>,
 }
 
 impl Taking<'_> {
@@ -98,6 +108,11 @@ impl Taking<'_> {
             ));
         }
         self.missed(header.missed_count);
+        // The application's own functions may take their time: what they are done with does not wait for the rest.
+        let options = &self.core.options;
+        let has_callbacks = matches!(options.data_selector.kind, SelectorKind::Custom(_))
+            || options.data_allocator.allocate.is_some();
+        let ready_count = if has_callbacks { 1 } else { READY_COUNT };
         let mut waiting = VecDeque::new();
         let mut next = header.first_event_id;
         for item in feed.items {
@@ -106,13 +121,12 @@ impl Taking<'_> {
                 return Ok(());
             }
             // What lacks nothing need not wait for the rest of the feed; what lacks something is fetched together.
-            let complete = waiting
-                .iter()
-                .position(|event| event.wanted().is_some())
-                .unwrap_or(waiting.len());
-            if !self.deliver(&mut waiting, complete) {
+            if self.ready.len() >= ready_count && !self.deliver_ready() {
                 return Ok(());
             }
+        }
+        if !self.deliver_ready() {
+            return Ok(());
         }
         if next != header.end_event_id {
             return Err(format!(
@@ -122,7 +136,7 @@ impl Taking<'_> {
         }
         self.fetch(&mut waiting)?;
         // Also what was missed is behind us, when nothing came.
-        source.deliver(self.core, generation, Vec::new(), next);
+        source.deliver(self.core, generation, None, next);
         if header.end_of_stream {
             source.ended(self.core, generation);
         }
@@ -142,7 +156,7 @@ impl Taking<'_> {
 
     /// Checks a batch and prepares those of its events that belong to the feed.
     fn prepare(
-        &self,
+        &mut self,
         item: FeedItemView,
         next: &mut EventId,
         end: EventId,
@@ -171,7 +185,13 @@ impl Taking<'_> {
             if id != *next {
                 return Err(format!("event {next} is missing before {id}"));
             }
-            waiting.push_back(preparer.prepare(&batch, &event, id));
+            let prepared = preparer.prepare(&batch, &event, id);
+            if waiting.is_empty() && prepared.wanted().is_none() {
+                self.ready.push(prepared.finish());
+                self.ready_end = Some(id.next());
+            } else {
+                waiting.push_back(prepared);
+            }
             *next = id.next();
         }
         Ok(())
@@ -188,22 +208,29 @@ impl Taking<'_> {
         outcome.map_err(|Abandoned(reason)| reason)
     }
 
+    /// Hands over what is ready. Returns false when this generation is over.
+    fn deliver_ready(&mut self) -> bool {
+        let ready = std::mem::take(&mut self.ready);
+        let next = self.ready_end.take();
+        self.hand_over(ready, next)
+    }
+
     /// Hands the first events over. Returns false when this generation is over.
     fn deliver(&self, waiting: &mut VecDeque<Prepared>, count: usize) -> bool {
-        let (source, generation) = (&self.incoming.source, self.incoming.generation);
-        let ready: Vec<Prepared> = waiting.drain(..count).collect();
-        let Some(last) = ready.last() else { return true };
-        let next = last.id.next();
-        let trimmed = ready.iter().filter(|event| event.is_trimmed()).count();
-        self.missed(u64::try_from(trimmed).unwrap_or(u64::MAX));
-        let items = ready
-            .into_iter()
-            .filter(|event| !event.is_trimmed())
-            .map(|event| Item {
-                outcome: event.finish(source),
-                credit: Some(Arc::clone(&self.credit)),
-            })
-            .collect();
-        source.deliver(self.core, generation, items, next)
+        let next = count
+            .checked_sub(1)
+            .and_then(|last| waiting.get(last))
+            .map(|event| event.id.next());
+        let (trimmed, kept): (Vec<_>, Vec<_>) = waiting.drain(..count).partition(Prepared::is_trimmed);
+        self.missed(u64::try_from(trimmed.len()).unwrap_or(u64::MAX));
+        self.hand_over(kept.into_iter().map(Prepared::finish).collect(), next)
+    }
+
+    /// `next` is the event after them, and after those before it that are missed; `None` when there is nothing.
+    fn hand_over(&self, events: Vec<Result<Parts, PullError>>, next: Option<EventId>) -> bool {
+        let Some(next) = next else { return true };
+        let source = &self.incoming.source;
+        let items = Event::group(source.lane(), events);
+        source.deliver(self.core, self.incoming.generation, items, next)
     }
 }

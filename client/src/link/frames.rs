@@ -128,7 +128,7 @@ impl Frames {
 fn read_large(stream: &Stream, header: FrameHeader, body: &mut Vec<u8>) -> io::Result<usize> {
     let before = body.len();
     let missing = header.body_bytes() - before as u64;
-    let outcome = stream.take(missing).read_to_end(body);
+    let outcome = stream.append_to(body, missing);
     let read = body.len() - before;
     match outcome {
         Err(error) if !is_timeout(&error) || read == 0 => Err(error),

@@ -53,6 +53,16 @@ impl Stream {
         }
     }
 
+    /// Reads up to `bytes_max` more bytes to the end of `buffer`, until they are all there, or the other side closed it.
+    /// On an error what came before it is in the buffer.
+    pub(crate) fn append_to(&self, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<usize> {
+        // The sockets themselves read into memory that was never written; through our own `Read` it would be zeroed first.
+        match self {
+            Self::Tcp(stream) => stream.take(bytes_max).read_to_end(buffer),
+            Self::Unix(stream) => stream.take(bytes_max).read_to_end(buffer),
+        }
+    }
+
     /// Sends what the kernel takes now; never waits.
     pub(crate) fn try_send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.send_flagged(slices, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)

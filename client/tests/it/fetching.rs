@@ -32,7 +32,14 @@ fn consume(topic: &TopicHandle, data_selector: DataSelector) -> Vec<Result<Strin
     };
     let consumer = topic.consumer("c", options).unwrap();
     let text = |event: mofka_client::Event| String::from_utf8(event.data().to_bytes().to_vec()).unwrap();
-    consumer.events(SHORT).map(|event| event.map(text)).collect()
+    // The first takes as long as the application's functions need for its batch: a panic prints a long report.
+    let first = consumer.pull().wait_timeout(Duration::from_secs(10)).transpose();
+    let first = first.map(|pulled| pulled.map(|event| event.expect("the topic is not complete")));
+    first
+        .into_iter()
+        .chain(consumer.events(SHORT))
+        .map(|event| event.map(text))
+        .collect()
 }
 
 #[test]

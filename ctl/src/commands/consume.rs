@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) fn consume(args: &ConsumeArgs, place: &Place) -> Outcome {
     let reading = Reading {
         consumer: &args.consumer,
-        from: args.from,
+        from: args.from_time.unwrap_or(args.from),
         ack_every: args.ack_every,
         args: &args.reading,
     };
@@ -31,7 +31,7 @@ pub(crate) fn tail(args: &TailArgs, place: &Place) -> Outcome {
     let consumer = format!("mofka-ctl-tail-{}", std::process::id());
     Reading {
         consumer: &consumer,
-        from: args.from,
+        from: args.from_time.unwrap_or(args.from),
         ack_every: 0,
         args: &args.reading,
     }

@@ -8,7 +8,7 @@ use mofka_log::{Batch, EventId, FilePos, PIECE_BYTES, check_piece, combine_crc};
 use mofka_net::{DataDescriptor, ErrorCode, WireError};
 
 use super::Partition;
-use crate::io::{Io, IoFile};
+use crate::io::Io;
 
 /// The selected bytes of one event.
 #[derive(Clone, Debug)]
@@ -121,9 +121,9 @@ impl<I: Io> Partition<I> {
     }
 
     /// Reads and checks whole pieces from the one that holds `offset` up to the one before `until`, bounded.
-    async fn read_run<F: IoFile>(
+    async fn read_run(
         &self,
-        file: &Rc<F>,
+        file: &Rc<I::File>,
         event_at: u64,
         place: &Place,
         offset: u64,
@@ -135,10 +135,7 @@ impl<I: Io> Partition<I> {
         let end = end.min(start + RUN_BYTES_MAX).min(place.data_bytes);
         let bytes = usize::try_from(end - start).map_err(|error| self.unreadable(&error.to_string()))?;
         let at = FilePos::new(event_at + start);
-        let stored = file
-            .read_at(at, bytes)
-            .await
-            .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data at {at}: {error}")))?;
+        let stored = self.read_data(file, at.get(), at.get() + (end - start)).await?;
         if stored.len() != bytes {
             return Err(self.damaged(&format!(
                 "the data file ends at {} instead of after {}",

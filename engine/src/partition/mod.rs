@@ -4,16 +4,20 @@
 //! and loses them when the process ends. Everything else is the same.
 
 mod accepting;
+mod at_time;
 mod cursors;
 mod fetch;
+mod memory;
 mod opening;
 mod read;
+mod reader;
 mod recent;
 mod refusal;
 mod segment;
 mod segment_files;
 mod store;
 mod trim;
+mod walk;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -32,7 +36,9 @@ pub use cursors::CursorDone;
 use cursors::PartitionCursors;
 pub(crate) use cursors::is_reserved;
 pub use fetch::{Fetched, FetchedBatch};
+pub use memory::{ReadCounts, ShardMemory};
 pub use read::{ReadLimits, Slice};
+pub use reader::Reader;
 use recent::Recent;
 use store::Store;
 use trim::Leaving;
@@ -81,6 +87,7 @@ pub struct Partition<I: Io> {
     store: Option<Store<I>>,
     room: Option<Rc<Room<I>>>,
     cursors: PartitionCursors<I>,
+    memory: Rc<ShardMemory>,
     producers: RefCell<ProducerTable>,
     recent: RefCell<Recent>,
     /// The next id of a memory partition.
@@ -106,6 +113,19 @@ impl<I: Io> Partition<I> {
     /// # Errors
     /// When its files cannot be opened. Damage is not an error here: the partition is then read-only and says why.
     pub async fn open(io: I, spec: PartitionSpec) -> Result<Rc<Self>, OpenError> {
+        let memory = ShardMemory::new(&spec.limits);
+        Self::open_within(io, spec, memory).await
+    }
+
+    /// As [`Partition::open`], sharing memory with the other partitions of a shard.
+    ///
+    /// # Errors
+    /// As [`Partition::open`].
+    pub async fn open_within(
+        io: I,
+        spec: PartitionSpec,
+        memory: Rc<ShardMemory>,
+    ) -> Result<Rc<Self>, OpenError> {
         let (store, found, cursors) = match spec.record.kind {
             PartitionKind::Memory => (None, None, PartitionCursors::in_memory(io.clone())),
             PartitionKind::Default => {
@@ -152,11 +172,15 @@ impl<I: Io> Partition<I> {
             leaving: Leaving::new(spec.topic.retention.clone()),
             complete: Cell::new(spec.topic.complete),
             spec,
+            recent: RefCell::new(match &store {
+                Some(_) => Recent::within(&memory),
+                None => Recent::default(),
+            }),
             store,
             room,
             cursors,
+            memory,
             producers: RefCell::new(producers),
-            recent: RefCell::new(Recent::default()),
             memory_end: Cell::new(end),
             visible_end: Cell::new(end),
             stopping: Cell::new(false),
@@ -171,6 +195,7 @@ impl<I: Io> Partition<I> {
         if let Some(store) = &partition.store {
             let sink: Weak<dyn CommitSink> = partition.me.clone();
             store.committer().attach(sink);
+            partition.memory.register(partition.me.clone());
         }
         if let Some(room) = &partition.room {
             let owner: Weak<dyn RoomOwner> = partition.me.clone();
@@ -298,6 +323,11 @@ impl<I: Io> Partition<I> {
             .map_or_else(|| self.recent.borrow().bytes(), Store::used_bytes)
     }
 
+    /// Bytes of memory that it takes to know where the stored events are.
+    pub fn index_bytes(&self) -> u64 {
+        self.store.as_ref().map_or(0, Store::index_bytes)
+    }
+
     /// Segments on the device.
     pub fn segment_count(&self) -> usize {
         self.store.as_ref().map_or(0, Store::segment_count)
@@ -371,8 +401,8 @@ impl<I: Io> CommitSink for Partition<I> {
                 recent.push(stored.batch.clone());
             }
         }
-        let written_end = store.committer().ends().written_end;
-        recent.evict(self.spec.limits.recent_bytes_max, written_end);
+        drop(recent);
+        self.memory.shrink();
     }
 
     fn moved(&self, ends: Ends) {
@@ -389,6 +419,8 @@ impl<I: Io> CommitSink for Partition<I> {
             self.wake();
             self.arm_mark();
         }
+        // What was not on the device when it came may go now.
+        self.memory.shrink();
     }
 
     fn wants_written(&self) -> bool {

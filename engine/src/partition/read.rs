@@ -1,15 +1,24 @@
 //! Reading events in order: from memory when they are recent, else by large direct reads.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
-use mofka_log::{BATCH_HEADER_BYTES, BLOCK_BYTES, Batch, EventId, FilePos, frame_bytes_hint};
+use mofka_log::{Batch, EventId, FilePos};
 use mofka_net::{ErrorCode, WireError};
 
 use super::store::Readable;
+use super::walk::Walk;
 use super::{Partition, poisoned};
 use crate::io::{Io, IoFile};
 
-/// Bytes of one read of a meta file; a frame larger than this is read on its own.
-const WINDOW_BYTES: usize = 256 << 10;
+/// Bytes of one read of a meta file by those who read on and on.
+pub(super) const READ_WINDOW_BYTES: usize = 1 << 20;
+/// Bytes of one read of a meta file to find one event: what lies between two entries of the index, about.
+pub(super) const FIND_WINDOW_BYTES: usize = 64 << 10;
+/// Longest stretch of a data file that one read brings, unless one batch is longer.
+const RUN_BYTES_MAX: u64 = 8 << 20;
+/// Bytes between the data of two batches that are rather read than left out with a read of their own.
+const RUN_GAP_BYTES_MAX: u64 = 64 << 10;
 
 /// How much one read may bring. At least one batch comes, however large it is.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +61,14 @@ struct Budget {
 }
 
 impl Budget {
+    fn new(limits: ReadLimits) -> Self {
+        Self {
+            limits,
+            events: 0,
+            bytes: 0,
+        }
+    }
+
     /// Whether the batch still fits; the first always does.
     fn take(&mut self, batch: &Batch) -> bool {
         let events = u64::from(batch.event_count());
@@ -79,8 +96,17 @@ impl<I: Io> Partition<I> {
     /// # Errors
     /// When stored events cannot be read or do not check, and when `from` was trimmed.
     pub async fn read(&self, from: EventId, limits: ReadLimits) -> Result<Slice, WireError> {
+        self.read_with(from, limits, READ_WINDOW_BYTES).await
+    }
+
+    async fn read_with(
+        &self,
+        from: EventId,
+        limits: ReadLimits,
+        window_bytes: usize,
+    ) -> Result<Slice, WireError> {
         self.refuse_if_trimmed(from)?;
-        let slice = self.read_kept(from, limits).await;
+        let slice = self.read_kept(from, limits, window_bytes).await;
         if slice.is_err() {
             // Files that go while they are read look like damage.
             self.refuse_if_trimmed(from)?;
@@ -88,33 +114,31 @@ impl<I: Io> Partition<I> {
         slice
     }
 
-    async fn read_kept(&self, from: EventId, limits: ReadLimits) -> Result<Slice, WireError> {
-        let visible_end = self.visible_end();
-        let mut slice = Slice::empty(from);
-        if from >= visible_end {
+    async fn read_kept(
+        &self,
+        from: EventId,
+        limits: ReadLimits,
+        window_bytes: usize,
+    ) -> Result<Slice, WireError> {
+        if from >= self.visible_end() {
+            return Ok(Slice::empty(from));
+        }
+        if let Some(slice) = self.read_recent(from, limits) {
             return Ok(slice);
         }
-        let mut budget = Budget {
-            limits,
-            events: 0,
-            bytes: 0,
-        };
-        if self.read_recent(from, visible_end, &mut budget, &mut slice) {
-            return Ok(slice);
-        }
-        self.read_stored(from, visible_end, &mut budget, &mut slice)
-            .await?;
+        let (slice, _) = self.read_stored(None, from, limits, window_bytes).await?;
         Ok(slice)
     }
 
-    /// Returns whether the memory had the first one.
-    fn read_recent(
-        &self,
-        from: EventId,
-        visible_end: EventId,
-        budget: &mut Budget,
-        slice: &mut Slice,
-    ) -> bool {
+    /// Whether the event is in memory.
+    pub(super) fn is_recent(&self, id: EventId) -> bool {
+        self.recent.borrow().from(id).next().is_some()
+    }
+
+    /// As [`Partition::read`], from memory; `None` when the first event is not there.
+    pub(super) fn read_recent(&self, from: EventId, limits: ReadLimits) -> Option<Slice> {
+        let (visible_end, mut budget) = (self.visible_end(), Budget::new(limits));
+        let mut slice = Slice::empty(from);
         let recent = self.recent.borrow();
         for batch in recent.from(from) {
             if batch.end_event_id() > visible_end || !budget.take(batch) {
@@ -123,32 +147,68 @@ impl<I: Io> Partition<I> {
             slice.end_event_id = batch.end_event_id();
             slice.batches.push(batch.clone());
         }
-        !slice.batches.is_empty()
+        let found = !slice.batches.is_empty();
+        if found {
+            self.memory.note_read(true);
+        }
+        found.then_some(slice)
     }
 
-    async fn read_stored(
+    /// As [`Partition::read`], from the device. `walk` is where an earlier read left off; returned is where this one
+    /// did, unless the segment ended.
+    pub(super) async fn read_stored(
         &self,
+        walk: Option<Walk>,
         from: EventId,
-        visible_end: EventId,
-        budget: &mut Budget,
-        slice: &mut Slice,
-    ) -> Result<(), WireError> {
-        let Some(store) = &self.store else { return Ok(()) };
+        limits: ReadLimits,
+        window_bytes: usize,
+    ) -> Result<(Slice, Option<Walk>), WireError> {
+        let mut slice = Slice::empty(from);
+        let Some(store) = &self.store else {
+            return Ok((slice, None));
+        };
+        self.memory.note_read(false);
+        if let Some(mut walk) = walk.filter(|walk| walk.is_at(from)) {
+            walk.resume();
+            let readable = store.reopen(&walk.segment).await;
+            let readable = readable.map_err(|error| self.unreadable(&error.to_string()))?;
+            let is_over = self.gather(&mut walk, &readable, limits, &mut slice).await?;
+            if !slice.batches.is_empty() {
+                self.load(&readable, limits, &mut slice).await?;
+                return Ok((slice, (!is_over).then_some(walk)));
+            }
+            // The segment ended exactly there: the event is in the next.
+        }
         let located = store
             .locate(from)
             .await
             .map_err(|error| self.unreadable(&error.to_string()))?;
         let Some((readable, at)) = located else {
-            return Ok(());
+            return Ok((slice, None));
         };
-        let mut frames = Frames::new(&readable, at);
+        let segment = Rc::clone(&readable.segment);
+        let mut walk = Walk::new(segment, at, window_bytes, Rc::clone(&self.memory));
+        let is_over = self.gather(&mut walk, &readable, limits, &mut slice).await?;
+        if slice.batches.is_empty() {
+            return Err(self.lost(from));
+        }
+        self.load(&readable, limits, &mut slice).await?;
+        Ok((slice, (!is_over).then_some(walk)))
+    }
+
+    /// Takes batches, still without their data, up to the limits. Returns whether the segment ended.
+    async fn gather(
+        &self,
+        walk: &mut Walk,
+        readable: &Readable<I::File>,
+        limits: ReadLimits,
+        slice: &mut Slice,
+    ) -> Result<bool, WireError> {
+        let (from, visible_end, mut budget) = (slice.first_event_id, self.visible_end(), Budget::new(limits));
         loop {
-            let next = frames.next().await;
-            let batch = match next.map_err(|error| self.unreadable(&error))? {
-                Some(batch) => batch,
-                // The end of this segment: what follows is in the next, and the next read starts there.
-                None if !slice.batches.is_empty() => return Ok(()),
-                None => return Err(self.lost(from)),
+            let next = walk.next(&readable.files.meta).await;
+            let Some(batch) = next.map_err(|error| self.unreadable(&error))? else {
+                return Ok(true);
             };
             if batch.end_event_id() <= from {
                 continue;
@@ -157,44 +217,79 @@ impl<I: Io> Partition<I> {
                 return Err(self.lost(from));
             }
             if batch.end_event_id() > visible_end || !budget.take(&batch) {
-                return Ok(());
+                walk.put_back(batch);
+                return Ok(false);
             }
             slice.end_event_id = batch.end_event_id();
-            let batch = if budget.limits.with_data {
-                self.with_data(&readable, batch, budget).await?
-            } else {
-                batch
-            };
             slice.batches.push(batch);
-            if slice.end_event_id >= visible_end || budget.bytes >= budget.limits.bytes_max {
-                return Ok(());
+            if slice.end_event_id >= visible_end || budget.bytes >= limits.bytes_max {
+                return Ok(false);
             }
         }
     }
 
-    /// The batch with its data, when that is within the limits; the consumer asks for it otherwise.
-    async fn with_data(
+    /// Brings the data of the batches, when it is wanted and within the limits; the consumer asks for it otherwise.
+    /// Batches whose data lies together share one read.
+    async fn load(
         &self,
         readable: &Readable<I::File>,
-        batch: Batch,
-        budget: &Budget,
-    ) -> Result<Batch, WireError> {
-        if batch.data_bytes() > budget.limits.bytes_max {
-            return Ok(batch);
+        limits: ReadLimits,
+        slice: &mut Slice,
+    ) -> Result<(), WireError> {
+        let fits = |batch: &Batch| (1..=limits.bytes_max).contains(&batch.data_bytes());
+        if !limits.with_data || !slice.batches.iter().any(fits) {
+            return Ok(());
         }
-        let bytes =
-            usize::try_from(batch.data_bytes()).map_err(|error| self.unreadable(&error.to_string()))?;
-        let data = match (&readable.files.data, bytes) {
-            (_, 0) => Bytes::new(),
-            (None, _) => return Err(self.unreadable("the segment has no data file")),
-            (Some(file), _) => file
-                .read_at(batch.data_at(), bytes)
-                .await
-                .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data: {error}")))?,
+        let Some(file) = &readable.files.data else {
+            return Err(self.unreadable("the segment has no data file"));
         };
-        batch
-            .with_data(data)
-            .map_err(|error| self.damaged(&error.to_string()))
+        let mut batches = std::mem::take(&mut slice.batches).into_iter().peekable();
+        let mut run = Run::default();
+        while let Some(batch) = batches.next() {
+            if !fits(&batch) {
+                slice.batches.push(batch);
+                continue;
+            }
+            let (start, end) = data_of(&batch);
+            if run.end < end || start < run.start {
+                run.end = end;
+                let mut ahead = batches.clone();
+                while let Some((more_start, more_end)) = ahead.next_if(fits).as_ref().map(data_of)
+                    && more_start >= run.end
+                    && more_start - run.end <= RUN_GAP_BYTES_MAX
+                    && more_end - start <= RUN_BYTES_MAX
+                {
+                    run.end = more_end;
+                }
+                run.start = start;
+                run.bytes = self.read_data(file, start, run.end).await?;
+            }
+            let part = run.part(start, end).ok_or_else(|| {
+                self.damaged(&format!(
+                    "the data file ends before byte {end}, where a batch's data ends"
+                ))
+            })?;
+            let whole = batch.with_data(part);
+            slice
+                .batches
+                .push(whole.map_err(|error| self.damaged(&error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    /// The bytes of a data file from `start` to `end`, or fewer when it ends before.
+    pub(super) async fn read_data(
+        &self,
+        file: &Rc<I::File>,
+        start: u64,
+        end: u64,
+    ) -> Result<Bytes, WireError> {
+        let bytes = usize::try_from(end.saturating_sub(start))
+            .map_err(|error| self.unreadable(&error.to_string()))?;
+        self.memory.note_device_bytes(start, bytes);
+        file.read_at(FilePos::new(start), bytes)
+            .await
+            .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data at {start}: {error}")))
     }
 
     /// The one batch that holds `id`.
@@ -207,7 +302,7 @@ impl<I: Io> Partition<I> {
             bytes_max: 0,
             with_data: false,
         };
-        let slice = self.read(id, limits).await?;
+        let slice = self.read_with(id, limits, FIND_WINDOW_BYTES).await?;
         slice.batches.into_iter().next().ok_or_else(|| {
             let message = format!(
                 "event {id} is not in partition {} of topic {}: it ends at {}",
@@ -238,75 +333,24 @@ impl<I: Io> Partition<I> {
     }
 }
 
-/// Walks the frames of one meta file forward.
-pub(super) struct Frames<'a, F> {
-    readable: &'a Readable<F>,
-    at: FilePos,
-    window: Bytes,
-    window_at: FilePos,
+/// A stretch of a data file in memory.
+#[derive(Default)]
+struct Run {
+    start: u64,
+    end: u64,
+    bytes: Bytes,
 }
 
-impl<'a, F: IoFile> Frames<'a, F> {
-    pub(super) fn new(readable: &'a Readable<F>, at: FilePos) -> Self {
-        Self {
-            readable,
-            at,
-            window: Bytes::new(),
-            window_at: at,
-        }
+impl Run {
+    fn part(&self, start: u64, end: u64) -> Option<Bytes> {
+        let start_in_run = usize::try_from(start.checked_sub(self.start)?).ok()?;
+        let end_in_run = usize::try_from(end.checked_sub(self.start)?).ok()?;
+        (end_in_run <= self.bytes.len()).then(|| self.bytes.slice(start_in_run..end_in_run))
     }
+}
 
-    /// The next frame of the chain that carries events; `None` at the end of what is written. A frame is at the end
-    /// of the one before it, or at the next block after that.
-    pub(super) async fn next(&mut self) -> Result<Option<Batch>, String> {
-        loop {
-            let block = self.at.align_up(BLOCK_BYTES as u64);
-            let batch = match self.frame(self.at).await? {
-                Some(batch) => Some(batch),
-                None if block != self.at => {
-                    self.at = block;
-                    self.frame(block).await?
-                }
-                None => None,
-            };
-            let Some(batch) = batch else { return Ok(None) };
-            self.at = FilePos::new(self.at.get() + batch.frame_bytes());
-            if !batch.is_mark() {
-                return Ok(Some(batch));
-            }
-        }
-    }
-
-    async fn frame(&mut self, at: FilePos) -> Result<Option<Batch>, String> {
-        let header = self.bytes(at, BATCH_HEADER_BYTES).await?;
-        let Ok(frame_bytes) = frame_bytes_hint(&header) else {
-            return Ok(None);
-        };
-        let frame_bytes = usize::try_from(frame_bytes).map_err(|error| error.to_string())?;
-        let frame = self.bytes(at, frame_bytes).await?;
-        match Batch::check(frame, None) {
-            Ok(batch) if self.readable.segment.owns(&batch) => Ok(Some(batch)),
-            _ => Ok(None),
-        }
-    }
-
-    /// `bytes` bytes at `at`, or fewer at the end of the file.
-    async fn bytes(&mut self, at: FilePos, bytes: usize) -> Result<Bytes, String> {
-        let inside = |window_at: FilePos, window: &Bytes| -> Option<Bytes> {
-            let start = usize::try_from(at.get().checked_sub(window_at.get())?).ok()?;
-            let end = start.checked_add(bytes)?;
-            (end <= window.len()).then(|| window.slice(start..end))
-        };
-        if let Some(found) = inside(self.window_at, &self.window) {
-            return Ok(found);
-        }
-        let meta = &self.readable.files.meta;
-        let wanted = bytes.max(WINDOW_BYTES);
-        self.window = meta
-            .read_at(at, wanted)
-            .await
-            .map_err(|error| format!("reading {wanted} bytes at {at}: {error}"))?;
-        self.window_at = at;
-        Ok(self.window.slice(..bytes.min(self.window.len())))
-    }
+/// Where a batch's data begins and ends in its file. The header was checked; what it says may be wrong all the same.
+fn data_of(batch: &Batch) -> (u64, u64) {
+    let start = batch.data_at().get();
+    (start, start.saturating_add(batch.data_bytes()))
 }

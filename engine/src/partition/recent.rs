@@ -1,18 +1,46 @@
 //! The batches that were accepted last, in memory: what tail readers and their data requests are fed from.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use mofka_log::{Batch, EventId};
 
-/// Batches in the order of their ids, without gaps. Bounded in bytes for log partitions; a memory partition's whole
-/// content.
+use super::Partition;
+use super::memory::{Holder, ShardMemory};
+use crate::io::Io;
+
+/// Batches in the order of their ids, without gaps. Within the shard's budget for log partitions; a memory partition's
+/// whole content.
 #[derive(Default)]
 pub(crate) struct Recent {
     batches: VecDeque<Batch>,
     bytes: u64,
+    /// Whose budget it takes from, if any.
+    memory: Option<Rc<ShardMemory>>,
+}
+
+impl Drop for Recent {
+    fn drop(&mut self) {
+        self.note_less(self.bytes);
+    }
 }
 
 impl Recent {
+    /// Empty, taking from a budget.
+    pub(crate) fn within(memory: &Rc<ShardMemory>) -> Self {
+        Self {
+            batches: VecDeque::new(),
+            bytes: 0,
+            memory: Some(Rc::clone(memory)),
+        }
+    }
+
+    fn note_less(&self, bytes: u64) {
+        if let Some(memory) = &self.memory {
+            memory.sub(bytes);
+        }
+    }
+
     /// Bytes of memory that the batches take.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
@@ -31,7 +59,11 @@ impl Recent {
                 "batches enter in order, without gaps"
             );
         }
-        self.bytes += cost_bytes(&batch);
+        let cost = cost_bytes(&batch);
+        self.bytes += cost;
+        if let Some(memory) = &self.memory {
+            memory.add(cost);
+        }
         self.batches.push_back(batch);
     }
 
@@ -41,12 +73,22 @@ impl Recent {
         while self.bytes > bytes_max {
             match self.batches.front() {
                 Some(batch) if batch.end_event_id() <= keep_from => {
-                    self.bytes -= cost_bytes(batch);
+                    let cost = cost_bytes(batch);
+                    self.bytes -= cost;
                     self.batches.pop_front();
+                    self.note_less(cost);
                 }
                 _ => return,
             }
         }
+    }
+
+    /// The first event of the first batch that was accepted at this time or later.
+    pub(crate) fn first_at(&self, timestamp_us: u64) -> Option<EventId> {
+        self.batches
+            .iter()
+            .find(|batch| batch.timestamp_us() >= timestamp_us)
+            .map(Batch::base_event_id)
     }
 
     /// The batches from the one that holds `id` on; nothing when `id` is not in memory.
@@ -59,8 +101,21 @@ impl Recent {
     }
 }
 
+impl<I: Io> Holder for Partition<I> {
+    fn held_bytes(&self) -> u64 {
+        self.recent.borrow().bytes()
+    }
+
+    fn release(&self, bytes_max: u64) {
+        let written_end = self.ends().written_end;
+        self.recent.borrow_mut().evict(bytes_max, written_end);
+    }
+}
+
+/// What a batch takes: its bytes, and what holds them. Small bodies do not share a
+/// receive buffer, see `session.rs`.
 fn cost_bytes(batch: &Batch) -> u64 {
-    batch.frame_bytes() + batch.data_bytes()
+    size_of::<Batch>() as u64 + batch.frame_bytes() + batch.data_bytes()
 }
 
 #[cfg(test)]

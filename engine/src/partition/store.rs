@@ -166,6 +166,45 @@ impl<I: Io> Store<I> {
         Ok(Some((Readable { segment, files }, at)))
     }
 
+    /// All segments, in order.
+    pub(crate) fn segments(&self) -> Vec<Rc<Segment>> {
+        self.segments.borrow().clone()
+    }
+
+    /// The files of a segment, and a place in it from which on to look for a time; `None` when it has no batches.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or the footer does not check.
+    pub(crate) async fn locate_time(
+        &self,
+        segment: &Rc<Segment>,
+        timestamp_us: u64,
+    ) -> Result<(Readable<I::File>, Option<FilePos>), OpenError> {
+        let files = self.files_of(segment).await?;
+        let index = self.index_of(segment, &files).await?;
+        let at = index.borrow().lookup_time(timestamp_us);
+        let segment = Rc::clone(segment);
+        Ok((Readable { segment, files }, at))
+    }
+
+    /// Bytes of the indexes that are in memory.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        let segments = self.segments.borrow();
+        let indexes = segments.iter().filter_map(|segment| segment.index());
+        indexes.map(|index| index.borrow().memory_bytes()).sum()
+    }
+
+    /// The files of a segment that was located before.
+    ///
+    /// # Errors
+    /// When they cannot be opened; they may be gone by now.
+    pub(crate) async fn reopen(&self, segment: &Rc<Segment>) -> Result<Readable<I::File>, OpenError> {
+        Ok(Readable {
+            segment: Rc::clone(segment),
+            files: self.files_of(segment).await?,
+        })
+    }
+
     async fn files_of(&self, segment: &Rc<Segment>) -> Result<Files<I::File>, OpenError> {
         if segment.end().is_none() {
             return Ok(self.committer.files());

@@ -201,10 +201,11 @@ impl<I: Io> Partition<I> {
             Err(_) => None,
         };
         let has_durable = active.end().is_none() && active.base < store.committer().ends().synced_end;
-        if has_durable && retention.wants_roll(bytes, first_us, self.leaving.now_us.get()) {
-            if let Some(room) = &self.room {
-                room.roll_early();
-            }
+        if has_durable
+            && retention.wants_roll(bytes, first_us, self.leaving.now_us.get())
+            && let Some(room) = &self.room
+        {
+            room.roll_early();
         }
     }
 

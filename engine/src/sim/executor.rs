@@ -123,6 +123,11 @@ impl SimIo {
         Self::new(disk, seed, false)
     }
 
+    /// The wall clock jumps to this time, forward or back.
+    pub fn set_now_us(&self, now_us: u64) {
+        self.0.now_us.set(now_us);
+    }
+
     /// The `n`-th sync from now (0 = the next) fails with an I/O error.
     pub fn fail_sync(&self, n: u64) {
         self.place_fault(Fault::SyncError, n);

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_lite::io::split;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use glommio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mofka_net::Address;
@@ -17,6 +16,7 @@ use super::UringIo;
 use super::mesh::Mesh;
 use super::node::tick;
 use crate::facts::NodeFacts;
+use crate::halves::split;
 use crate::session::Session;
 use crate::shard::Shard;
 

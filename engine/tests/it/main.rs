@@ -7,6 +7,7 @@ mod golden;
 mod judge;
 mod model;
 mod partition;
+mod reading;
 mod recovering;
 mod retention;
 mod silent;

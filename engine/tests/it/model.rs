@@ -53,7 +53,7 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         pipeline_bytes_min: 2000,
         // Every few acknowledgements, so that crashes and faults hit the rewrite.
         cursors_rewrite_bytes: 4500,
-        recent_bytes_max: 8 << 10,
+        shard_recent_bytes_max: 8 << 10,
         ..EngineLimits::default()
     };
     PartitionSpec {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mofka_engine::io::Io;
-use mofka_engine::partition::{Partition, ReadLimits, look_after_retention};
-use mofka_engine::sim::{Image, SimIo};
+use mofka_engine::partition::{Partition, ReadLimits, Reader, look_after_retention};
+use mofka_engine::sim::{Image, Random, SimIo};
 use mofka_log::{Durability, PartitionKind, Retention};
 use mofka_net::{DataDescriptor, ErrorCode};
 
@@ -129,6 +129,65 @@ fn a_segment_that_goes_is_read_to_the_end_and_then_it_is_trimmed() {
         })
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::Trimmed, "{error}");
+}
+
+#[test]
+fn a_reader_whose_events_go_while_they_are_read_hears_that_and_nothing_of_damage() {
+    let mut trimmed_count = 0;
+    for seed in 0..40 {
+        let io = SimIo::stepping(&Image::new(), seed);
+        // Nothing is in memory, so that all is read ahead, and data files of segments that went are written again.
+        let mut spec = spec(PartitionKind::Default, Durability::Synced);
+        spec.limits.shard_recent_bytes_max = 0;
+        let partition = open(&io, spec).unwrap();
+        let limits = ReadLimits {
+            with_data: true,
+            ..LIMITS
+        };
+        let mut reader = Reader::new(Rc::clone(&partition), limits);
+        let mut random = Random::new(seed);
+        let mut next = id(0);
+        for n in 0..60 {
+            push(&io, &partition, n);
+            if n == 30 {
+                partition.set_retention(bytes_max(60 << 10));
+            }
+            if n >= 30 && random.below(3) == 0 {
+                retain(&io, &partition, io.now_us());
+            }
+            for _ in 0..random.below(5) {
+                io.step();
+            }
+            if random.below(2) == 0 || next >= partition.visible_end() {
+                continue;
+            }
+            let (kept, from) = (reader, next);
+            let (outcome, back) = io.block_on(async move {
+                let mut kept = kept;
+                (kept.next(from).await, kept)
+            });
+            reader = back;
+            match outcome {
+                Ok(slice) => {
+                    assert_eq!(slice.batches[0].base_event_id(), next, "seed {seed}");
+                    for (batch, n) in slice.batches.iter().zip(next.get()..) {
+                        let event = batch.events().next().unwrap();
+                        assert_eq!(event.metadata, format!("{{\"n\":{n}}}").as_bytes(), "seed {seed}");
+                        assert_eq!(batch.data().unwrap()[..], [7; 10 << 10], "seed {seed}");
+                    }
+                    next = slice.end_event_id;
+                }
+                Err(error) => {
+                    assert_eq!(error.code, ErrorCode::Trimmed, "seed {seed}: {error}");
+                    assert!(partition.trim_end() > next, "seed {seed}");
+                    trimmed_count += 1;
+                    next = partition.trim_end();
+                }
+            }
+        }
+        settle(&io);
+    }
+    assert!(trimmed_count > 20, "{trimmed_count}");
 }
 
 #[test]

@@ -16,6 +16,12 @@ pub enum From {
     Last,
     /// This event.
     Id(u64),
+    /// The first event of the first batch that was accepted at this time or later: Unix time in microseconds. After the
+    /// last visible event when there is none.
+    ///
+    /// Times are those of the node's clock when it accepted a batch. Where that clock went backwards, batches with
+    /// earlier times may follow; none at or after the time is left out.
+    Time(u64),
 }
 
 /// Which data comes with the events.

@@ -17,7 +17,7 @@ pub use consumer::{
     SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
 };
 pub use hello::{HelloRequest, HelloResponse, NodeLimits};
-pub use node::{EmptyRequest, NodeStatus, ShardStatus};
+pub use node::{EmptyRequest, NodeStatus, ReadStatus, ShardStatus};
 pub use partition::{
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
 };

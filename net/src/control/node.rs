@@ -51,4 +51,20 @@ pub struct ShardStatus {
     pub connections: u64,
     /// Its partitions.
     pub partitions: Vec<PartitionStatus>,
+    /// How its reads were served.
+    #[serde(default)]
+    pub reads: ReadStatus,
+}
+
+/// How the reads of a shard were served since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadStatus {
+    /// Reads that the memory for recent batches answered.
+    pub memory_count: u64,
+    /// Reads that the device answered.
+    pub device_count: u64,
+    /// Bytes read from the device for them, in whole blocks.
+    pub device_bytes: u64,
+    /// Bytes of recent batches in memory now.
+    pub recent_bytes: u64,
 }

@@ -276,6 +276,8 @@ impl State {
             Position::First => part.trim_end,
             Position::Last => part.end,
             Position::Id(id) => id,
+            // The scripted node knows no times.
+            Position::Time(_) => part.end,
         };
         let end = part.end;
         self.credits += request.credits as usize;
