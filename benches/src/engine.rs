@@ -45,10 +45,10 @@ pub(crate) struct EngineArgs {
 }
 
 /// What a partition keeps, and the bounds of its segments.
-const RETENTION_BYTES: u64 = 192 << 20;
-const SEGMENT_DATA_BYTES: u64 = 64 << 20;
+const RETENTION_BYTES: u64 = 512 << 20;
+const SEGMENT_DATA_BYTES: u64 = 256 << 20;
 /// Written before the measurement, so that segments are used again in it.
-const WARM_UP_BYTES: u64 = 5 * SEGMENT_DATA_BYTES;
+const WARM_UP_BYTES: u64 = 4 * SEGMENT_DATA_BYTES;
 
 const METADATA: &[u8] = br#"{"detector":"east","frame":123456,"exposure_ms":12.5,"unit":"adu","note":"a commit of the benchmark with metadata"}"#;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use mofka_log::{BLOCK_BYTES, FilePos};
 
+use super::activity::Activity;
 use super::memory::IoBuf;
 use super::ring::Ring;
 use crate::io::{FileWrite, Io, IoDir, IoFile, StepError, Then, WritePart};
@@ -21,6 +22,7 @@ use crate::io::{FileWrite, Io, IoDir, IoFile, StepError, Then, WritePart};
 pub struct UringIo {
     direct: bool,
     ring: Ring,
+    activity: Activity,
 }
 
 impl UringIo {
@@ -30,10 +32,17 @@ impl UringIo {
     /// # Errors
     /// When the kernel gives no ring.
     pub fn start(direct: bool) -> io::Result<Self> {
+        let activity = Activity::default();
         Ok(Self {
             direct,
-            ring: Ring::start()?,
+            ring: Ring::start(&activity)?,
+            activity,
         })
+    }
+
+    /// What the ring looks at before it waits.
+    pub(super) fn activity(&self) -> Activity {
+        self.activity.clone()
     }
 }
 

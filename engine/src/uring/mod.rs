@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+mod activity;
 mod file;
 mod memory;
 mod mesh;

@@ -4,6 +4,8 @@
 //! it are *linked*, so that a durable write costs one wake-up, and no completion is posted for a write that went well.
 //! Completions raise an eventfd, which a task of the shard waits for. Figures: `docs/decisions/0002-write-path.md`.
 
+mod op;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -18,6 +20,9 @@ use io_uring::squeue::Flags;
 use io_uring::{IoUring, opcode, squeue, types};
 use mofka_log::FilePos;
 
+use op::{Finished, Held, Kind, Op, tag, untag};
+
+use super::activity::Activity;
 use super::file::UringFile;
 use super::memory::{IoBuf, Pool};
 use crate::io::{FileWrite, Step, StepError, Then, WritePart};
@@ -28,8 +33,10 @@ const ENTRIES: u32 = 256;
 const REGION_BYTES: usize = 16 << 20;
 /// Memory of reads and of large writes that is kept for reuse.
 const KEPT_BYTES_MAX: usize = 16 << 20;
-/// How long a shard waits at most for the rest of a commit of which one file is synced.
+/// How long a shard with nothing else to do waits in the ring at a time.
 const MOMENT_NS: u32 = 50_000;
+/// How often the others have a turn before a shard without operations under way goes to sleep.
+const PASSES: u32 = 2;
 /// The only registered buffer.
 const REGION_INDEX: u16 = 0;
 
@@ -49,8 +56,7 @@ struct Inner {
     in_flight: usize,
     /// Raised by completions. The task that waits for it has another descriptor of it.
     eventfd: OwnedFd,
-    /// Operations of which one file is synced and another is not.
-    half_done: usize,
+    activity: Activity,
 }
 
 enum Slot {
@@ -59,77 +65,12 @@ enum Slot {
     Done(Finished),
 }
 
-/// What the kernel works on. It holds everything that the kernel may touch until its last completion.
-struct Op {
-    /// Completions of syncs that are still to come.
-    syncs_left: u32,
-    /// Completions of reads and writes that are still to come. Less than 0 in between, when that of a write that failed
-    /// comes before that of the sync which is cancelled for it.
-    others_left: i32,
-    /// Only writes that failed have a completion.
-    skip_success: bool,
-    outcome: Result<u32, StepError>,
-    half_done: bool,
-    /// Nobody waits any more.
-    abandoned: bool,
-    waker: Option<Waker>,
-    /// Of a read.
-    buf: Option<IoBuf>,
-    _held: Held,
-}
-
-/// Held and not read: the kernel does that.
-#[derive(Default)]
-struct Held {
-    _parts: Vec<WritePart<IoBuf>>,
-    _vectors: Vec<Box<[libc::iovec]>>,
-    _files: Vec<Rc<UringFile>>,
-}
-
-struct Finished {
-    /// Bytes read; 0 of other operations.
-    outcome: Result<u32, StepError>,
-    buf: Option<IoBuf>,
-}
-
-/// What a completion is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Sync,
-    Read,
-    Write,
-}
-
-/// What comes back with a completion: its kind (2 bits), the operation's place (30), the bytes of a write (32).
-fn tag(kind: Kind, place: usize, bytes: usize) -> u64 {
-    assert!(
-        place < 1 << 30 && bytes < 1 << 32,
-        "operation {place} of {bytes} bytes"
-    );
-    let kind = match kind {
-        Kind::Sync => 0,
-        Kind::Read => 1,
-        Kind::Write => 2,
-    };
-    kind | (place as u64) << 2 | (bytes as u64) << 32
-}
-
-fn untag(tag: u64) -> (Kind, usize, u64) {
-    let kind = match tag & 3 {
-        0 => Kind::Sync,
-        1 => Kind::Read,
-        _ => Kind::Write,
-    };
-    let place = usize::try_from(tag >> 2 & ((1 << 30) - 1)).unwrap_or(usize::MAX);
-    (kind, place, tag >> 32)
-}
-
 impl Ring {
     /// Makes the ring, and starts the task that waits for its completions. Called on the shard's executor.
     ///
     /// # Errors
     /// What the kernel said.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(activity: &Activity) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_cqsize(ENTRIES * 4)
             .setup_single_issuer()
@@ -152,12 +93,12 @@ impl Ring {
             skip_success,
             in_flight: 0,
             eventfd: eventfd.try_clone()?,
-            half_done: 0,
+            activity: activity.clone(),
         }));
         let weak = Rc::downgrade(&inner);
         // SAFETY: the descriptor is open and given away here; the file closes it.
         let eventfd = unsafe { BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
-        glommio::spawn_local(reap_when_raised(eventfd, weak)).detach();
+        glommio::spawn_local(attend(eventfd, weak)).detach();
         Ok(Self(inner))
     }
 
@@ -226,22 +167,32 @@ fn wake(wakers: Vec<Waker>) {
 }
 
 /// Takes completions whenever the eventfd says that there are some, until the ring is gone.
-async fn reap_when_raised(eventfd: BufferedFile, ring: Weak<RefCell<Inner>>) {
+///
+/// While operations are under way and the shard has nothing else to do, it waits for them in the ring itself, a moment at
+/// a time: going to sleep in the executor and being woken costs as much CPU as the whole commit, and 80 us. What arrives on
+/// a socket meanwhile waits for that moment at most.
+async fn attend(eventfd: BufferedFile, ring: Weak<RefCell<Inner>>) {
     loop {
         if let Err(error) = eventfd.read_at(0, 8).await {
             tracing::error!(%error, "the ring's eventfd cannot be read: its completions are no longer seen");
             return;
         }
-        let Some(inner) = ring.upgrade() else { return };
-        let woken = {
-            let mut inner = inner.borrow_mut();
-            let mut woken = inner.submit_and_reap();
-            if inner.half_done > 0 {
-                woken.extend(inner.wait_briefly());
+        let mut passes_left = PASSES;
+        while passes_left > 0 {
+            let Some(inner) = ring.upgrade() else { return };
+            let woken = inner.borrow_mut().submit_and_reap();
+            let before = inner.borrow().activity.count();
+            wake(woken);
+            // Everybody else, and the sockets, have a turn.
+            glommio::executor().yield_task_queue_now().await;
+            passes_left -= 1;
+            let is_quiet = inner.borrow().activity.count() == before;
+            if is_quiet && inner.borrow().in_flight > 0 {
+                let woken = inner.borrow_mut().wait_briefly();
+                passes_left = PASSES;
+                wake(woken);
             }
-            woken
-        };
-        wake(woken);
+        }
     }
 }
 
@@ -259,7 +210,7 @@ impl Inner {
             let fd = types::Fd(write.file.fd());
             let bytes: usize = write.parts.iter().map(|part| part.as_ref().len()).sum();
             let tag = tag(Kind::Write, place, bytes);
-            let entry = self.write_entry(fd, write.at, &write.parts, &mut held._vectors);
+            let entry = self.write_entry(fd, write.at, &write.parts, &mut held.vectors);
             let entry = entry.user_data(tag);
             if then == Then::Sync {
                 let skip = if self.skip_success {
@@ -272,8 +223,8 @@ impl Inner {
             } else {
                 entries.push(entry);
             }
-            held._parts.extend(write.parts);
-            held._files.push(write.file);
+            held.parts.extend(write.parts);
+            held.files.push(write.file);
         }
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let (syncs, skip) = match then {
@@ -328,7 +279,7 @@ impl Inner {
             .collect();
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let held = Held {
-            _files: files,
+            files: files,
             ..Held::default()
         };
         self.launch(place, &entries, Op::new(count, 0, false, None, held))
@@ -344,7 +295,7 @@ impl Inner {
             .build()
             .user_data(tag(Kind::Read, place, 0));
         let held = Held {
-            _files: vec![Rc::clone(file)],
+            files: vec![Rc::clone(file)],
             ..Held::default()
         };
         self.launch(place, &[entry], Op::new(0, 1, false, Some(buf), held))
@@ -381,6 +332,7 @@ impl Inner {
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         assert!(pushed.is_ok(), "room for the entries was made before");
         self.in_flight += 1;
+        self.activity.note();
         Ok(place)
     }
 
@@ -403,7 +355,6 @@ impl Inner {
             slots,
             free,
             in_flight,
-            half_done,
             ..
         } = self;
         for completion in ring.completion() {
@@ -417,12 +368,8 @@ impl Inner {
                 if op.outcome.is_err() {
                     woken.extend(op.waker.take());
                 }
-                if kind == Kind::Sync && !std::mem::replace(&mut op.half_done, true) {
-                    *half_done += 1;
-                }
                 continue;
             }
-            *half_done -= usize::from(op.half_done);
             *in_flight -= 1;
             let Some(Slot::Busy(mut op)) = slots
                 .get_mut(place)
@@ -445,8 +392,7 @@ impl Inner {
         woken
     }
 
-    /// The second file of a commit is synced a moment after the first. Going to sleep in between would cost the
-    /// executor another wake-up, which is dearer than the moment.
+    /// Waits for a completion, but not for long.
     fn wait_briefly(&mut self) -> Vec<Waker> {
         let moment = types::Timespec::new().nsec(MOMENT_NS);
         let arguments = types::SubmitArgs::new().timespec(&moment);
@@ -507,62 +453,6 @@ fn sync_entry(fd: types::Fd, place: usize) -> squeue::Entry {
         .flags(types::FsyncFlags::DATASYNC)
         .build()
         .user_data(tag(Kind::Sync, place, 0))
-}
-
-impl Op {
-    fn new(syncs: u32, others: u32, skip_success: bool, buf: Option<IoBuf>, held: Held) -> Self {
-        Self {
-            syncs_left: syncs,
-            others_left: i32::try_from(others).unwrap_or(i32::MAX),
-            skip_success,
-            outcome: Ok(0),
-            half_done: false,
-            abandoned: false,
-            waker: None,
-            buf,
-            _held: held,
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.syncs_left == 0 && self.others_left == 0
-    }
-
-    /// Notes one completion.
-    fn note(&mut self, kind: Kind, result: i32, expected: u64) {
-        let step = match kind {
-            Kind::Sync => {
-                self.syncs_left -= 1;
-                Step::Sync
-            }
-            Kind::Read | Kind::Write => {
-                self.others_left -= 1;
-                Step::Write
-            }
-        };
-        let source = match (kind, u32::try_from(result)) {
-            (Kind::Write, Ok(bytes)) if u64::from(bytes) != expected => {
-                let message = format!("only {bytes} of {expected} bytes were written");
-                io::Error::new(io::ErrorKind::WriteZero, message)
-            }
-            (Kind::Read, Ok(bytes)) => {
-                self.outcome = Ok(bytes);
-                return;
-            }
-            (_, Ok(_)) => return,
-            (Kind::Sync, Err(_)) if result == -libc::ECANCELED => {
-                // The write before it failed or was short, and says so in a completion of its own.
-                if self.skip_success {
-                    self.others_left += 1;
-                }
-                return;
-            }
-            (_, Err(_)) => io::Error::from_raw_os_error(-result),
-        };
-        if self.outcome.is_ok() {
-            self.outcome = Err(StepError { step, source });
-        }
-    }
 }
 
 /// Waits for an operation. Dropped earlier, it leaves the operation to itself.

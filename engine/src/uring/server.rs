@@ -13,6 +13,7 @@ use glommio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mofka_net::Address;
 
 use super::UringIo;
+use super::activity::Watched;
 use super::mesh::Mesh;
 use super::node::tick;
 use crate::facts::NodeFacts;
@@ -289,6 +290,7 @@ where
     let (shard, connections) = (Rc::clone(shard), Rc::clone(connections));
     glommio::spawn_local(async move {
         let (reader, writer) = split(stream);
+        let reader = Watched::new(reader, shard.io().activity());
         Session::run(&shard, reader, writer, peer).await;
         connections.set(connections.get() - 1);
     })
