@@ -62,6 +62,9 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
         Side::new("mofka, synced, batches of 128".to_owned(), || {
             stream(&driver, args, BatchSize::fixed(128))
         }),
+        Side::new("mofka, synced, batches of 1000".to_owned(), || {
+            stream(&driver, args, BatchSize::fixed(1000))
+        }),
         Side::new("mofka, synced, adaptive".to_owned(), || {
             stream(&driver, args, BatchSize::Adaptive)
         }),
