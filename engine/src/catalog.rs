@@ -137,8 +137,13 @@ impl<I: Io> CatalogStore<I> {
         let (sender, receiver) = promise();
         self.log.append(&encoded, Box::new(sender));
         receiver.await.map_err(|poison| {
+            let code = if poison.passes {
+                ErrorCode::NoSpace
+            } else {
+                ErrorCode::Poisoned
+            };
             WireError::new(
-                ErrorCode::Poisoned,
+                code,
                 format!("the catalog could not be stored: {}", poison.reason),
             )
         })?;

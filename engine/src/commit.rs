@@ -27,6 +27,8 @@ pub(crate) type Done = Box<dyn FnOnce(Result<(), Rc<Poison>>)>;
 pub(crate) struct Poison {
     /// What was tried, and what the machine answered.
     pub(crate) reason: String,
+    /// The device was full: nothing was tried, nothing is lost, and the next one may find room.
+    pub(crate) passes: bool,
 }
 
 /// What the owner of a committer wants to hear.
@@ -283,7 +285,10 @@ impl<I: Io> Committer<I> {
         if self.poison.borrow().is_some() {
             return;
         }
-        let poison = Rc::new(Poison { reason });
+        let poison = Rc::new(Poison {
+            reason,
+            passes: false,
+        });
         *self.poison.borrow_mut() = Some(Rc::clone(&poison));
         if let Some(sink) = self.sink() {
             sink.poisoned(&poison);

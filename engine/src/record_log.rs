@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    AckAt, Appender, AppenderConfig, Batch, BatchBuilder, EventId, SegmentFacts, SegmentHeader, SegmentKind,
-    Verdict,
+    AckAt, Appender, AppenderConfig, BLOCK_BYTES, Batch, BatchBuilder, EventId, FilePos, Reach, SegmentFacts,
+    SegmentHeader, SegmentKind, Verdict,
 };
 use uuid::Uuid;
 
-use crate::commit::{Committer, Done, Files};
+use crate::commit::{Committer, Done, Files, Poison};
 use crate::io::{Io, IoFile};
 use crate::recover::{self, OpenError};
+use crate::room::{Need, NoRoom, Room};
 
 /// Where a record log lives and what it is.
 #[derive(Clone)]
@@ -32,8 +33,40 @@ pub(crate) struct RecordLogSpec {
 pub(crate) struct RecordLog<I: Io> {
     io: I,
     spec: RecordLogSpec,
-    committer: RefCell<Rc<Committer<I>>>,
+    file: RefCell<LogFile<I>>,
 }
+
+/// The file that records go to.
+struct LogFile<I: Io> {
+    committer: Rc<Committer<I>>,
+    room: Rc<Room<I>>,
+}
+
+impl<I: Io> Clone for LogFile<I> {
+    fn clone(&self) -> Self {
+        Self {
+            committer: Rc::clone(&self.committer),
+            room: Rc::clone(&self.room),
+        }
+    }
+}
+
+impl<I: Io> LogFile<I> {
+    /// A file that ends at `end`: what has room there already.
+    fn new(io: &I, committer: Rc<Committer<I>>, end: FilePos) -> Self {
+        let ends = |meta| Reach { meta, data: meta };
+        let room = Room::new(
+            io.clone(),
+            Rc::clone(&committer),
+            ends(end),
+            ends(FilePos::new(FILE_BYTES_MAX)),
+        );
+        Self { committer, room }
+    }
+}
+
+/// Rewritten long before.
+const FILE_BYTES_MAX: u64 = 1 << 40;
 
 const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 1,
@@ -60,7 +93,7 @@ impl<I: Io> RecordLog<I> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(OpenError::io("opening", &spec.path, &error)),
         };
-        let committer = match file {
+        let file = match file {
             None => Self::create(&io, &spec, &spec.path, EventId::new(0), Vec::new()).await?,
             Some(file) => {
                 // The name that a killed process left need not be durable.
@@ -103,14 +136,15 @@ impl<I: Io> RecordLog<I> {
                         }
                         let appender =
                             recover::resume(&io, &segment, CONFIG, &spec.path, &file, None).await?;
-                        Committer::new(
-                            io.clone(),
-                            appender,
-                            Files {
-                                meta: file,
-                                data: None,
-                            },
-                        )
+                        let size = file.size_bytes().await;
+                        let size = size.map_err(|error| OpenError::io("reading", &spec.path, &error))?;
+                        let files = Files {
+                            meta: file,
+                            data: None,
+                        };
+                        let committer = Committer::new(io.clone(), appender, files);
+                        let end = FilePos::new(size).align_down(BLOCK_BYTES as u64);
+                        LogFile::new(&io, committer, end)
                     }
                 }
             }
@@ -118,7 +152,7 @@ impl<I: Io> RecordLog<I> {
         Ok(Self {
             io,
             spec,
-            committer: RefCell::new(committer),
+            file: RefCell::new(file),
         })
     }
 
@@ -129,7 +163,7 @@ impl<I: Io> RecordLog<I> {
         path: &Path,
         base: EventId,
         records: Vec<Vec<u8>>,
-    ) -> Result<Rc<Committer<I>>, OpenError> {
+    ) -> Result<LogFile<I>, OpenError> {
         let directory = path.parent().unwrap_or(Path::new("."));
         let failed = |what: &str, error: &std::io::Error| OpenError::io(what, path, error);
         let file = Rc::new(
@@ -137,26 +171,33 @@ impl<I: Io> RecordLog<I> {
                 .await
                 .map_err(|error| failed("creating", &error))?,
         );
-        let salt = io.random_u64();
+        let facts = SegmentFacts {
+            salt: io.random_u64(),
+            base_event_id: base,
+            incarnation: 1,
+        };
+        let appender = Appender::new(CONFIG, facts);
+        let batch = (!records.is_empty()).then(|| batch_of(&records));
+        let reach = appender.reach_with(batch.as_ref().map_or(0, Batch::frame_bytes), 0);
+        let end = reach.meta.max(Room::<I>::first().meta);
+        file.reserve(FilePos::new(0), end)
+            .await
+            .map_err(|error| failed("making room in", &error))?;
+        let salt = facts.salt;
         let header = SegmentHeader::new(spec.kind, spec.owner, base, salt, io.now_us(), 1);
         recover::write_first_block(io, &file, &header)
             .await
             .map_err(|error| failed("writing", &error))?;
-        let facts = SegmentFacts {
-            salt,
-            base_event_id: base,
-            incarnation: 1,
-        };
         let committer = Committer::new(
             io.clone(),
-            Appender::new(CONFIG, facts),
+            appender,
             Files {
                 meta: Rc::clone(&file),
                 data: None,
             },
         );
-        if !records.is_empty() {
-            committer.accept(batch_of(&records), AckAt::Synced, Box::new(|_| ()));
+        if let Some(batch) = batch {
+            committer.accept(batch, AckAt::Synced, Box::new(|_| ()));
             committer.drain().await;
             if let Some(poison) = committer.poison() {
                 return Err(OpenError::new(format!("{}: {}", path.display(), poison.reason)));
@@ -165,31 +206,49 @@ impl<I: Io> RecordLog<I> {
         io.sync_dir(directory)
             .await
             .map_err(|error| failed("syncing the directory of", &error))?;
-        Ok(committer)
+        Ok(LogFile::new(io, committer, end))
     }
 
-    /// Appends records as one batch: all or none survive. `done` is called when they are durable.
+    /// Appends records as one batch: all or none survive. `done` is called when they are durable, or when there is no
+    /// room for them: then nothing changed.
     pub(crate) fn append(&self, records: &[Vec<u8>], done: Done) {
-        let committer = self.committer.borrow().clone();
-        if let Some(poison) = committer.poison() {
-            return done(Err(poison));
-        }
-        committer.accept(batch_of(records), AckAt::Synced, done);
+        let LogFile { committer, room } = self.file.borrow().clone();
+        let batch = batch_of(records);
+        let need = Need {
+            frame_bytes: batch.frame_bytes(),
+            data_bytes: 0,
+        };
+        let entered = Rc::clone(&committer);
+        let enter = move |outcome: Result<(), NoRoom>| match (outcome, entered.poison()) {
+            (Err(no_room), _) => done(Err(Rc::new(Poison {
+                reason: no_room.reason,
+                passes: true,
+            }))),
+            (Ok(()), Some(poison)) => done(Err(poison)),
+            (Ok(()), None) => {
+                entered.accept(batch, AckAt::Synced, done);
+            }
+        };
+        room.enter(need, Box::new(enter));
         committer.kick();
     }
 
     /// Calls `done` when everything appended so far is durable.
     pub(crate) fn barrier(&self, done: Done) {
-        let committer = self.committer.borrow().clone();
-        let end = committer.ends().appended_end;
-        committer.wait_for(end, AckAt::Synced, done);
+        let LogFile { committer, room } = self.file.borrow().clone();
+        let enter = move |_| {
+            let end = committer.ends().appended_end;
+            committer.wait_for(end, AckAt::Synced, done);
+        };
+        room.enter(Need::default(), Box::new(enter));
     }
 
     /// Whether the file has outgrown its use and nothing is under way, so that [`RecordLog::rewrite`] pays.
     pub(crate) fn wants_rewrite(&self, snapshot_bytes: u64) -> bool {
         let bytes = self
-            .committer
+            .file
             .borrow()
+            .committer
             .with_appender(|appender| appender.meta_end().get());
         bytes > self.spec.rewrite_bytes && bytes / 4 > snapshot_bytes
     }
@@ -200,10 +259,12 @@ impl<I: Io> RecordLog<I> {
     /// When the new file cannot be written; the old one then goes on being used, unless it is no longer known which of
     /// the two has the name: then the log is poisoned.
     pub(crate) async fn rewrite(&self, records: Vec<Vec<u8>>) -> Result<(), OpenError> {
-        let old = self.committer.borrow().clone();
+        let LogFile { committer: old, room } = self.file.borrow().clone();
+        room.settle().await;
+        drop(room);
         old.drain().await;
         let beside = self.spec.path.with_extension("new");
-        let committer = Self::create(&self.io, &self.spec, &beside, EventId::new(0), records).await?;
+        let new = Self::create(&self.io, &self.spec, &beside, EventId::new(0), records).await?;
         let failed = |what: &str, error: &std::io::Error| OpenError::io(what, &beside, error);
         self.io
             .rename(&beside, &self.spec.path)
@@ -216,7 +277,7 @@ impl<I: Io> RecordLog<I> {
             old.fail(error.to_string());
             return Err(error);
         }
-        *self.committer.borrow_mut() = committer;
+        *self.file.borrow_mut() = new;
         let files = old.files();
         drop(old);
         files.meta.close().await;
@@ -225,15 +286,24 @@ impl<I: Io> RecordLog<I> {
 
     /// Finishes what was appended and writes the clean mark.
     pub(crate) async fn stop(&self) {
-        let committer = self.committer.borrow().clone();
+        let LogFile { committer, room } = self.file.borrow().clone();
+        room.settle().await;
         committer.drain().await;
-        committer.mark(true).await;
+        if room.has_room_for_mark() {
+            committer.mark(true).await;
+        }
+        if committer.poison().is_none()
+            && let Err(error) = room.give_back().await
+        {
+            tracing::warn!(path = %self.spec.path.display(), %error, "space ahead could not be given back");
+        }
     }
 
     /// Why appending is refused, if it is.
     pub(crate) fn poison(&self) -> Option<String> {
-        self.committer
+        self.file
             .borrow()
+            .committer
             .poison()
             .map(|poison| poison.reason.clone())
     }

@@ -10,6 +10,7 @@ use mofka_log::{
 };
 
 use crate::io::{Io, IoFile, Then, write_one};
+use crate::room::is_full;
 
 /// Bytes read at a time; also what recovery holds in memory, beside a frame larger than it.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -21,6 +22,8 @@ pub struct OpenError {
     message: String,
     /// The machine failed to read or to open, so nothing is known of the bytes.
     is_io: bool,
+    /// The device is full.
+    is_full: bool,
 }
 
 impl OpenError {
@@ -28,6 +31,7 @@ impl OpenError {
         Self {
             message,
             is_io: false,
+            is_full: false,
         }
     }
 
@@ -36,10 +40,16 @@ impl OpenError {
         self.is_io
     }
 
+    /// Whether the device was full, which passes.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     pub(crate) fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
         Self {
             message: format!("{what} {}: {error}", path.display()),
             is_io: true,
+            is_full: is_full(error),
         }
     }
 }

@@ -9,7 +9,7 @@ use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
 
 use super::Partition;
-use crate::commit::Done;
+use crate::commit::{Done, Poison};
 use crate::io::Io;
 use crate::promise::promise;
 use crate::record_log::{RecordLog, RecordLogSpec};
@@ -185,7 +185,7 @@ impl<I: Io> PartitionCursors<I> {
             Some(log) if !state.unstored && !log.wants_rewrite(state.table.snapshot_bytes()) => {
                 let log = Rc::clone(log);
                 drop(state);
-                append(&log, &record, done);
+                append(&self.state, &log, &record, done);
             }
             _ => {
                 state.busy = true;
@@ -320,14 +320,18 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
     };
     let error = match outcome {
         Ok(_) => None,
-        Err(error) => Some(WireError::new(
-            ErrorCode::Poisoned,
-            format!("storing a cursor: {error}"),
-        )),
+        Err(error) => {
+            let code = if error.is_full() {
+                ErrorCode::NoSpace
+            } else {
+                ErrorCode::Poisoned
+            };
+            Some(WireError::new(code, format!("storing a cursor: {error}")))
+        }
     };
     for item in waiting {
         match (item, &log, &error) {
-            (Waiting::Store(record, done), Some(log), None) => append(log, &record, done),
+            (Waiting::Store(record, done), Some(log), None) => append(&state, log, &record, done),
             (Waiting::Barrier(current, done), Some(log), None) => log.barrier(answer(current, done)),
             (Waiting::Store(_, done) | Waiting::Barrier(_, done), _, Some(error)) => done(Err(error.clone())),
             (_, None, None) => unreachable!("a renewed cursors file is open"),
@@ -335,18 +339,33 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
     }
 }
 
-fn append<I: Io>(log: &RecordLog<I>, record: &CursorRecord, done: CursorDone) {
-    log.append(&[record.encode()], answer(record.next_event_id, done));
+fn append<I: Io>(state: &Rc<RefCell<State<I>>>, log: &RecordLog<I>, record: &CursorRecord, done: CursorDone) {
+    let (state, position) = (Rc::clone(state), record.next_event_id);
+    let stored = move |stored: Result<(), Rc<Poison>>| {
+        if stored.as_ref().is_err_and(|poison| poison.passes) {
+            // The table has it, the file has not.
+            state.borrow_mut().unstored = true;
+        }
+        answer(position, done)(stored);
+    };
+    log.append(&[record.encode()], Box::new(stored));
 }
 
 fn answer(position: EventId, done: CursorDone) -> Done {
     Box::new(move |stored| {
         done(match stored {
             Ok(()) => Ok(position),
-            Err(poison) => Err(WireError::new(
-                ErrorCode::Poisoned,
-                format!("storing a cursor: {}", poison.reason),
-            )),
+            Err(poison) => {
+                let code = if poison.passes {
+                    ErrorCode::NoSpace
+                } else {
+                    ErrorCode::Poisoned
+                };
+                Err(WireError::new(
+                    code,
+                    format!("storing a cursor: {}", poison.reason),
+                ))
+            }
         });
     })
 }

@@ -279,7 +279,7 @@ impl Inner {
             .collect();
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let held = Held {
-            files: files,
+            files,
             ..Held::default()
         };
         self.launch(place, &entries, Op::new(count, 0, false, None, held))
