@@ -319,7 +319,15 @@ impl<I: Io> Opening<'_, I> {
 
     fn check_header(&self, path: &Path, header: &SegmentHeader) -> Result<(), OpenError> {
         let checked = header.expect(SegmentKind::Meta, self.partition);
-        checked.map_err(|error| OpenError::new(format!("{}: {error}", path.display())))
+        checked.map_err(|error| OpenError::new(format!("{}: {error}", path.display())))?;
+        if *path == meta_path(self.dir, header.base_event_id()) {
+            return Ok(());
+        }
+        Err(OpenError::new(format!(
+            "{}: the file is the segment from event {} on and has the name of another",
+            path.display(),
+            header.base_event_id()
+        )))
     }
 }
 

@@ -221,7 +221,11 @@ impl<I: Io> Store<I> {
         if let Some(files) = known {
             return Ok(files);
         }
-        let files = self.open_files(segment.base).await?;
+        let files = match self.open_files(segment.base).await {
+            Ok(files) => files,
+            // Its names went while it was being opened.
+            Err(error) => return self.held(segment.base).ok_or(error),
+        };
         self.keep_open(segment.base, files.clone());
         Ok(files)
     }
