@@ -514,10 +514,10 @@ impl Appender {
     /// Whether the segment is full: then nothing more is to be accepted until it was rolled. A segment without events is
     /// never full, however small the bounds are.
     pub fn is_full(&self) -> bool {
-        let reach = self.reach_with(0, 0);
+        let meta = self.meta.end().plus(self.queued.frame_bytes());
+        let data = self.data.end().plus(self.queued.data_bytes());
         !self.is_empty()
-            && (reach.meta.get() >= self.config.segment_meta_bytes
-                || reach.data.get() >= self.config.segment_data_bytes)
+            && (meta.get() >= self.config.segment_meta_bytes || data.get() >= self.config.segment_data_bytes)
     }
 
     /// Goes on in a new segment, whose files hold nothing but their headers.

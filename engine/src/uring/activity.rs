@@ -10,17 +10,34 @@ use futures_lite::AsyncRead;
 
 /// Counts what happens on a shard. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Activity(Rc<Cell<u64>>);
+pub(super) struct Activity(Rc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    all: Cell<u64>,
+    arrivals: Cell<u64>,
+}
 
 impl Activity {
     /// Something happened.
     pub(super) fn note(&self) {
-        self.0.set(self.0.get().wrapping_add(1));
+        self.0.all.set(self.0.all.get().wrapping_add(1));
+    }
+
+    /// Something came from a socket.
+    fn note_arrival(&self) {
+        self.note();
+        self.0.arrivals.set(self.0.arrivals.get().wrapping_add(1));
     }
 
     /// Changes when something happens.
     pub(super) fn count(&self) -> u64 {
-        self.0.get()
+        self.0.all.get()
+    }
+
+    /// Changes when something comes from a socket.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.0.arrivals.get()
     }
 }
 
@@ -45,7 +62,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
         let this = &mut *self;
         let read = Pin::new(&mut this.reader).poll_read(context, buf);
         if read.is_ready() {
-            this.activity.note();
+            this.activity.note_arrival();
         }
         read
     }

@@ -13,8 +13,10 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_lite::future;
 use glommio::io::BufferedFile;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, opcode, squeue, types};
@@ -35,6 +37,10 @@ const REGION_BYTES: usize = 16 << 20;
 const KEPT_BYTES_MAX: usize = 16 << 20;
 /// How long a shard with nothing else to do waits in the ring at a time.
 const MOMENT_NS: u32 = 50_000;
+/// How long sockets are not looked at while the shard waits in the ring, unless something came from them not longer ago
+/// than the other.
+const LOOK_EVERY: Duration = Duration::from_micros(100);
+const EXPECT_FOR: Duration = Duration::from_millis(10);
 /// How often the others have a turn before a shard without operations under way goes to sleep.
 const PASSES: u32 = 2;
 /// The only registered buffer.
@@ -172,6 +178,8 @@ fn wake(wakers: Vec<Waker>) {
 /// a time: going to sleep in the executor and being woken costs as much CPU as the whole commit, and 80 us. What arrives on
 /// a socket meanwhile waits for that moment at most.
 async fn attend(eventfd: BufferedFile, ring: Weak<RefCell<Inner>>) {
+    let mut looked = Instant::now();
+    let mut arrivals = (0, Instant::now());
     loop {
         if let Err(error) = eventfd.read_at(0, 8).await {
             tracing::error!(%error, "the ring's eventfd cannot be read: its completions are no longer seen");
@@ -183,9 +191,21 @@ async fn attend(eventfd: BufferedFile, ring: Weak<RefCell<Inner>>) {
             let woken = inner.borrow_mut().submit_and_reap();
             let before = inner.borrow().activity.count();
             wake(woken);
-            // Everybody else, and the sockets, have a turn.
-            glommio::executor().yield_task_queue_now().await;
-            passes_left -= 1;
+            // Everybody else has a turn. The sockets too, every time when something came from them just now, and now and
+            // then otherwise: a look at them costs as much as a commit.
+            let now = Instant::now();
+            let seen = inner.borrow().activity.arrivals();
+            if seen != arrivals.0 {
+                arrivals = (seen, now);
+            }
+            let expects = now.duration_since(arrivals.1) < EXPECT_FOR;
+            if expects || inner.borrow().in_flight == 0 || now.duration_since(looked) > LOOK_EVERY {
+                glommio::executor().yield_task_queue_now().await;
+                looked = Instant::now();
+                passes_left -= 1;
+            } else {
+                future::yield_now().await;
+            }
             let is_quiet = inner.borrow().activity.count() == before;
             if is_quiet && inner.borrow().in_flight > 0 {
                 let woken = inner.borrow_mut().wait_briefly();

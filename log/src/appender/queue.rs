@@ -25,6 +25,14 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    pub(super) fn frame_bytes(self) -> u64 {
+        self.frame_bytes
+    }
+
+    pub(super) fn data_bytes(self) -> u64 {
+        self.data_bytes
+    }
+
     pub(super) fn bytes(self) -> u64 {
         self.frame_bytes.saturating_add(self.data_bytes)
     }

@@ -289,7 +289,7 @@ fn a_mark_is_a_witness_when_nothing_is_under_way() {
 fn a_full_segment_is_rolled_when_nothing_is_queued() {
     let config = AppenderConfig {
         segment_meta_bytes: 0,
-        segment_data_bytes: 10_000,
+        segment_data_bytes: 5000,
         ..CONFIG
     };
     let mut appender = Appender::new(config, SEGMENT);
