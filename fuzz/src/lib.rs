@@ -18,7 +18,6 @@
 //! | [`config`] | configurations, group files, addresses | what is written again is read as the same |
 #![forbid(unsafe_code)]
 
-mod accepted;
 pub mod batch;
 pub mod catalog;
 pub mod config;

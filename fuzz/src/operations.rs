@@ -16,8 +16,7 @@ use mofka_engine::partition::Partition;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{Durability, EventId, PartitionKind, Verdict};
 
-use crate::accepted::{Accepted, check_prefix, hand_over};
-use crate::model::{Content, Sent, open, read_all, spec};
+use crate::model::{Accepted, Content, Sent, check_prefix, hand_over, open, read_all, spec};
 
 /// Operations of one history that are carried out.
 const OPERATIONS_MAX: usize = 200;
