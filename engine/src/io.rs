@@ -103,9 +103,6 @@ pub trait IoFile: 'static {
     /// # Errors
     /// What the file system said.
     fn size_bytes(&self) -> impl Future<Output = io::Result<u64>>;
-
-    /// Closes the file, after the last reference is gone.
-    fn close(self: Rc<Self>) -> impl Future<Output = ()>;
 }
 
 /// Names in directories.

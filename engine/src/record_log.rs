@@ -278,9 +278,6 @@ impl<I: Io> RecordLog<I> {
             return Err(error);
         }
         *self.file.borrow_mut() = new;
-        let files = old.files();
-        drop(old);
-        files.meta.close().await;
         Ok(())
     }
 

@@ -419,7 +419,9 @@ impl<I: Io> Store<I> {
         // One at a time: a device that seals slower than segments fill is full of unsealed ones otherwise.
         self.settle().await;
         if self.next.borrow().is_none() {
+            // Everybody waits for it: no more than is needed to go on.
             self.will_prepare();
+            self.hurry.set(true);
             self.prepare(room).await?;
         }
         let active = self.segments.borrow().last().cloned();

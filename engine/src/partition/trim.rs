@@ -348,7 +348,6 @@ async fn keep_producers<I: Io>(
         write_one(io, &file, frames_end, buf, Then::Sync).await
     };
     written.await.map_err(|error| failed("writing", &error))?;
-    Rc::clone(&file).close().await;
     io.rename(&beside, &path)
         .await
         .map_err(|error| failed("renaming", &error))

@@ -485,8 +485,6 @@ impl IoFile for SimFileHandle {
     async fn size_bytes(&self) -> io::Result<u64> {
         u64::try_from(self.io.0.disk.borrow().size(self.file)).map_err(io::Error::other)
     }
-
-    async fn close(self: Rc<Self>) {}
 }
 
 impl IoDir for SimIo {

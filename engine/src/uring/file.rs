@@ -106,10 +106,6 @@ impl IoFile for UringFile {
     async fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
-
-    async fn close(self: Rc<Self>) {
-        // Somebody still reading keeps it open; the last reference closes it then.
-    }
 }
 
 /// Bytes of one write of zeros.

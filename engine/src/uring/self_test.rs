@@ -57,6 +57,5 @@ async fn write_and_read(io: &UringIo, path: &Path) -> Result<(), (&'static str, 
             return Err(("checking", io::Error::new(io::ErrorKind::InvalidData, message)));
         }
     }
-    file.close().await;
     Ok(())
 }
