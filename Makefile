@@ -54,8 +54,9 @@ torture: build ## A million simulated faults, 200 kills, 50 power cuts, all muta
 	tests/torture/run
 
 .PHONY: lint
-lint: needs ## Formatting and clippy, warnings denied
+lint: needs ## Formatting, the rules of tidy/ and clippy, warnings denied
 	$(CARGO) fmt --all -- --check
+	$(CARGO) test --locked -p mofka-tidy
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
 	CARGO_TARGET_DIR="$(TARGET)" $(CARGO) clippy --manifest-path fuzz/Cargo.toml --lib --tests --examples --locked -- -D warnings
