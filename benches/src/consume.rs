@@ -1,7 +1,7 @@
 //! All events of a partition from its start, with their data, over TCP loopback: out of memory, and from the device
 //! beside what the bare device gives for the very same files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -10,6 +10,7 @@ use mofka_client::{
     TopicOptions,
 };
 
+use crate::events::metadata;
 use crate::harness::{self, Machine, Sample, Side};
 use crate::node::Node;
 use crate::raw::read;
@@ -67,8 +68,7 @@ pub(crate) fn measure(args: &ConsumeArgs, json: bool) -> Result<(), String> {
     let reference = format!("raw direct reads of 1 MiB, depth {}", args.depth);
     if wanted("disk") || wanted("raw") {
         let topic = topic("disk", PartitionKind::Default)?;
-        let mut files = Vec::new();
-        segment_files(node.dir(), &mut files).map_err(|e| e.to_string())?;
+        let files = node.segment_files()?;
         if wanted("disk") {
             sides.push(Side::new("mofka, from disk".to_owned(), move || {
                 consume(&topic, args)
@@ -113,14 +113,12 @@ fn fill(topic: &TopicHandle, args: &ConsumeArgs) -> Result<(), String> {
     });
     let mut data = vec![7_u8; args.data_bytes];
     for n in 0..args.events {
-        let start = format!("{{\"n\":{n},\"pad\":\"");
-        let pad = args.metadata_bytes.saturating_sub(start.len() + 2);
         // The events differ, so that a mix-up would show.
         let stamp = n.to_le_bytes();
         let stamped = stamp.len().min(data.len());
         data[..stamped].copy_from_slice(&stamp[..stamped]);
         producer
-            .push(format!("{start}{}\"}}", "x".repeat(pad)), data.as_slice(), None)
+            .push(metadata(args.metadata_bytes, n), data.as_slice(), None)
             .map_err(|e| e.to_string())?;
     }
     let report = producer.close().map_err(|e| e.to_string())?;
@@ -166,21 +164,4 @@ fn consume(topic: &TopicHandle, args: &ConsumeArgs) -> Result<Sample, String> {
     let per_second = args.events as f64 / started.elapsed().as_secs_f64();
     consumer.close();
     Ok(sample(args, per_second))
-}
-
-/// All meta and data files of segments below a directory.
-fn segment_files(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            segment_files(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|name| name == "meta" || name == "data")
-        {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Runs sides turn about and prints medians with all that is needed to read them.
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -89,7 +90,8 @@ impl Series {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The value in the middle, or between the two there.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match (
@@ -155,6 +157,24 @@ impl Machine {
             commit: commit(),
         }
     }
+
+    /// All of it.
+    pub(crate) fn as_json(&self) -> Value {
+        json!({
+            "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel,
+            "file_system": self.file_system, "commit": self.commit,
+        })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, {} cores; Linux {}; {}; commit {}",
+            self.cpu, self.cores, self.kernel, self.file_system, self.commit
+        )
+    }
 }
 
 /// Type and device of the mount with the longest path above `directory`, from `/proc/self/mountinfo`.
@@ -201,11 +221,7 @@ pub(crate) fn print(title: &str, machine: &Machine, series: &[Series], reference
         println!("{}", as_json(title, machine, series, reference));
         return;
     }
-    println!("{title}");
-    println!(
-        "{}, {} cores; Linux {}; {}; commit {}",
-        machine.cpu, machine.cores, machine.kernel, machine.file_system, machine.commit
-    );
+    println!("{title}\n{machine}");
     let width = series.iter().map(|s| s.name.len()).max().unwrap_or(0);
     let heads = [
         "/s",
@@ -254,10 +270,7 @@ fn as_json(title: &str, machine: &Machine, series: &[Series], reference: Option<
     });
     json!({
         "title": title,
-        "machine": {
-            "cpu": machine.cpu, "cores": machine.cores, "kernel": machine.kernel,
-            "file_system": machine.file_system, "commit": machine.commit,
-        },
+        "machine": machine.as_json(),
         "series": rows.collect::<Vec<_>>(),
     })
 }

@@ -3,10 +3,12 @@
 
 mod consume;
 mod engine;
+mod events;
 mod harness;
 mod node;
 mod produce;
 mod raw;
+mod restart;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +39,8 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Events from the start of a partition with their data, from memory and from the device.
     Consume(consume::ConsumeArgs),
+    /// Time from start to service after a kill -9, with little stored and with much.
+    Restart(restart::RestartArgs),
 }
 
 #[derive(Args)]
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Engine(args) => engine::measure(args, cli.json),
         Command::Produce(args) => produce::measure(args, cli.json),
         Command::Consume(args) => consume::measure(args, cli.json),
+        Command::Restart(args) => restart::measure(args, cli.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

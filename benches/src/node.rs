@@ -13,6 +13,7 @@ const START_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct Node {
     child: Child,
     dir: TempDir,
+    shards: usize,
 }
 
 impl Node {
@@ -22,38 +23,44 @@ impl Node {
             .prefix("mofka-bench-")
             .tempdir_in(parent)
             .map_err(|e| e.to_string())?;
-        let program = beside("mofkad")?;
-        let log = std::fs::File::create(dir.path().join("log")).map_err(|e| e.to_string())?;
-        let child = Command::new(&program)
-            .args([
-                "--listen",
-                "tcp://127.0.0.1:0",
-                "--log-level",
-                "warn",
-                "--shards",
-                &shards.to_string(),
-            ])
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|e| format!("{}: {e}", program.display()))?;
-        let mut node = Self { child, dir };
-        let started = Instant::now();
-        while !node.group_file().exists() {
-            let ended = node.child.try_wait().map_err(|e| e.to_string())?;
-            if ended.is_some() || started.elapsed() > START_MAX {
-                let log = std::fs::read_to_string(node.dir.path().join("log")).unwrap_or_default();
-                return Err(format!("mofkad did not start: {log}"));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        let child = spawn(dir.path(), shards)?;
+        let mut node = Self { child, dir, shards };
+        node.wait_until_ready()?;
         Ok(node)
     }
 
-    /// Where it stores.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Starts it again where it was before it was killed.
+    pub(crate) fn start_again(&mut self) -> Result<(), String> {
+        std::fs::remove_file(self.group_file()).map_err(|e| e.to_string())?;
+        self.child = spawn(self.dir.path(), self.shards)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let started = Instant::now();
+        while !self.group_file().exists() {
+            let ended = self.child.try_wait().map_err(|e| e.to_string())?;
+            if ended.is_some() || started.elapsed() > START_MAX {
+                let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+                return Err(format!("mofkad did not start: {log}"));
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+
+    /// All meta and data files of its segments, sorted.
+    pub(crate) fn segment_files(&self) -> Result<Vec<PathBuf>, String> {
+        let mut files = Vec::new();
+        segment_files(self.dir.path(), &mut files).map_err(|e| e.to_string())?;
+        files.sort();
+        Ok(files)
     }
 
     fn group_file(&self) -> PathBuf {
@@ -68,9 +75,27 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.kill();
     }
+}
+
+fn spawn(dir: &Path, shards: usize) -> Result<Child, String> {
+    let program = beside("mofkad")?;
+    let log = std::fs::File::create(dir.join("log")).map_err(|e| e.to_string())?;
+    Command::new(&program)
+        .args([
+            "--listen",
+            "tcp://127.0.0.1:0",
+            "--log-level",
+            "warn",
+            "--shards",
+            &shards.to_string(),
+        ])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|e| format!("{}: {e}", program.display()))
 }
 
 fn beside(name: &str) -> Result<PathBuf, String> {
@@ -83,4 +108,19 @@ fn beside(name: &str) -> Result<PathBuf, String> {
             exe.display()
         )
     })
+}
+
+fn segment_files(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            segment_files(&path, files)?;
+        } else if path
+            .extension()
+            .is_some_and(|name| name == "meta" || name == "data")
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hdrhistogram::Histogram;
-use mofka_client::{BatchSize, Driver, Metadata, ProducerOptions, TopicOptions};
+use mofka_client::{BatchSize, Driver, ProducerOptions, TopicHandle, TopicOptions};
 
+use crate::events::Events;
 use crate::harness::{self, Machine, Sample, Side};
 use crate::node::Node;
 use crate::raw::{self, Limit, RawConfig, Syncs};
@@ -20,34 +21,60 @@ const FRAME_HEADER_BYTES: u64 = 128;
 pub(crate) struct ProduceArgs {
     /// Directory on the device to measure.
     #[arg(long, default_value = ".")]
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Bytes of data in an event.
     #[arg(long, default_value_t = 1024)]
-    data_bytes: u64,
+    pub(crate) data_bytes: u64,
     /// Bytes of metadata (JSON) in an event, about.
     #[arg(long, default_value_t = 128)]
-    metadata_bytes: usize,
+    pub(crate) metadata_bytes: usize,
     /// Events of one turn with batches; one hundredth of it without.
     #[arg(long, default_value_t = 100_000)]
-    events: u64,
+    pub(crate) events: u64,
     /// Batches of the producer under way.
     #[arg(long, default_value_t = 4)]
-    batches: usize,
+    pub(crate) batches: usize,
     /// Turns of each side; the median counts.
     #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    pub(crate) rounds: usize,
     /// Shards of the daemon.
     #[arg(long, default_value_t = 1)]
-    shards: usize,
+    pub(crate) shards: usize,
+}
+
+impl ProduceArgs {
+    /// Events of one turn when each waits for the one before.
+    pub(crate) fn single_events(&self) -> u64 {
+        (self.events / 100).max(10)
+    }
+
+    /// What is sent.
+    pub(crate) fn content(&self) -> Result<Events, String> {
+        let data_bytes = usize::try_from(self.data_bytes).map_err(|e| e.to_string())?;
+        Ok(Events::new(self.metadata_bytes, data_bytes))
+    }
+
+    /// What a turn gave.
+    pub(crate) fn sample(&self, events: u64, elapsed: Duration, latency_us: &Histogram<u64>) -> Sample {
+        let per_second = events as f64 / elapsed.as_secs_f64();
+        Sample {
+            per_second,
+            megabytes_per_second: per_second * (self.data_bytes + self.metadata_bytes as u64) as f64 / 1e6,
+            p50_us: latency_us.value_at_quantile(0.5) as f64,
+            p99_us: latency_us.value_at_quantile(0.99) as f64,
+            cpu_us: 0.0,
+        }
+    }
 }
 
 pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
     let node = Node::start(&args.dir, args.shards)?;
     let driver = node.driver()?;
     let machine = Machine::here(&args.dir);
+    let content = args.content()?;
     let latency = vec![
         Side::new("mofka, synced, 1 in flight".to_owned(), || {
-            one_by_one(&driver, args)
+            one_by_one(&driver, &content, args)
         }),
         raw_side("raw write+sync, depth 1", args, 1, 1),
     ];
@@ -60,13 +87,13 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
     let reference = format!("raw write+sync of 128 events, depth {}", args.batches);
     let throughput = vec![
         Side::new("mofka, synced, batches of 128".to_owned(), || {
-            stream(&driver, args, BatchSize::fixed(128))
+            stream(&driver, &content, args, BatchSize::fixed(128))
         }),
         Side::new("mofka, synced, batches of 1000".to_owned(), || {
-            stream(&driver, args, BatchSize::fixed(1000))
+            stream(&driver, &content, args, BatchSize::fixed(1000))
         }),
         Side::new("mofka, synced, adaptive".to_owned(), || {
-            stream(&driver, args, BatchSize::Adaptive)
+            stream(&driver, &content, args, BatchSize::Adaptive)
         }),
         raw_side(&reference, args, 128, args.batches),
     ];
@@ -100,14 +127,8 @@ fn raw_side<'a>(name: &str, args: &'a ProduceArgs, events: u64, depth: usize) ->
     })
 }
 
-fn metadata(args: &ProduceArgs, n: u64) -> String {
-    let start = format!("{{\"n\":{n},\"pad\":\"");
-    let pad = args.metadata_bytes.saturating_sub(start.len() + 2);
-    format!("{start}{}\"}}", "x".repeat(pad))
-}
-
 /// Every event waits for the one before it.
-fn one_by_one(driver: &Driver, args: &ProduceArgs) -> Result<Sample, String> {
+pub(crate) fn one_by_one(driver: &Driver, content: &Events, args: &ProduceArgs) -> Result<Sample, String> {
     let topic = driver
         .create_topic(TopicOptions::new("bench"))
         .map_err(|e| e.to_string())?;
@@ -115,26 +136,31 @@ fn one_by_one(driver: &Driver, args: &ProduceArgs) -> Result<Sample, String> {
         batch_size: BatchSize::Adaptive,
         ..ProducerOptions::default()
     });
-    let data = vec![7_u8; usize::try_from(args.data_bytes).map_err(|e| e.to_string())?];
-    let events = (args.events / 100).max(10);
+    let events = args.single_events();
     let mut latency_us = Histogram::<u64>::new_with_max(60_000_000, 3).map_err(|e| e.to_string())?;
     let started = Instant::now();
-    for n in 0..events {
+    for text in content.metadata(events) {
         let one = Instant::now();
         let future = producer
-            .push(Metadata::from(metadata(args, n)), data.as_slice(), None)
+            .push(text, content.data.as_slice(), None)
             .map_err(|e| e.to_string())?;
         future.wait().map_err(|e| e.to_string())?;
         latency_us.saturating_record(u64::try_from(one.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
     let elapsed = started.elapsed();
     producer.close().map_err(|e| e.to_string())?;
+    stored(&topic, events)?;
     driver.delete_topic("bench").map_err(|e| e.to_string())?;
-    Ok(sample(args, events, elapsed, &latency_us))
+    Ok(args.sample(events, elapsed, &latency_us))
 }
 
 /// Events as fast as they are taken; the time ends when the last one is durable.
-fn stream(driver: &Driver, args: &ProduceArgs, batch_size: BatchSize) -> Result<Sample, String> {
+pub(crate) fn stream(
+    driver: &Driver,
+    content: &Events,
+    args: &ProduceArgs,
+    batch_size: BatchSize,
+) -> Result<Sample, String> {
     let topic = driver
         .create_topic(TopicOptions::new("bench"))
         .map_err(|e| e.to_string())?;
@@ -144,16 +170,10 @@ fn stream(driver: &Driver, args: &ProduceArgs, batch_size: BatchSize) -> Result<
         ..ProducerOptions::default()
     };
     let producer = topic.producer(options);
-    let data = vec![7_u8; usize::try_from(args.data_bytes).map_err(|e| e.to_string())?];
-    let texts: Vec<String> = (0..1000).map(|n| metadata(args, n)).collect();
     let started = Instant::now();
-    for text in texts
-        .iter()
-        .cycle()
-        .take(usize::try_from(args.events).map_err(|e| e.to_string())?)
-    {
+    for text in content.metadata(args.events) {
         producer
-            .push(text.as_str(), data.as_slice(), None)
+            .push(text, content.data.as_slice(), None)
             .map_err(|e| e.to_string())?;
     }
     let report = producer.close().map_err(|e| e.to_string())?;
@@ -164,26 +184,21 @@ fn stream(driver: &Driver, args: &ProduceArgs, batch_size: BatchSize) -> Result<
             report.acknowledged, args.events
         ));
     }
-    let stored: u64 = topic.partition_status(0).map_err(|e| e.to_string())?.synced_end;
-    if stored != args.events {
-        return Err(format!("{stored} of {} events are stored", args.events));
-    }
+    stored(&topic, args.events)?;
     driver.delete_topic("bench").map_err(|e| e.to_string())?;
-    Ok(sample(
-        args,
-        args.events,
-        elapsed,
-        &Histogram::new_with_max(60_000_000, 3).map_err(|e| e.to_string())?,
-    ))
+    Ok(args.sample(args.events, elapsed, &no_latency()?))
 }
 
-fn sample(args: &ProduceArgs, events: u64, elapsed: Duration, latency_us: &Histogram<u64>) -> Sample {
-    let per_second = events as f64 / elapsed.as_secs_f64();
-    Sample {
-        per_second,
-        megabytes_per_second: per_second * (args.data_bytes + args.metadata_bytes as u64) as f64 / 1e6,
-        p50_us: latency_us.value_at_quantile(0.5) as f64,
-        p99_us: latency_us.value_at_quantile(0.99) as f64,
-        cpu_us: 0.0,
+/// Fails unless so many events are durable.
+fn stored(topic: &TopicHandle, events: u64) -> Result<(), String> {
+    let stored: u64 = topic.partition_status(0).map_err(|e| e.to_string())?.synced_end;
+    if stored == events {
+        return Ok(());
     }
+    Err(format!("{stored} of {events} events are stored"))
+}
+
+/// Where only the rate is measured.
+pub(crate) fn no_latency() -> Result<Histogram<u64>, String> {
+    Histogram::new_with_max(60_000_000, 3).map_err(|e| e.to_string())
 }
