@@ -18,6 +18,7 @@ FUZZ_SECONDS ?= 600
 FUZZ_SMOKE_SECONDS ?= 30
 FUZZ_SANITIZER ?= none
 BENCH_ARGS ?=
+COMPARE_ARGS ?=
 
 .PHONY: help
 help: ## This list
@@ -80,6 +81,12 @@ deny: needs ## Licences, sources, known-bad versions
 bench: build ## Benchmarks against the raw device, interleaved (BENCH_ARGS="raw --help")
 	$(CARGO) build --release --locked -p mofka-benches
 	"$(BIN)/mofka-benches" $(or $(BENCH_ARGS),raw)
+
+.PHONY: compare
+compare: build ## The whole path beside Redis Streams and NATS JetStream, interleaved; installs them (COMPARE_ARGS)
+	$(CARGO) build --release --locked -p mofka-benches
+	@CARGO_TARGET_DIR="$(TARGET)" benches/compare/install || echo "going on with those that are installed"
+	"$(BIN)/mofka-benches" compare $(COMPARE_ARGS)
 
 .PHONY: doc
 doc: needs ## API documentation, warnings denied

@@ -1,6 +1,7 @@
-//! Benchmarks of Mofka. Each one measures the product and the raw device in one run, turn about, and prints medians and
-//! their ratio: figures of different runs do not compare.
+//! Benchmarks of Mofka. Each one measures the product and the raw device, or other systems, in one run, turn about, and
+//! prints medians and their ratio: figures of different runs do not compare.
 
+mod compare;
 mod consume;
 mod engine;
 mod events;
@@ -20,7 +21,10 @@ use crate::harness::{Machine, Side};
 use crate::raw::{Limit, RawConfig, Syncs};
 
 #[derive(Parser)]
-#[command(version, about = "Benchmarks of Mofka against the raw device")]
+#[command(
+    version,
+    about = "Benchmarks of Mofka against the raw device and other systems"
+)]
 struct Cli {
     /// Print one JSON object instead of tables.
     #[arg(long, global = true)]
@@ -39,6 +43,8 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Events from the start of a partition with their data, from memory and from the device.
     Consume(consume::ConsumeArgs),
+    /// Durable events through the whole path, beside Redis Streams and NATS JetStream.
+    Compare(compare::CompareArgs),
     /// Time from start to service after a kill -9, with little stored and with much.
     Restart(restart::RestartArgs),
 }
@@ -75,6 +81,7 @@ fn main() -> ExitCode {
         Command::Engine(args) => engine::measure(args, cli.json),
         Command::Produce(args) => produce::measure(args, cli.json),
         Command::Consume(args) => consume::measure(args, cli.json),
+        Command::Compare(args) => compare::measure(args, cli.json),
         Command::Restart(args) => restart::measure(args, cli.json),
     };
     match outcome {
