@@ -181,9 +181,12 @@ impl Stream {
             let chunk = self.lanes.get(lane).ok_or_else(gone)?.chunks.recv();
             let chunk = chunk.map_err(|_| gone())??;
             self.progress.inc(chunk.len as u64);
+            let wanted = self.to.saturating_sub(chunk.at).min(CHUNK_BYTES as u64);
+            if (chunk.len as u64) < wanted {
+                // The file was cut while it was read: nothing comes after this.
+                self.to = chunk.at + chunk.len as u64;
+            }
             if spent(&chunk, self.at) {
-                // The file was cut while it was read.
-                self.to = self.at;
                 return Ok(&[]);
             }
             self.current = Some((lane, chunk));
@@ -325,6 +328,25 @@ mod tests {
                 found.extend_from_slice(part);
             }
             assert!(found == content, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_while_it_is_read_ends_there() {
+        for (bytes, end) in [(65_536, 8192), (65_536, 0), (6 * CHUNK_BYTES, CHUNK_BYTES + 4096)] {
+            let (dir, content, source) = file(bytes);
+            let cut = File::options().write(true).open(dir.path().join("f")).unwrap();
+            cut.set_len(end as u64).unwrap();
+            let mut stream = Stream::new(&source, 0, u64::MAX, &ProgressBar::hidden());
+            let mut found = Vec::new();
+            loop {
+                let part = stream.next(u64::MAX).unwrap();
+                if part.is_empty() {
+                    break;
+                }
+                found.extend_from_slice(part);
+            }
+            assert!(found == content[..end], "{bytes} cut at {end}");
         }
     }
 
