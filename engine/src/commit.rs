@@ -175,7 +175,9 @@ impl<I: Io> Committer<I> {
     }
 
     fn start(self: &Rc<Self>, commit: Commit) {
-        if let Some(sink) = self.sink() {
+        if let Some(sink) = self.sink()
+            && !commit.batches.is_empty()
+        {
             sink.planned(&commit.batches);
         }
         let this = Rc::clone(self);
@@ -200,7 +202,10 @@ impl<I: Io> Committer<I> {
     /// Writes and syncs. In one go, unless somebody waits for what is just written.
     async fn store(&self, commit: &Commit) -> Result<(), StepError> {
         let files = self.files();
-        let mut writes = vec![self.file_write(&files.meta, &commit.meta)];
+        let mut writes = Vec::with_capacity(2);
+        if let Some(plan) = &commit.meta {
+            writes.push(self.file_write(&files.meta, plan));
+        }
         match (&commit.data, &files.data) {
             (Some(plan), Some(file)) => writes.push(self.file_write(file, plan)),
             (None, _) => {}

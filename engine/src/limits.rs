@@ -11,15 +11,17 @@ pub struct EngineLimits {
     pub segment_meta_bytes: u64,
     /// Data bytes after which a segment is sealed; one event may be larger than this.
     pub segment_data_bytes: u64,
-    /// Commits of one partition that may be under way at once.
+    /// Writes of each file of one partition that may be under way at once.
     pub commits_in_flight_max: usize,
     /// Bytes that one commit gathers at most, when more than one batch waits.
     pub commit_bytes_max: u64,
     /// Bytes of a partition's cursors file from which on it is rewritten, when it has outgrown what it holds.
     pub cursors_rewrite_bytes: u64,
-    /// Bytes that must wait before a commit begins while another of its partition is under way. Smaller ones are
-    /// gathered, because each such commit fills up its last block.
+    /// Bytes that must wait before data is written while other data of its partition is under way. Less is gathered,
+    /// because each such write fills up its last block.
     pub pipeline_bytes_min: u64,
+    /// The same of the frames in the meta file.
+    pub meta_pipeline_bytes_min: u64,
     /// Memory per shard for the batches that its log partitions accepted last.
     pub shard_recent_bytes_max: u64,
     /// Memory per shard for what is read from the device before a consumer asks for it.
@@ -56,6 +58,7 @@ impl Default for EngineLimits {
             commits_in_flight_max: 4,
             commit_bytes_max: 4 << 20,
             pipeline_bytes_min: 64 << 10,
+            meta_pipeline_bytes_min: 16 << 10,
             cursors_rewrite_bytes: 1 << 20,
             shard_recent_bytes_max: 128 << 20,
             shard_read_ahead_bytes_max: 64 << 20,
@@ -81,6 +84,7 @@ impl EngineLimits {
             commits_in_flight_max: self.commits_in_flight_max,
             commit_bytes_max: self.commit_bytes_max,
             pipeline_bytes_min: self.pipeline_bytes_min,
+            meta_pipeline_bytes_min: self.meta_pipeline_bytes_min,
             segment_meta_bytes: self.segment_meta_bytes,
             segment_data_bytes: self.segment_data_bytes,
         }

@@ -72,6 +72,7 @@ const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 1,
     commit_bytes_max: 1 << 20,
     pipeline_bytes_min: 0,
+    meta_pipeline_bytes_min: 0,
     // Rewritten long before: a record log never rolls.
     segment_meta_bytes: u64::MAX,
     segment_data_bytes: u64::MAX,

@@ -241,6 +241,7 @@ fn go_on(mut files: Files, header: &SegmentHeader, found: &Found) {
         commits_in_flight_max: 1,
         commit_bytes_max: u64::MAX,
         pipeline_bytes_min: 0,
+        meta_pipeline_bytes_min: 0,
         segment_meta_bytes: u64::MAX,
         segment_data_bytes: u64::MAX,
     };
@@ -257,7 +258,7 @@ fn go_on(mut files: Files, header: &SegmentHeader, found: &Found) {
         9,
     );
     let commit = appender.plan().expect("there is a batch to write");
-    write(&mut files.meta, &commit.meta);
+    write(&mut files.meta, commit.meta.as_ref().expect("nothing else is under way"));
     write(&mut files.data, commit.data.as_ref().expect("the batch has data"));
     let again = recover(&files, header, 1 << 20);
     assert_eq!(

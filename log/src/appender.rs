@@ -5,13 +5,21 @@
 //! progress is told in order, so that what is reported durable has nothing missing before it.
 //!
 //! ```text
-//! accept -> queued -> plan -> [write meta | write data] -> written -> [sync what was written] -> synced
-//!           ids given         final stamp, place
+//! accept -> queued -> data placed -> [write, sync data] --------------------------\
+//!           ids given      \-> frames planned -> [write, sync meta] -------------- synced when both are, in order
+//!                              final stamp
 //! ```
+//!
+//! The two files are written side by side, each in its own rhythm. Data begins as soon as it is there. Frames are small: as
+//! long as a write of the meta file is under way they gather for the next one, which goes on in the block where that one
+//! ended. (Two writes of one block at the same time could leave either's bytes, so that a write beside another must stay off
+//! its last block; for frames that would waste more than they take.)
 //!
 //! After a failed write or sync the appender is thrown away: what is on the device is not known then, and only
 //! recovery finds out.
 
+mod commit;
+mod lane;
 mod queue;
 
 use std::collections::VecDeque;
@@ -21,19 +29,26 @@ use crate::batch::{Batch, Stamp};
 use crate::ids::{EventId, FilePos};
 use crate::limits::EVENT_ID_END;
 use crate::write_plan::{FileTail, WritePlan};
+pub use commit::{Accepted, AckAt, Commit, CommitId, Ends, Progress, StoredBatch};
+use lane::{Lane, Step};
 use queue::Queue;
 pub use queue::Reach;
+
+/// Events that have so much data on average: a block of padding is a sixteenth of it.
+const LARGE_EVENT_BYTES: u64 = 64 << 10;
 
 /// Bounds of an appender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppenderConfig {
-    /// Commits that may be under way at once; 0 counts as 1.
+    /// Writes of each file that may be under way at once; 0 counts as 1.
     pub commits_in_flight_max: usize,
     /// Bytes of frames and data that one commit gathers, but at least one batch.
     pub commit_bytes_max: u64,
-    /// Bytes that must wait before a commit begins while another is under way. Each such commit fills its last block
+    /// Bytes that must wait before data is written while other data is under way. Each such write fills its last block
     /// with zeros, so that small ones are gathered instead.
     pub pipeline_bytes_min: u64,
+    /// The same of frames and the meta file. Frames of events with much data do not wait.
+    pub meta_pipeline_bytes_min: u64,
     /// Bytes of the meta file from which on the segment is full.
     pub segment_meta_bytes: u64,
     /// Bytes of the data file from which on the segment is full. One batch may go beyond it.
@@ -68,111 +83,34 @@ pub struct Resume {
     pub data_tail: Vec<u8>,
 }
 
-/// When a batch may be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AckAt {
-    /// At once: it is in memory.
-    Accepted,
-    /// When it was written, in order.
-    Written,
-    /// When it is durable, in order.
-    Synced,
-}
-
-/// The ids that a batch got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// Of its first event.
-    pub base_event_id: EventId,
-    /// Exclusive end.
-    pub end_event_id: EventId,
-}
-
-/// The chain of positions: `synced_end <= written_end <= appended_end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
-    /// Exclusive end of what is durable.
-    pub synced_end: EventId,
-    /// Exclusive end of what was written.
-    pub written_end: EventId,
-    /// Exclusive end of what has ids.
-    pub appended_end: EventId,
-}
-
-/// How far a partition has come: everything before an end, without gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Exclusive end of what was written.
-    pub written_end: EventId,
-    /// Exclusive end of what is durable.
-    pub synced_end: EventId,
-}
-
-/// Names a commit of one appender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CommitId(u64);
-
-impl fmt::Display for CommitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Batches that are written and synced together.
-#[derive(Clone, Debug)]
-pub struct Commit {
-    /// Its name, for [`Appender::written`] and [`Appender::synced`].
-    pub id: CommitId,
-    /// The frames.
-    pub meta: WritePlan,
-    /// The data; `None` when no batch has any, and then the data file is neither written nor synced.
-    pub data: Option<WritePlan>,
-    /// The batches with their final stamps, in order, and where they go.
-    pub batches: Vec<StoredBatch>,
-    /// Exclusive end of the ids.
-    pub end_event_id: EventId,
-}
-
-/// A batch and the place of its frame.
-#[derive(Clone, Debug)]
-pub struct StoredBatch {
-    /// The batch, stamped.
-    pub batch: Batch,
-    /// Where its frame is in the meta file.
-    pub meta_at: FilePos,
-}
-
 struct Queued {
     batch: Batch,
     base_event_id: EventId,
     timestamp_us: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    Planned,
-    Written,
-    Synced,
-}
-
-struct Flight {
-    id: CommitId,
-    end_event_id: EventId,
-    with_data: bool,
-    step: Step,
+/// A batch whose data has its place.
+struct Placed {
+    queued: Queued,
+    data_at: FilePos,
 }
 
 /// See the module.
 pub struct Appender {
     config: AppenderConfig,
     segment: SegmentFacts,
-    meta: FileTail,
-    data: FileTail,
+    meta: Lane,
+    data: Lane,
     queue: VecDeque<Queued>,
     queued: Queue,
-    flights: VecDeque<Flight>,
+    /// Batches whose frames are in no commit yet.
+    placed: VecDeque<Placed>,
+    placed_frame_bytes: u64,
+    placed_data_bytes: u64,
     ends: Ends,
-    /// Exclusive end of the ids that are in a commit.
+    /// Exclusive end of the ids whose data is in a commit.
+    placed_end: EventId,
+    /// Exclusive end of the ids whose frames are in a commit.
     planned_end: EventId,
     next_commit: CommitId,
 }
@@ -224,16 +162,19 @@ impl Appender {
         Self {
             config,
             segment,
-            meta,
-            data,
+            meta: Lane::new(meta),
+            data: Lane::new(data),
             queue: VecDeque::new(),
             queued: Queue::default(),
-            flights: VecDeque::new(),
+            placed: VecDeque::new(),
+            placed_frame_bytes: 0,
+            placed_data_bytes: 0,
             ends: Ends {
                 synced_end: next,
                 written_end: next,
                 appended_end: next,
             },
+            placed_end: next,
             planned_end: next,
             next_commit: CommitId(0),
         }
@@ -271,7 +212,7 @@ impl Appender {
 
     /// Bytes of frames and data that are accepted and not yet in a commit.
     pub fn pending_bytes(&self) -> u64 {
-        self.queued.bytes()
+        self.queued.bytes().saturating_add(self.placed_frame_bytes)
     }
 
     /// How far the files reach at most when all that is queued is written, and one more batch of this size
@@ -281,17 +222,28 @@ impl Appender {
             0 => self.queued,
             _ => self.queued.with(frame_bytes, data_bytes),
         };
-        sum.reach(self.meta.end(), self.data.end(), self.config.commit_bytes_max)
+        let meta_end = self.meta.tail.end().plus(self.placed_frame_bytes);
+        let placed = u64::try_from(self.placed.len()).unwrap_or(u64::MAX);
+        sum.reach(
+            meta_end,
+            placed,
+            self.data.tail.end(),
+            self.config.commit_bytes_max,
+        )
     }
 
-    /// Whether nothing is queued and nothing is under way: all that was accepted is durable.
+    /// Whether nothing waits and nothing is under way: all that was accepted is durable.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.flights.is_empty()
+        self.queue.is_empty() && self.placed.is_empty() && self.is_still()
     }
 
-    /// Commits under way. One that is durable still counts while an earlier one is not.
+    fn is_still(&self) -> bool {
+        self.meta.is_idle() && self.data.is_idle()
+    }
+
+    /// Writes under way of the file that has more of them. One that is durable still counts while an earlier one is not.
     pub fn in_flight(&self) -> usize {
-        self.flights.len()
+        self.meta.in_flight().max(self.data.in_flight())
     }
 
     /// How far everything has come.
@@ -301,12 +253,12 @@ impl Appender {
 
     /// Where the next frame goes at the earliest.
     pub fn meta_end(&self) -> FilePos {
-        self.meta.end()
+        self.meta.tail.end()
     }
 
     /// Where the next data goes at the earliest.
     pub fn data_end(&self) -> FilePos {
-        self.data.end()
+        self.data.tail.end()
     }
 
     /// The segment that is appended to.
@@ -319,39 +271,102 @@ impl Appender {
         self.segment.incarnation
     }
 
-    /// Makes one commit of what is queued, up to the configured bytes and at least one batch. `None` when nothing is
-    /// queued, enough commits are under way, or one is and little is queued. The batches get their final stamps here: what is durable now, and where
-    /// their data goes.
+    /// Makes a commit of what waits, up to the configured bytes and at least one batch. `None` when nothing can begin now:
+    /// nothing waits, enough is under way, or something is and little waits. Call it again until it says so. Batches get
+    /// their final stamps with their frames: what is durable now, and where their data goes.
     pub fn plan(&mut self) -> Option<Commit> {
-        if self.queue.is_empty() || self.flights.len() >= self.config.commits_in_flight_max.max(1) {
+        let id = self.next_commit;
+        let is_still = self.is_still();
+        let data = self.plan_data(id);
+        // Together costs least. But frames that others have to wait for must not wait for data, which may be long on its
+        // way.
+        let together = data.is_none() || is_still || self.frames_go_beside_others();
+        let (meta, batches) = match together && self.may_plan_frames() {
+            true => {
+                let (meta, batches) = self.plan_frames(id);
+                (Some(meta), batches)
+            }
+            false => (None, Vec::new()),
+        };
+        if data.is_none() && meta.is_none() {
             return None;
         }
-        if !self.flights.is_empty() && self.queued.bytes() < self.config.pipeline_bytes_min {
+        let end_event_id = match &data {
+            Some(_) => self.placed_end,
+            None => self.planned_end,
+        };
+        Some(self.launch(meta, data, batches, end_event_id))
+    }
+
+    /// Places what is queued. What has no data is placed at once.
+    fn plan_data(&mut self, id: CommitId) -> Option<WritePlan> {
+        let Self { config, queued, .. } = self;
+        let may_begin = self.data.may_begin(
+            config.commits_in_flight_max,
+            queued.bytes() >= config.pipeline_bytes_min,
+        );
+        if self.queue.is_empty() || !may_begin {
             return None;
         }
         let gathered = self.gather();
-        let mut meta = self.meta.begin();
         let with_data = gathered.iter().any(|queued| queued.batch.data_bytes() > 0);
-        let mut data = with_data.then(|| self.data.begin());
-        let mut batches = Vec::with_capacity(gathered.len());
-        for Queued {
-            mut batch,
-            base_event_id,
-            timestamp_us,
-        } in gathered
-        {
-            let data_at = match (&mut data, batch.data()) {
-                (Some(plan), Some(bytes)) if !bytes.is_empty() => self.data.push_bytes(plan, bytes),
+        let mut plan = with_data.then(|| self.data.begin(id, self.placed_end));
+        for queued in gathered {
+            let data_at = match (&mut plan, queued.batch.data()) {
+                (Some(plan), Some(bytes)) if !bytes.is_empty() => self.data.tail.push_bytes(plan, bytes),
                 _ => FilePos::new(0),
             };
+            let (frame_bytes, data_bytes) = (queued.batch.frame_bytes(), queued.batch.data_bytes());
+            self.placed_frame_bytes = self.placed_frame_bytes.saturating_add(frame_bytes);
+            self.placed_data_bytes = self.placed_data_bytes.saturating_add(data_bytes);
+            let events = u64::from(queued.batch.event_count());
+            self.placed_end = queued.base_event_id.plus(events);
+            self.placed.push_back(Placed { queued, data_at });
+        }
+        plan
+    }
+
+    fn may_plan_frames(&self) -> bool {
+        !self.placed.is_empty()
+            && self
+                .meta
+                .may_begin(self.config.commits_in_flight_max, self.frames_go_beside_others())
+    }
+
+    /// Whether the frames that wait are worth a write beside others, which fills up its last block: there are many of them,
+    /// or a block is little beside the data of their events.
+    fn frames_go_beside_others(&self) -> bool {
+        let events = self.placed_end.since(self.planned_end);
+        self.placed_frame_bytes >= self.config.meta_pipeline_bytes_min
+            || self.placed_data_bytes >= events.saturating_mul(LARGE_EVENT_BYTES)
+    }
+
+    fn plan_frames(&mut self, id: CommitId) -> (WritePlan, Vec<StoredBatch>) {
+        let mut plan = self.meta.begin(id, self.planned_end);
+        let mut batches = Vec::with_capacity(self.placed.len());
+        let mut bytes = 0_u64;
+        while let Some(next) = self.placed.front() {
+            let frame_bytes = next.queued.batch.frame_bytes();
+            bytes = bytes.saturating_add(frame_bytes);
+            if !batches.is_empty() && bytes > self.config.commit_bytes_max {
+                break;
+            }
+            let Some(Placed { queued, data_at }) = self.placed.pop_front() else {
+                break;
+            };
+            self.placed_frame_bytes = self.placed_frame_bytes.saturating_sub(frame_bytes);
+            let data_bytes = queued.batch.data_bytes();
+            self.placed_data_bytes = self.placed_data_bytes.saturating_sub(data_bytes);
+            let mut batch = queued.batch;
             batch.stamp(Stamp {
                 data_at,
-                ..self.stamp(base_event_id, timestamp_us)
+                ..self.stamp(queued.base_event_id, queued.timestamp_us)
             });
-            let meta_at = self.meta.push_frame(&mut meta, &batch);
+            self.planned_end = batch.end_event_id();
+            let meta_at = self.meta.tail.push_frame(&mut plan, &batch);
             batches.push(StoredBatch { batch, meta_at });
         }
-        Some(self.launch(meta, data, batches))
+        (plan, batches)
     }
 
     /// Makes a commit of a mark: a witness for the last batch, which has no later frame to vouch for it. `clean`: the
@@ -365,9 +380,10 @@ impl Appender {
             "an idle appender has nothing that is not durable"
         );
         let mark = Batch::mark(clean, self.stamp(self.ends.appended_end, now_us));
-        let mut meta = self.meta.begin();
-        let meta_at = self.meta.push_frame(&mut meta, &mark);
-        Some(self.launch(meta, None, vec![StoredBatch { batch: mark, meta_at }]))
+        let mut meta = self.meta.begin(self.next_commit, self.planned_end);
+        let meta_at = self.meta.tail.push_frame(&mut meta, &mark);
+        let batches = vec![StoredBatch { batch: mark, meta_at }];
+        Some(self.launch(Some(meta), None, batches, self.planned_end))
     }
 
     fn stamp(&self, base_event_id: EventId, timestamp_us: u64) -> Stamp {
@@ -404,44 +420,32 @@ impl Appender {
         gathered
     }
 
-    fn launch(&mut self, meta: WritePlan, data: Option<WritePlan>, batches: Vec<StoredBatch>) -> Commit {
+    fn launch(
+        &mut self,
+        meta: Option<WritePlan>,
+        data: Option<WritePlan>,
+        batches: Vec<StoredBatch>,
+        end_event_id: EventId,
+    ) -> Commit {
         let id = self.next_commit;
         self.next_commit = CommitId(id.0.saturating_add(1));
-        let end_event_id = batches
-            .last()
-            .map_or(self.planned_end, |stored| stored.batch.end_event_id());
-        assert!(
-            self.planned_end <= end_event_id && end_event_id <= self.ends.appended_end,
-            "ids go up"
-        );
-        self.planned_end = end_event_id;
-        self.flights.push_back(Flight {
-            id,
-            end_event_id,
-            with_data: data.is_some(),
-            step: Step::Planned,
-        });
+        self.assert_ends();
         Commit {
             id,
-            meta,
             data,
+            meta,
             batches,
             end_event_id,
         }
     }
 
-    /// Both writes of this commit are done.
+    /// All writes of this commit are done.
     ///
     /// # Panics
     /// When it is not under way, or was written before.
     pub fn written(&mut self, commit: CommitId) -> Progress {
         self.step(commit, Step::Planned, Step::Written);
-        for flight in &self.flights {
-            if flight.step < Step::Written {
-                break;
-            }
-            self.ends.written_end = flight.end_event_id;
-        }
+        self.ends.written_end = self.end(Step::Written);
         self.progress()
     }
 
@@ -451,30 +455,24 @@ impl Appender {
     /// When it was not reported as written just before.
     pub fn synced(&mut self, commit: CommitId) -> Progress {
         self.step(commit, Step::Written, Step::Synced);
-        while self
-            .flights
-            .front()
-            .is_some_and(|flight| flight.step == Step::Synced)
-        {
-            let Some(flight) = self.flights.pop_front() else {
-                break;
-            };
-            self.ends.synced_end = flight.end_event_id;
-            self.meta.landed();
-            if flight.with_data {
-                self.data.landed();
-            }
-        }
+        // What was recovered was durable as far as recovery said.
+        self.ends.synced_end = self.ends.synced_end.max(self.end(Step::Synced));
         self.progress()
     }
 
     fn step(&mut self, commit: CommitId, from: Step, to: Step) {
-        let flight = self.flights.iter_mut().find(|flight| flight.id == commit);
-        let Some(flight) = flight else {
-            unreachable!("commit {commit} is not under way and cannot be {to:?}")
-        };
-        assert_eq!(flight.step, from, "commit {commit} cannot be {to:?} now");
-        flight.step = to;
+        let in_meta = self.meta.step(commit, from, to);
+        let in_data = self.data.step(commit, from, to);
+        assert!(
+            in_meta || in_data,
+            "commit {commit} is not under way and cannot be {to:?}"
+        );
+    }
+
+    /// Exclusive end of the ids that have come so far in both files.
+    fn end(&self, step: Step) -> EventId {
+        let meta = self.meta.end(step, self.planned_end);
+        meta.min(self.data.end(step, self.placed_end))
     }
 
     fn progress(&self) -> Progress {
@@ -491,19 +489,27 @@ impl Appender {
             written_end,
             appended_end,
         } = self.ends;
+        let chain = [
+            synced_end,
+            written_end,
+            self.planned_end,
+            self.placed_end,
+            appended_end,
+        ];
         assert!(
-            synced_end <= written_end && written_end <= self.planned_end && self.planned_end <= appended_end,
-            "{:?} with commits up to {}",
+            chain.is_sorted(),
+            "{:?} with frames up to {} and data up to {}",
             self.ends,
-            self.planned_end
+            self.planned_end,
+            self.placed_end
         );
-        assert!(
-            self.meta.in_flight() == self.flights.len() && self.data.in_flight() <= self.meta.in_flight(),
-            "{} commits are under way, {} in the meta file and {} in the data file",
-            self.flights.len(),
-            self.meta.in_flight(),
-            self.data.in_flight()
-        );
+        for lane in [&self.meta, &self.data] {
+            assert_eq!(
+                lane.tail.in_flight(),
+                lane.in_flight(),
+                "writes of one file under way"
+            );
+        }
     }
 
     /// Whether the segment has no events.
@@ -514,8 +520,9 @@ impl Appender {
     /// Whether the segment is full: then nothing more is to be accepted until it was rolled. A segment without events is
     /// never full, however small the bounds are.
     pub fn is_full(&self) -> bool {
-        let meta = self.meta.end().plus(self.queued.frame_bytes());
-        let data = self.data.end().plus(self.queued.data_bytes());
+        let frame_bytes = self.queued.frame_bytes().saturating_add(self.placed_frame_bytes);
+        let meta = self.meta.tail.end().plus(frame_bytes);
+        let data = self.data.tail.end().plus(self.queued.data_bytes());
         !self.is_empty()
             && (meta.get() >= self.config.segment_meta_bytes || data.get() >= self.config.segment_data_bytes)
     }
@@ -528,8 +535,8 @@ impl Appender {
         assert!(
             self.is_idle(),
             "{} batches are queued and {} commits in flight at a roll",
-            self.queue.len(),
-            self.flights.len()
+            self.queue.len().saturating_add(self.placed.len()),
+            self.in_flight()
         );
         assert_eq!(
             next.base_event_id, self.planned_end,
@@ -540,8 +547,8 @@ impl Appender {
             "an incarnation never falls"
         );
         self.segment = next;
-        self.meta = FileTail::fresh();
-        self.data = FileTail::fresh();
+        self.meta = Lane::new(FileTail::fresh());
+        self.data = Lane::new(FileTail::fresh());
         self.assert_ends();
     }
 }
@@ -551,10 +558,11 @@ impl fmt::Debug for Appender {
         f.debug_struct("Appender")
             .field("segment", &self.segment)
             .field("ends", &self.ends)
-            .field("meta_end", &self.meta.end())
-            .field("data_end", &self.data.end())
+            .field("meta_end", &self.meta.tail.end())
+            .field("data_end", &self.data.tail.end())
             .field("queued", &self.queue.len())
-            .field("in_flight", &self.flights.len())
+            .field("placed", &self.placed.len())
+            .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }
 }

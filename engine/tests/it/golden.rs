@@ -285,6 +285,7 @@ fn catalog() -> (Image, Value) {
         commits_in_flight_max: 1,
         commit_bytes_max: 1 << 20,
         pipeline_bytes_min: 0,
+        meta_pipeline_bytes_min: 0,
         segment_meta_bytes: u64::MAX,
         segment_data_bytes: u64::MAX,
     };
@@ -302,11 +303,10 @@ fn catalog() -> (Image, Value) {
         let batch: Batch = batch(&events, None);
         appender.accept(batch, 1_700_000_000_000_100 + n as u64);
         let commit = appender.plan().unwrap();
-        let at = commit.meta.at().get() as usize;
-        file.resize(file.len().max(at + commit.meta.total_bytes() as usize), 0);
-        commit
-            .meta
-            .fill(&mut file[at..at + commit.meta.total_bytes() as usize]);
+        let plan = commit.meta.unwrap();
+        let at = plan.at().get() as usize;
+        file.resize(file.len().max(at + plan.total_bytes() as usize), 0);
+        plan.fill(&mut file[at..at + plan.total_bytes() as usize]);
         appender.written(commit.id);
         appender.synced(commit.id);
     }

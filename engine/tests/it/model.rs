@@ -49,8 +49,9 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         segment_meta_bytes: 24 << 10,
         segment_data_bytes: 48 << 10,
         commits_in_flight_max: 3,
-        // Small commits are gathered, others begin while one is under way.
+        // Small commits are gathered, others begin while one is under way; frames have a rhythm of their own.
         pipeline_bytes_min: 2000,
+        meta_pipeline_bytes_min: 900,
         // Every few acknowledgements, so that crashes and faults hit the rewrite.
         cursors_rewrite_bytes: 4500,
         shard_recent_bytes_max: 8 << 10,

@@ -59,18 +59,32 @@ impl Queue {
         }
     }
 
-    /// How far files that end here reach at most when all of it is written.
-    pub(super) fn reach(self, meta_end: FilePos, data_end: FilePos, commit_bytes_max: u64) -> Reach {
-        // Each commit may leave a block that is not full. Of two commits that follow each other, at least one is as
-        // large as it may be, or else they were one.
+    /// How far files that end here reach at most when all of it is written. `placed`: batches whose frames are counted in
+    /// `meta_end` already, and not written.
+    pub(super) fn reach(
+        self,
+        meta_end: FilePos,
+        placed: u64,
+        data_end: FilePos,
+        commit_bytes_max: u64,
+    ) -> Reach {
+        // Each write may leave a block that is not full. Of two writes that follow each other, at least one is as
+        // large as it may be, or else they were one. Frames follow the writes of the data, and may be parted again.
         let full = self.bytes().checked_div(commit_bytes_max.max(1)).unwrap_or(0);
-        let commits = full.saturating_mul(2).saturating_add(2).min(self.batches);
+        let writes = full.saturating_mul(2).saturating_add(2);
+        let (meta_writes, data_writes) = (
+            writes
+                .saturating_mul(2)
+                .saturating_add(placed)
+                .min(self.batches.saturating_add(placed)),
+            writes.min(self.batches),
+        );
         let padding = |count: u64| count.saturating_mul(wide(BLOCK_BYTES));
-        let meta = self.frame_bytes.saturating_add(padding(commits));
+        let meta = self.frame_bytes.saturating_add(padding(meta_writes));
         let data = match self.data_bytes {
             0 => 0,
             bytes => bytes
-                .saturating_add(padding(commits))
+                .saturating_add(padding(data_writes))
                 .saturating_add(padding(self.aligned)),
         };
         Reach {

@@ -1,6 +1,4 @@
 use bytes::Bytes;
-use proptest::collection::vec;
-use proptest::prelude::*;
 
 use super::*;
 use crate::batch::BatchBuilder;
@@ -9,6 +7,7 @@ const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 2,
     commit_bytes_max: 1 << 20,
     pipeline_bytes_min: 0,
+    meta_pipeline_bytes_min: 0,
     segment_meta_bytes: 1 << 20,
     segment_data_bytes: 1 << 20,
 };
@@ -41,6 +40,10 @@ fn filled(plan: &WritePlan) -> Bytes {
     let mut buffer = vec![0xee; plan.total_bytes() as usize];
     plan.fill(&mut buffer);
     buffer.into()
+}
+
+fn meta_of(commit: &Commit) -> &WritePlan {
+    commit.meta.as_ref().expect("frames are in it")
 }
 
 fn ends(appender: &Appender) -> (u64, u64, u64) {
@@ -106,10 +109,14 @@ fn a_commit_gathers_what_is_queued() {
         );
     }
     assert_eq!(
-        (commit.end_event_id, commit.meta.at(), commit.meta.total_bytes()),
+        (
+            commit.end_event_id,
+            meta_of(&commit).at(),
+            meta_of(&commit).total_bytes()
+        ),
         (id(106), at(4096), 4096)
     );
-    let bytes = filled(&commit.meta);
+    let bytes = filled(meta_of(&commit));
     for stored in &commit.batches {
         let start = stored.meta_at.get() as usize - 4096;
         let frame = bytes.slice(start..start + stored.batch.frame_bytes() as usize);
@@ -162,16 +169,16 @@ fn an_idle_segment_goes_on_in_its_last_block_and_a_busy_one_does_not() {
     appender.accept(batch(1, 10), 2);
     let second = appender.plan().unwrap();
     assert_eq!(
-        (second.meta.at(), second.batches[0].meta_at),
+        (meta_of(&second).at(), second.batches[0].meta_at),
         (at(4096), at(4096 + 168))
     );
     assert_eq!(second.data.as_ref().map(|data| data.at()), Some(at(4096)));
     assert_eq!(second.batches[0].batch.data_at(), at(4106));
     assert_eq!(second.batches[0].batch.synced_end(), id(101));
-    let length = first.meta.content_bytes() as usize;
+    let length = meta_of(&first).content_bytes() as usize;
     assert_eq!(
-        filled(&second.meta)[..length],
-        filled(&first.meta)[..length],
+        filled(meta_of(&second))[..length],
+        filled(meta_of(&first))[..length],
         "old bytes are unchanged"
     );
     assert_eq!(filled(second.data.as_ref().unwrap())[..20], [1; 20]);
@@ -179,7 +186,10 @@ fn an_idle_segment_goes_on_in_its_last_block_and_a_busy_one_does_not() {
     appender.accept(batch(1, 0), 3);
     let third = appender.plan().unwrap();
     assert!(third.data.is_none());
-    assert_eq!((third.meta.at(), third.batches[0].meta_at), (at(8192), at(8192)));
+    assert_eq!(
+        (meta_of(&third).at(), third.batches[0].meta_at),
+        (at(8192), at(8192))
+    );
     assert_eq!(
         third.batches[0].batch.synced_end(),
         id(101),
@@ -346,6 +356,45 @@ fn little_is_gathered_while_a_commit_is_under_way() {
 }
 
 #[test]
+fn data_begins_at_once_and_frames_gather_while_others_are_under_way() {
+    let config = AppenderConfig {
+        commits_in_flight_max: 4,
+        meta_pipeline_bytes_min: 1000,
+        ..CONFIG
+    };
+    let mut appender = Appender::new(config, SEGMENT);
+    appender.accept(batch(1, 5000), 1);
+    let first = appender.plan().expect("nothing is under way");
+    assert!(first.meta.is_some() && first.data.is_some());
+    appender.accept(batch(1, 5000), 1);
+    let second = appender.plan().expect("data may begin");
+    assert!(second.meta.is_none() && second.data.is_some() && second.batches.is_empty());
+    appender.accept(batch(2, 5000), 1);
+    let third = appender.plan().expect("data may begin");
+    assert_eq!(
+        (third.meta.is_none(), appender.pending_bytes()),
+        (true, 168 + 208)
+    );
+    assert!(appender.plan().is_none(), "the first frame is under way");
+    finish(&mut appender, &first);
+    assert_eq!(ends(&appender), (101, 101, 104));
+    let frames = appender.plan().expect("both frames wait");
+    assert!(frames.data.is_none());
+    let places: Vec<_> = frames.batches.iter().map(|stored| stored.meta_at).collect();
+    assert_eq!(places, [at(4096 + 168), at(4096 + 336)], "in the same block");
+    assert_eq!(meta_of(&frames).at(), at(4096));
+    assert_eq!(frames.batches[0].batch.synced_end(), id(101));
+    finish(&mut appender, &third);
+    finish(&mut appender, &frames);
+    assert_eq!(ends(&appender), (101, 101, 104), "the second's data is missing");
+    appender.written(second.id);
+    assert_eq!(ends(&appender), (101, 104, 104));
+    appender.synced(second.id);
+    assert_eq!(ends(&appender), (104, 104, 104));
+    assert!(appender.is_idle());
+}
+
+#[test]
 fn it_goes_on_where_recovery_says() {
     let resume = Resume {
         meta_end: at(4096 + 16),
@@ -360,11 +409,11 @@ fn it_goes_on_where_recovery_says() {
     appender.accept(batch(1, 2), 1);
     let commit = appender.plan().unwrap();
     assert_eq!(
-        (commit.meta.at(), commit.batches[0].meta_at),
+        (meta_of(&commit).at(), commit.batches[0].meta_at),
         (at(4096), at(4112))
     );
     assert_eq!(commit.batches[0].batch.base_event_id(), id(140));
-    assert_eq!(filled(&commit.meta)[..16], [7; 16]);
+    assert_eq!(filled(meta_of(&commit))[..16], [7; 16]);
     let data = commit.data.as_ref().unwrap();
     assert_eq!(
         (data.at(), commit.batches[0].batch.data_at()),
@@ -430,123 +479,4 @@ fn a_batch_without_its_data_is_our_mistake() {
     appender.accept(Batch::check(frame.into(), None).unwrap(), 1);
 }
 
-#[derive(Clone, Debug)]
-enum Action {
-    Accept {
-        events: u32,
-        data_bytes: usize,
-    },
-    Plan,
-    Mark,
-    /// Moves the n-th commit under way one step on.
-    Step(usize),
-}
-
-fn actions() -> impl Strategy<Value = Action> {
-    prop_oneof![
-        3 => (1..4_u32, prop_oneof![5 => Just(0), 5 => 1..3000_usize, 5 => Just(4096), 1 => Just(300_000)])
-            .prop_map(|(events, data_bytes)| Action::Accept { events, data_bytes }),
-        2 => Just(Action::Plan),
-        1 => Just(Action::Mark),
-        3 => (0..4_usize).prop_map(Action::Step),
-    ]
-}
-
-/// A file that takes whole-block writes; counts what is under way in each block.
-#[derive(Default)]
-struct Blocks {
-    bytes: Vec<u8>,
-    written: Vec<bool>,
-}
-
-impl Blocks {
-    /// What was there may only be written over by the same bytes, and never while it is under way.
-    fn write(&mut self, plan: &WritePlan, under_way: &[(FilePos, FilePos)]) {
-        for (at, end) in under_way {
-            assert!(
-                plan.end() <= *at || *end <= plan.at(),
-                "two writes of one block: {plan:?} and {at}..{end}"
-            );
-        }
-        let (start, end) = (plan.at().get() as usize, plan.end().get() as usize);
-        self.bytes.resize(self.bytes.len().max(end), 0);
-        self.written.resize(self.bytes.len(), false);
-        let content_end = start + plan.content_bytes() as usize;
-        for (place, byte) in (start..).zip(filled(plan)) {
-            assert!(
-                !self.written[place] || self.bytes[place] == byte,
-                "byte {place} was changed"
-            );
-            self.bytes[place] = byte;
-            self.written[place] |= place < content_end;
-        }
-    }
-}
-
-type Range = (FilePos, FilePos);
-
-proptest! {
-    /// Whatever happens in whatever order: blocks under way are left alone, old bytes are unchanged, progress is a
-    /// prefix, and every batch is where the commit said.
-    #[test]
-    fn writes_never_meet_and_never_change_what_is_there(actions in vec(actions(), 1..80), depth in 1..5_usize) {
-        let config = AppenderConfig { commits_in_flight_max: depth, commit_bytes_max: 9000, ..CONFIG };
-        let mut appender = Appender::new(config, SEGMENT);
-        let (mut meta, mut data) = (Blocks::default(), Blocks::default());
-        let mut under_way: Vec<(Commit, bool)> = Vec::new();
-        let mut stored: Vec<StoredBatch> = Vec::new();
-        let mut reach = appender.reach_with(0, 0);
-        for action in actions {
-            let planned = match action {
-                Action::Accept { events, data_bytes } => {
-                    let batch = batch(events, data_bytes);
-                    reach = appender.reach_with(batch.frame_bytes(), batch.data_bytes());
-                    appender.accept(batch, 1);
-                    None
-                }
-                Action::Plan => appender.plan(),
-                Action::Mark => {
-                    reach = appender.reach_with(128, 0);
-                    appender.plan_mark(false, 1)
-                }
-                Action::Step(n) => {
-                    if !under_way.is_empty() {
-                        let n = n % under_way.len();
-                        if under_way[n].1 {
-                            let (commit, _) = under_way.remove(n);
-                            appender.synced(commit.id);
-                        } else {
-                            under_way[n].1 = true;
-                            appender.written(under_way[n].0.id);
-                        }
-                    }
-                    None
-                }
-            };
-            if let Some(commit) = planned {
-                prop_assert!(commit.meta.end() <= reach.meta, "{:?} beyond {reach:?}", commit.meta.end());
-                prop_assert!(commit.data.as_ref().is_none_or(|plan| plan.end() <= reach.data));
-                let range = |plan: &WritePlan| (plan.at(), plan.end());
-                let metas: Vec<Range> = under_way.iter().map(|(commit, _)| range(&commit.meta)).collect();
-                let datas: Vec<Range> = under_way.iter().filter_map(|(c, _)| c.data.as_ref().map(range)).collect();
-                meta.write(&commit.meta, &metas);
-                if let Some(plan) = &commit.data {
-                    data.write(plan, &datas);
-                }
-                stored.extend(commit.batches.iter().cloned());
-                under_way.push((commit, false));
-            }
-            let unsynced = under_way.iter().map(|(commit, _)| commit.batches[0].batch.base_event_id()).min();
-            let synced_end = appender.ends().synced_end;
-            prop_assert!(unsynced.is_none_or(|first| synced_end <= first));
-        }
-        for StoredBatch { batch, meta_at } in stored {
-            let start = meta_at.get() as usize;
-            let frame = Bytes::copy_from_slice(&meta.bytes[start..start + batch.frame_bytes() as usize]);
-            let start = batch.data_at().get() as usize;
-            let own = batch.data().map(|bytes| Bytes::copy_from_slice(&data.bytes[start..start + bytes.len()]));
-            let own = own.filter(|_| batch.data_bytes() > 0).or(batch.data().cloned());
-            prop_assert_eq!(Batch::check(frame, own).unwrap(), batch);
-        }
-    }
-}
+mod properties;

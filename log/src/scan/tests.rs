@@ -9,7 +9,7 @@ use crate::producers::SequenceVerdict;
 use crate::segment::SegmentKind;
 use crate::verdict::{DamageCause, TornCause, Verdict};
 use crate::write_plan::WritePlan;
-use life::{BASE, Life, at, erase, id, land};
+use life::{BASE, Life, at, erase, id, land, meta_of};
 
 #[test]
 fn a_new_segment_is_clean_and_empty() {
@@ -132,7 +132,7 @@ fn a_frame_that_landed_in_part_is_cut() {
     let mut life = Life::first();
     let kept = life.store(2, 10);
     let commit = life.plan(30, 0);
-    land(&mut life.meta, &commit.meta);
+    land(&mut life.meta, meta_of(&commit));
     erase(&mut life.meta, 4608..5120);
     let recovered = life.scan();
     let cut_at = at(4096 + kept.batches[0].batch.frame_bytes());
@@ -218,7 +218,7 @@ fn a_hole_that_nothing_vouches_for_is_an_ordinary_power_cut() {
     life.sync(&second);
     let fifth = life.plan(1, 0);
     life.land(&fifth);
-    let start = second.meta.at().get() as usize;
+    let start = meta_of(&second).at().get() as usize;
     erase(&mut life.meta, start + 208..start + 512);
     let damaged = life.scan();
     let (from, to) = (id(BASE + 2), id(BASE + 4));
@@ -312,7 +312,7 @@ fn frames_of_an_earlier_life_do_not_go_on_with_the_chain() {
         .plus(again.batches[0].batch.frame_bytes())
         .block_up();
     assert_eq!(next_block, at(8192));
-    let moved: Vec<u8> = life.meta[survivor.meta.at().get() as usize..][..168].to_vec();
+    let moved: Vec<u8> = life.meta[meta_of(&survivor).at().get() as usize..][..168].to_vec();
     life.meta[8192..8192 + 168].copy_from_slice(&moved);
     let after = life.scan();
     assert_eq!((after.next_event_id, after.event_count), (id(BASE + 4), 4));
@@ -341,7 +341,7 @@ fn a_cut_leaves_nothing_of_what_was_dropped() {
     life.store(2, 10);
     let (_lost, torn, survivor) = (life.plan(2, 0), life.plan(60_000, 0), life.plan(1, 0));
     life.land(&torn);
-    let place = torn.meta.at().get() as usize + 5000;
+    let place = meta_of(&torn).at().get() as usize + 5000;
     erase(&mut life.meta, place..place + 512);
     life.land(&survivor);
     let recovered = life.scan();

@@ -132,7 +132,8 @@ impl Life {
         let config = AppenderConfig {
             commits_in_flight_max: 1 + random.below(4) as usize,
             commit_bytes_max: 1 << (8 + random.below(10)),
-            pipeline_bytes_min: 0,
+            pipeline_bytes_min: random.below(2) * 1000,
+            meta_pipeline_bytes_min: random.below(2) * 2000,
             segment_meta_bytes: u64::MAX,
             segment_data_bytes: u64::MAX,
         };
@@ -185,7 +186,7 @@ impl Life {
             self.appender.plan()
         };
         if let Some(commit) = planned {
-            let meta = Some(self.meta.begin(&commit.meta));
+            let meta = commit.meta.as_ref().map(|plan| self.meta.begin(plan));
             let data = commit.data.as_ref().map(|plan| self.data.begin(plan));
             self.under_way.push(Flight { commit, meta, data });
         }
@@ -212,7 +213,9 @@ impl Life {
         } else {
             let flight = self.under_way.remove(n);
             if self.sabotage != Sabotage::AcknowledgeBeforeSync {
-                self.meta.sync();
+                if flight.commit.meta.is_some() {
+                    self.meta.sync();
+                }
                 if flight.commit.data.is_some() && self.sabotage != Sabotage::SkipDataSync {
                     self.data.sync();
                 }

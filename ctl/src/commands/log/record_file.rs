@@ -18,6 +18,7 @@ const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 1,
     commit_bytes_max: 4 << 20,
     pipeline_bytes_min: 0,
+    meta_pipeline_bytes_min: 0,
     segment_meta_bytes: u64::MAX,
     segment_data_bytes: u64::MAX,
 };
@@ -50,10 +51,12 @@ fn write(path: &Path, kind: SegmentKind, owner: Uuid, records: &[Vec<u8>]) -> io
     };
     let mut appender = Appender::new(CONFIG, facts);
     let put = |appender: &mut Appender, commit: &Commit| {
-        let bytes = usize::try_from(commit.meta.total_bytes()).map_err(io::Error::other)?;
-        let mut buffer = vec![0; bytes];
-        commit.meta.fill(&mut buffer);
-        file.write_all_at(&buffer, commit.meta.at().get())?;
+        if let Some(plan) = &commit.meta {
+            let bytes = usize::try_from(plan.total_bytes()).map_err(io::Error::other)?;
+            let mut buffer = vec![0; bytes];
+            plan.fill(&mut buffer);
+            file.write_all_at(&buffer, plan.at().get())?;
+        }
         file.sync_data()?;
         appender.written(commit.id);
         appender.synced(commit.id);

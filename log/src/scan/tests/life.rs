@@ -15,6 +15,7 @@ pub(super) const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 9,
     commit_bytes_max: 1,
     pipeline_bytes_min: 0,
+    meta_pipeline_bytes_min: 0,
     segment_meta_bytes: u64::MAX,
     segment_data_bytes: u64::MAX,
 };
@@ -47,6 +48,11 @@ pub(super) struct Life {
     pub(super) data: Vec<u8>,
     pub(super) appender: Appender,
     pub(super) sequence: u64,
+}
+
+/// Of a life that has no others under way, every commit has frames.
+pub(super) fn meta_of(commit: &Commit) -> &WritePlan {
+    commit.meta.as_ref().unwrap()
 }
 
 pub(super) fn land(file: &mut Vec<u8>, plan: &WritePlan) {
@@ -122,7 +128,7 @@ impl Life {
     }
 
     pub(super) fn land(&mut self, commit: &Commit) {
-        land(&mut self.meta, &commit.meta);
+        land(&mut self.meta, meta_of(commit));
         if let Some(plan) = &commit.data {
             land(&mut self.data, plan);
         }

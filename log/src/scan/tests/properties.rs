@@ -23,7 +23,7 @@ fn random_lives(lives: &[Vec<(u32, usize, u8)>]) -> Life {
             if landed & 1 == 1 {
                 life.land(&commit);
             } else if landed & 2 == 2 {
-                land(&mut life.meta, &commit.meta);
+                land(&mut life.meta, commit.meta.as_ref().unwrap());
             }
             if under_way.is_empty() && landed & 5 == 5 {
                 life.sync(&commit);

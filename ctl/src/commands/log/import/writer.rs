@@ -60,6 +60,7 @@ impl SegmentWriter {
                 commits_in_flight_max: 1,
                 commit_bytes_max: GATHER_BYTES.min(segment_data_bytes),
                 pipeline_bytes_min: 0,
+                meta_pipeline_bytes_min: 0,
                 segment_meta_bytes,
                 segment_data_bytes,
             },
@@ -182,7 +183,7 @@ impl Open {
         if let Some(plan) = &commit.data {
             put(&self.data, plan)?;
         }
-        put(&self.meta, &commit.meta)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.meta_path.display())))
+        let frames = commit.meta.as_ref().map_or(Ok(()), |plan| put(&self.meta, plan));
+        frames.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.meta_path.display())))
     }
 }
