@@ -12,8 +12,9 @@ use clap::Args;
 use glommio::{LocalExecutorBuilder, Placement};
 use hdrhistogram::Histogram;
 use mofka_engine::EngineLimits;
+use mofka_engine::io::IoDir;
 use mofka_engine::partition::{Partition, PartitionSpec};
-use mofka_engine::uring::UringIo;
+use mofka_engine::uring::{PREEMPT_TIMER, UringIo};
 use mofka_log::{Batch, BatchBuilder, Durability, PartitionKind, PartitionRecord, Retention, TopicRecord};
 use serde_json::Value;
 use uuid::Uuid;
@@ -42,6 +43,9 @@ pub(crate) struct EngineArgs {
     /// Turns of each side; the median counts.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// The engine alone, for a profiler.
+    #[arg(long)]
+    engine_only: bool,
 }
 
 /// What a partition keeps, and the bounds of its segments.
@@ -76,11 +80,14 @@ pub(crate) fn measure(args: &EngineArgs, json: bool) -> Result<(), String> {
                     };
                     Side::new(name.to_owned(), move || raw::sample(&config))
                 };
-                let sides = vec![
+                let mut sides = vec![
                     raw_side("raw, a linked sync each", Syncs::Linked),
                     raw_side("raw, shared syncs", Syncs::Shared),
                     Side::new("engine".to_owned(), || turn.run()),
                 ];
+                if args.engine_only {
+                    sides.drain(..2);
+                }
                 let series = harness::interleave(args.rounds, sides)?;
                 let best = series
                     .iter()
@@ -164,28 +171,31 @@ impl Turn {
             .map_err(|error| error.to_string())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let executor = LocalExecutorBuilder::new(Placement::Fixed(shard % cores))
-            .preempt_timer(Duration::from_millis(2))
+            .preempt_timer(PREEMPT_TIMER)
             .make()
             .map_err(|error| error.to_string())?;
         executor.run(async {
-            let opened = self.open(scratch.path()).await;
-            let opened = match opened {
-                Ok(partition) => warm_up(&partition).await.map(|()| partition),
-                Err(error) => Err(error),
-            };
+            let opened = self.warm(scratch.path()).await;
             // Also after a failure: the others wait here.
             ready.wait();
-            let partition = opened?;
+            let (io, partition) = opened?;
+            let batch = batch(&io, self.data_bytes)?;
             let before = cpu_time();
-            let mut measured = Stream::run(&partition, self).await?;
+            let mut measured = Stream::run(&partition, batch, self).await?;
             measured.cpu = cpu_time().saturating_sub(before);
             partition.stop().await;
             Ok(measured)
         })
     }
 
-    async fn open(&self, dir: &Path) -> Result<Rc<Partition<UringIo>>, String> {
+    async fn warm(&self, dir: &Path) -> Result<(UringIo, Rc<Partition<UringIo>>), String> {
         let io = UringIo::start(true).map_err(|error| error.to_string())?;
+        let partition = self.open(io.clone(), dir).await?;
+        warm_up(&io, &partition).await?;
+        Ok((io, partition))
+    }
+
+    async fn open(&self, io: UringIo, dir: &Path) -> Result<Rc<Partition<UringIo>>, String> {
         let topic = TopicRecord {
             id: Uuid::new_v4(),
             name: "bench".to_owned(),
@@ -213,8 +223,8 @@ impl Turn {
         };
         let limits = EngineLimits {
             commits_in_flight_max: self.depth,
-            // One batch a commit, so that both sides make the same commits.
-            commit_bytes_max: 1,
+            // One batch in each write of data, so that both sides make the same writes of it.
+            commit_bytes_max: 2 * (self.data_bytes + METADATA.len() as u64),
             pipeline_bytes_min: 0,
             segment_data_bytes: SEGMENT_DATA_BYTES,
             ..EngineLimits::default()
@@ -230,9 +240,9 @@ impl Turn {
 }
 
 /// Fills segments until the first ones are used again.
-async fn warm_up(partition: &Rc<Partition<UringIo>>) -> Result<(), String> {
+async fn warm_up(io: &UringIo, partition: &Rc<Partition<UringIo>>) -> Result<(), String> {
     const BYTES: u64 = 1 << 20;
-    let batch = batch(BYTES)?;
+    let batch = batch(io, BYTES)?;
     for _ in 0..WARM_UP_BYTES / BYTES {
         let outcome = Rc::new(RefCell::new(None));
         let (kept, done) = (Rc::clone(&outcome), Rc::new(event_listener::Event::new()));
@@ -264,11 +274,11 @@ struct Stream {
 }
 
 impl Stream {
-    async fn run(partition: &Rc<Partition<UringIo>>, turn: &Turn) -> Result<Measured, String> {
+    async fn run(partition: &Rc<Partition<UringIo>>, batch: Batch, turn: &Turn) -> Result<Measured, String> {
         let started = Instant::now();
         let stream = Rc::new(Self {
             partition: Rc::clone(partition),
-            batch: batch(turn.data_bytes)?,
+            batch,
             until: started + turn.time,
             in_flight: Cell::new(0),
             commits: Cell::new(0),
@@ -320,14 +330,18 @@ impl Stream {
     }
 }
 
-/// One event, as a client's batch comes from the network: checked, its data where the receiver put it.
-fn batch(data_bytes: u64) -> Result<Batch, String> {
+/// One event, as a client's batch comes from the network: checked, its data where the receiver puts it.
+fn batch(io: &UringIo, data_bytes: u64) -> Result<Batch, String> {
     let bytes = usize::try_from(data_bytes).map_err(|error| error.to_string())?;
+    let mut data = io.alloc_to_keep(bytes);
+    for (n, byte) in data.as_mut().iter_mut().enumerate() {
+        *byte = n.wrapping_mul(31).to_le_bytes()[0];
+    }
+    let data = Bytes::from_owner(data);
     let mut builder = BatchBuilder::new();
-    let data: Vec<u8> = (0..bytes).map(|n| n.wrapping_mul(31).to_le_bytes()[0]).collect();
     builder
-        .push(METADATA, std::iter::once(data.as_slice()))
+        .push(METADATA, std::iter::once(&data[..]))
         .map_err(|error| error.to_string())?;
-    let (frame, data): (Bytes, Bytes) = builder.finish(None);
+    let (frame, _) = builder.finish(None);
     Batch::check_client(frame, data).map_err(|error| error.to_string())
 }

@@ -96,7 +96,7 @@ pub trait IoFile: 'static {
     ///
     /// # Errors
     /// What the file system said.
-    fn truncate(&self, end: FilePos) -> impl Future<Output = io::Result<()>>;
+    fn truncate(self: &Rc<Self>, end: FilePos) -> impl Future<Output = io::Result<()>>;
 
     /// The file's size in bytes.
     ///
@@ -110,10 +110,13 @@ pub trait IoDir: 'static {
     /// The files this directory opens.
     type File: IoFile;
     /// Owned memory for writes, aligned as the device wants it.
-    type Buf: AsMut<[u8]> + AsRef<[u8]> + 'static;
+    type Buf: AsMut<[u8]> + AsRef<[u8]> + Send + 'static;
 
     /// Memory for one write of exactly `bytes` bytes (a multiple of 4096); its content is arbitrary.
     fn alloc(&self, bytes: usize) -> Self::Buf;
+
+    /// The same, for bytes that may be kept for long and may be written from where they are. Any length will do.
+    fn alloc_to_keep(&self, bytes: usize) -> Self::Buf;
 
     /// Opens an existing file for reading and writing.
     ///

@@ -69,6 +69,17 @@ impl Ahead {
     }
 }
 
+/// Where a file will end when the other one, which is half full or more, is full, and a little more: beyond that nothing
+/// needs to be made ahead.
+fn likely_end(end: FilePos, other_end: FilePos, other_bound: FilePos) -> FilePos {
+    if other_end.get() < other_bound.get() / 2 {
+        return FilePos::new(u64::MAX);
+    }
+    let whole = u128::from(end.get()) * u128::from(other_bound.get()) / u128::from(other_end.get().max(1));
+    let whole = u64::try_from(whole + whole / 20).unwrap_or(u64::MAX);
+    FilePos::new(whole.saturating_add(AHEAD_BYTES_MIN)).align_down(BLOCK_BYTES as u64)
+}
+
 /// Bytes of a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Need {
@@ -296,10 +307,18 @@ impl<I: Io> Room<I> {
             let ahead = FilePos::new(reach.get().saturating_add(Ahead::of(bytes, used)));
             ahead.min(bound.max(reach))
         };
-        let meta = wanted(reach.meta, used.0, self.segment.meta, ahead.meta_bytes);
+        let meta_bound = self
+            .segment
+            .meta
+            .min(likely_end(used.0, used.1, self.segment.data));
+        let data_bound = self
+            .segment
+            .data
+            .min(likely_end(used.1, used.0, self.segment.meta));
+        let meta = wanted(reach.meta, used.0, meta_bound, ahead.meta_bytes);
         // A partition whose events have no data needs no room for any.
         let data = if reach.data.get() > BLOCK_BYTES as u64 {
-            wanted(reach.data, used.1, self.segment.data, ahead.data_bytes)
+            wanted(reach.data, used.1, data_bound, ahead.data_bytes)
         } else {
             reach.data
         };
@@ -367,8 +386,7 @@ impl<I: Io> Room<I> {
                     .set(self.waiting_bytes.get() - need.frame_bytes - need.data_bytes);
                 return Task::Enter(entrant);
             }
-            let full = self.committer.with_appender(|appender| appender.is_full());
-            if full && self.owner().is_some() {
+            if self.is_full_for(need) && self.owner().is_some() {
                 return Task::Roll;
             }
             return Task::Grow {
@@ -389,6 +407,16 @@ impl<I: Io> Room<I> {
             Some(owner) if owner.wants_next() => Task::Prepare(owner),
             _ => Task::Nothing,
         }
+    }
+
+    /// Whether this segment is full, or would have to grow beyond its bounds for a batch of this size. A segment without
+    /// events does: a batch may be larger than a segment.
+    fn is_full_for(&self, need: Need) -> bool {
+        let (is_full, is_empty, reach) = self.committer.with_appender(|appender| {
+            let reach = appender.reach_with(need.frame_bytes, need.data_bytes);
+            (appender.is_full(), appender.is_empty(), reach)
+        });
+        is_full || (!is_empty && (reach.meta > self.segment.meta || reach.data > self.segment.data))
     }
 
     async fn grow(&self, needed: Reach, wanted: Reach) {

@@ -152,7 +152,7 @@ fn log_files_bypass_the_page_cache() {
     assert!(rings > 0, "io_uring is in use");
 }
 
-/// A lost wake-up once hung one start, or one stop, in twenty: see `docs/decisions/0001-tick.md`.
+/// A lost wake-up once hung one start, or one stop, in twenty: see `docs/decisions/0001-runtime.md`.
 #[test]
 fn a_node_starts_and_stops_many_times() {
     let mut node = Node::start(&["--shards", "2"]);

@@ -27,6 +27,9 @@ pub(super) struct NextFiles<F> {
     reserved: Reach,
 }
 
+/// What part of a sealed data file may lie beyond its content.
+const SLACK_DIVISOR: u64 = 128;
+
 /// How far a data file is made longer at a time.
 const GROW_BYTES: u64 = 16 << 20;
 
@@ -190,7 +193,14 @@ pub(super) async fn seal<I: Io>(io: &I, files: &Files<I::File>, facts: &FooterFa
     // is not sealed, and nothing less.
     files.meta.truncate(end).await?;
     if let Some(data) = &files.data {
-        data.truncate(facts.data_end.align_up(BLOCK_BYTES as u64)).await?;
+        let (end, size) = (
+            facts.data_end.align_up(BLOCK_BYTES as u64),
+            data.size_bytes().await?,
+        );
+        // A little is left: whoever uses the file again need not make it longer.
+        if size.saturating_sub(end.get()) > end.get() / SLACK_DIVISOR {
+            data.truncate(end).await?;
+        }
     }
     let files = std::iter::once(&files.meta).chain(&files.data).map(Rc::clone);
     io.sync(files.collect()).await?;

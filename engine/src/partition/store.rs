@@ -391,11 +391,7 @@ impl<I: Io> Store<I> {
         };
         let first = Reach {
             meta: clip(
-                if is_fast {
-                    ahead.meta.max(FilePos::new(whole))
-                } else {
-                    ahead.meta
-                },
+                if is_fast { FilePos::new(whole) } else { ahead.meta },
                 bounds.meta,
             ),
             data: clip(ahead.data, bounds.data),

@@ -476,7 +476,7 @@ impl IoFile for SimFileHandle {
         self.io.op(Op::Reserve { file: self.file, end }).await
     }
 
-    async fn truncate(&self, end: FilePos) -> io::Result<()> {
+    async fn truncate(self: &Rc<Self>, end: FilePos) -> io::Result<()> {
         self.io.changing()?;
         self.io.0.disk.borrow_mut().truncate(self.file, place(end));
         Ok(())
@@ -494,6 +494,10 @@ impl IoDir for SimIo {
     fn alloc(&self, bytes: usize) -> Vec<u8> {
         // Memory for writes comes as it is: whoever relies on zeros is found out.
         vec![0xa5; bytes]
+    }
+
+    fn alloc_to_keep(&self, bytes: usize) -> Vec<u8> {
+        self.alloc(bytes)
     }
 
     async fn open(&self, path: &Path) -> io::Result<SimFileHandle> {

@@ -1,12 +1,7 @@
-//! Whether a shard has anything to do beside waiting for its files.
+//! What a shard has to do beside waiting for its files.
 
 use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-
-use futures_lite::AsyncRead;
 
 /// Counts what happens on a shard. Cheap to clone.
 #[derive(Clone, Default)]
@@ -15,8 +10,11 @@ pub(super) struct Activity(Rc<Counts>);
 #[derive(Default)]
 struct Counts {
     all: Cell<u64>,
-    arrivals: Cell<u64>,
+    others: Cell<u32>,
 }
+
+/// Held while something is expected that only the runtime notices: an answer of another thread.
+pub(super) struct Expecting(Activity);
 
 impl Activity {
     /// Something happened.
@@ -24,46 +22,26 @@ impl Activity {
         self.0.all.set(self.0.all.get().wrapping_add(1));
     }
 
-    /// Something came from a socket.
-    fn note_arrival(&self) {
-        self.note();
-        self.0.arrivals.set(self.0.arrivals.get().wrapping_add(1));
-    }
-
     /// Changes when something happens.
     pub(super) fn count(&self) -> u64 {
         self.0.all.get()
     }
 
-    /// Changes when something comes from a socket.
-    pub(super) fn arrivals(&self) -> u64 {
-        self.0.arrivals.get()
+    /// Another thread was asked, and its answer is expected as long as what this returns is held.
+    pub(super) fn expect(&self) -> Expecting {
+        self.0.others.set(self.0.others.get() + 1);
+        Expecting(self.clone())
+    }
+
+    /// Whether another thread's answer is expected.
+    pub(super) fn expects(&self) -> bool {
+        self.0.others.get() > 0
     }
 }
 
-/// A reader whose every arrival counts.
-pub(super) struct Watched<R> {
-    reader: R,
-    activity: Activity,
-}
-
-impl<R> Watched<R> {
-    pub(super) fn new(reader: R, activity: Activity) -> Self {
-        Self { reader, activity }
-    }
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let read = Pin::new(&mut this.reader).poll_read(context, buf);
-        if read.is_ready() {
-            this.activity.note_arrival();
-        }
-        read
+impl Drop for Expecting {
+    fn drop(&mut self) {
+        let others = &self.0.0.others;
+        others.set(others.get() - 1);
     }
 }

@@ -10,11 +10,13 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures_lite::future;
 use mofka_log::{BLOCK_BYTES, FilePos};
 
 use super::activity::Activity;
 use super::memory::IoBuf;
 use super::ring::Ring;
+use super::watch::Watches;
 use crate::io::{FileWrite, Io, IoDir, IoFile, StepError, Then, WritePart};
 
 /// The machine as a shard sees it. `direct` says whether log files bypass the page cache. Cheap to clone.
@@ -23,6 +25,7 @@ pub struct UringIo {
     direct: bool,
     ring: Ring,
     activity: Activity,
+    watches: Watches,
 }
 
 impl UringIo {
@@ -32,17 +35,23 @@ impl UringIo {
     /// # Errors
     /// When the kernel gives no ring.
     pub fn start(direct: bool) -> io::Result<Self> {
-        let activity = Activity::default();
+        Self::start_beside(direct, Activity::default())
+    }
+
+    /// The same, on a shard that does other things too.
+    pub(super) fn start_beside(direct: bool, activity: Activity) -> io::Result<Self> {
+        let watches = Watches::default();
         Ok(Self {
             direct,
-            ring: Ring::start(&activity)?,
+            ring: Ring::start(&activity, &watches)?,
             activity,
+            watches,
         })
     }
 
-    /// What the ring looks at before it waits.
-    pub(super) fn activity(&self) -> Activity {
-        self.activity.clone()
+    /// The sockets that the ring polls.
+    pub(super) fn watches(&self) -> Watches {
+        self.watches.clone()
     }
 }
 
@@ -50,6 +59,7 @@ impl UringIo {
 pub struct UringFile {
     file: File,
     ring: Ring,
+    activity: Activity,
 }
 
 impl UringFile {
@@ -73,34 +83,33 @@ impl IoFile for UringFile {
     }
 
     async fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos) -> io::Result<()> {
-        let file = self.file.try_clone()?;
-        let (at, bytes) = (from.get(), end.since(from));
-        blocking(move || allocate(&file, at, bytes)).await?;
+        let allocated = self.ring.allocate(self, from.get(), end.since(from)).await;
+        // Where the file system cannot, the zeros that are written next do.
+        allocated.or_else(|error| match error.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => Ok(()),
+            _ => Err(error),
+        })?;
         // Allocated blocks read as zeros, but the first write of each would change the file system's records of it, and
         // the sync after that would wait for its journal.
         let mut at = from;
         while at < end {
-            let bytes = usize::try_from(end.since(at))
-                .unwrap_or(usize::MAX)
-                .min(ZEROS_BYTES);
-            let mut zeros = self.ring.alloc(bytes);
-            zeros.as_mut().fill(0);
-            let write = FileWrite {
-                file: Rc::clone(self),
-                at,
-                parts: vec![WritePart::Own(zeros)],
-            };
-            let written = self.ring.write(vec![write], Then::Nothing).await;
-            written.map_err(|error| error.source)?;
-            at = FilePos::new(at.get() + bytes as u64);
+            // Two at a time: who waits for the room wants it at the device's speed, and who stores meanwhile waits for no
+            // more than that.
+            let (first, second) = (self.zeros(&mut at, end), self.zeros(&mut at, end));
+            let (first, second) = future::zip(first, second).await;
+            first.and(second)?;
         }
         let synced = self.ring.sync(vec![Rc::clone(self)]).await;
         synced.map_err(|error| error.source)
     }
 
-    async fn truncate(&self, end: FilePos) -> io::Result<()> {
+    async fn truncate(self: &Rc<Self>, end: FilePos) -> io::Result<()> {
+        match self.ring.truncate(self, end.get()).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            other => return other,
+        }
         let file = self.file.try_clone()?;
-        blocking(move || file.set_len(end.get())).await
+        blocking(&self.activity, move || file.set_len(end.get())).await
     }
 
     async fn size_bytes(&self) -> io::Result<u64> {
@@ -111,16 +120,41 @@ impl IoFile for UringFile {
 /// Bytes of one write of zeros.
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// Allocates space; where the file system cannot, the zeros that are written next do.
-fn allocate(file: &File, at: u64, bytes: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, bytes) {
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-        other => other.map_err(io::Error::from),
+impl UringFile {
+    /// Writes some zeros at `at`, and moves it on; nothing when it is at the end.
+    fn zeros(
+        self: &Rc<Self>,
+        at: &mut FilePos,
+        end: FilePos,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let (file, from) = (Rc::clone(self), *at);
+        let bytes = usize::try_from(end.since(from))
+            .unwrap_or(usize::MAX)
+            .min(ZEROS_BYTES);
+        *at = FilePos::new(from.get() + bytes as u64);
+        async move {
+            if bytes == 0 {
+                return Ok(());
+            }
+            let mut zeros = file.ring.alloc(bytes);
+            zeros.as_mut().fill(0);
+            let write = FileWrite {
+                file: Rc::clone(&file),
+                at: from,
+                parts: vec![WritePart::Own(zeros)],
+            };
+            let written = file.ring.write(vec![write], Then::Nothing).await;
+            written.map_err(|error| error.source)
+        }
     }
 }
 
 /// Runs a blocking call of the file system on glommio's helper thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+async fn blocking<T: Send + 'static>(
+    activity: &Activity,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let _expecting = activity.expect();
     glommio::executor().spawn_blocking(work).await
 }
 
@@ -137,10 +171,11 @@ impl UringIo {
             options.custom_flags(libc::O_DIRECT);
         }
         let path = path.to_path_buf();
-        let file = blocking(move || options.open(path)).await?;
+        let file = blocking(&self.activity, move || options.open(path)).await?;
         Ok(UringFile {
             file,
             ring: self.ring.clone(),
+            activity: self.activity.clone(),
         })
     }
 }
@@ -153,6 +188,10 @@ impl IoDir for UringIo {
         self.ring.alloc(bytes)
     }
 
+    fn alloc_to_keep(&self, bytes: usize) -> IoBuf {
+        self.ring.alloc_to_keep(bytes)
+    }
+
     async fn open(&self, path: &Path) -> io::Result<UringFile> {
         self.file(path, false).await
     }
@@ -162,29 +201,23 @@ impl IoDir for UringIo {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let (from, to) = (from.to_path_buf(), to.to_path_buf());
-        blocking(move || std::fs::rename(from, to)).await
+        self.ring.rename(from, to).await
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
-        let path = path.to_path_buf();
-        blocking(move || {
-            let removed = if path.is_dir() {
-                std::fs::remove_dir_all(&path)
-            } else {
-                std::fs::remove_file(&path)
-            };
-            match removed {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other,
+        match self.ring.unlink(path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                let path = path.to_path_buf();
+                blocking(&self.activity, move || std::fs::remove_dir_all(path)).await
             }
-        })
-        .await
+            other => other,
+        }
     }
 
     async fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let dir: PathBuf = dir.to_path_buf();
-        blocking(move || {
+        blocking(&self.activity, move || {
             std::fs::create_dir_all(&dir)?;
             let mut names = Vec::new();
             for entry in std::fs::read_dir(&dir)? {
@@ -199,8 +232,7 @@ impl IoDir for UringIo {
     }
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = dir.to_path_buf();
-        blocking(move || File::open(dir)?.sync_all()).await
+        self.ring.sync_dir(dir).await
     }
 }
 

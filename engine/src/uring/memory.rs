@@ -2,8 +2,8 @@
 //!
 //! Every write of the log needs memory that begins at a block boundary and that the kernel can pin. Pinning page by
 //! page costs CPU for every write (30 us a MiB on the machines we measured), so the pool takes its memory from one
-//! region that the ring registers at start ([`Pool::region`]). What does not fit there comes from the heap and is kept
-//! for reuse within a bound.
+//! region that the ring registers at start ([`Pool::region`]). What does not fit there comes from the heap, or from slabs of
+//! huge pages when it is large ([`Slabs`]), and is kept for reuse within a bound.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -12,8 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use memmap2::MmapMut;
 use mofka_log::BLOCK_BYTES;
 
-/// Sizes are powers of two from one block (class 0) to 8 MiB; larger pieces are not kept.
-const CLASSES: usize = 12;
+use super::slabs::{Slabs, from_map};
+
+/// Sizes from one block (class 0) to 8 MiB, four for each power of two, so that at most a fifth of a piece is wasted; larger
+/// pieces are not kept.
+pub(super) const CLASSES: usize = 40;
+/// Pieces from here on come from slabs rather than the heap.
+const SLAB_PIECE_BYTES_MIN: usize = 64 << 10;
 
 /// Shares out memory. Cheap to clone.
 #[derive(Clone)]
@@ -33,7 +38,6 @@ struct Region {
     _map: MmapMut,
 }
 
-#[derive(Default)]
 struct Lists {
     /// Free pieces of the region, by class.
     region: [Vec<Address>; CLASSES],
@@ -42,11 +46,24 @@ struct Lists {
     /// Free pieces of the heap, by class.
     heap: [Vec<Address>; CLASSES],
     heap_bytes: usize,
+    slabs: Slabs,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self {
+            region: std::array::from_fn(|_| Vec::new()),
+            untouched: 0,
+            heap: std::array::from_fn(|_| Vec::new()),
+            heap_bytes: 0,
+            slabs: Slabs::default(),
+        }
+    }
 }
 
 /// The start of a piece that nobody uses.
-#[derive(Clone, Copy)]
-struct Address(NonNull<u8>);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address(pub(super) NonNull<u8>);
 
 // SAFETY: an address is not an access. Whoever turns it into a slice owns the piece, because the pool gives each piece
 // to one buffer at a time.
@@ -63,12 +80,9 @@ impl Pool {
         let region = match region_bytes {
             0 => None,
             bytes => {
-                let mut map = MmapMut::map_anon(bytes)?;
-                // Fewer, larger pages are cheaper to pin; where they are not to be had, small ones do.
-                map.advise(memmap2::Advice::HugePage).ok();
-                let start = NonNull::new(map.as_mut_ptr()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+                let (map, start) = from_map(bytes)?;
                 Some(Region {
-                    start: Address(start),
+                    start,
                     bytes,
                     _map: map,
                 })
@@ -100,7 +114,11 @@ impl Pool {
     }
 
     fn piece(&self, bytes: usize, of_region: bool) -> IoBuf {
-        let class = class_of(bytes);
+        // Pieces of the region go back to it as they are: fewer sizes fit more often.
+        let class = match of_region {
+            true => class_of(bytes.max(1).next_power_of_two()),
+            false => class_of(bytes),
+        };
         let (start, from) = self.0.find(class, bytes, of_region);
         IoBuf {
             start,
@@ -137,6 +155,11 @@ impl Shared {
             let start = unsafe { region.start.0.add(at) };
             return (Address(start), From::Region);
         }
+        if size >= SLAB_PIECE_BYTES_MIN
+            && let Some((slab, free)) = lists.slabs.take(class, size)
+        {
+            return (free, From::Slab(slab));
+        }
         if let Some(free) = lists.heap.get_mut(class).and_then(Vec::pop) {
             lists.heap_bytes -= size;
             return (free, From::Heap);
@@ -157,6 +180,7 @@ impl Shared {
                     list.push(piece);
                 }
             }
+            From::Slab(slab) => lists.slabs.give_back(slab, class, piece, self.kept_bytes_max),
             From::Heap if lists.heap_bytes + size <= self.kept_bytes_max => {
                 lists.heap_bytes += size;
                 if let Some(list) = lists.heap.get_mut(class) {
@@ -183,15 +207,28 @@ impl Drop for Shared {
 enum From {
     Region,
     Heap,
+    Slab(usize),
 }
 
 fn class_bytes(class: usize) -> usize {
-    BLOCK_BYTES << class
+    let blocks = match class {
+        0..4 => class + 1,
+        _ => (5 + class % 4) << (class / 4 - 1),
+    };
+    blocks * BLOCK_BYTES
 }
 
 /// The smallest class that holds `bytes`; `None` beyond the largest.
 fn class_of(bytes: usize) -> Option<usize> {
-    (0..CLASSES).find(|class| class_bytes(*class) >= bytes)
+    let last_block = bytes.saturating_sub(1) / BLOCK_BYTES;
+    let class = match last_block {
+        0..4 => last_block,
+        _ => {
+            let power = last_block.ilog2() as usize;
+            4 * (power - 2) + (last_block >> (power - 2))
+        }
+    };
+    (class < CLASSES).then_some(class)
 }
 
 fn layout(bytes: usize) -> Layout {
@@ -284,6 +321,19 @@ mod tests {
         again.dedup();
         assert_eq!(again.len(), 1, "a piece that came back is given out again");
         assert!(first.addr().abs_diff(again[0].addr()) <= BLOCK_BYTES);
+    }
+
+    #[test]
+    fn classes_hold_what_they_are_for_and_little_more() {
+        for bytes in (0..9 << 20).step_by(1000).chain([4096, 4097, 8 << 20]) {
+            let Some(class) = class_of(bytes) else {
+                assert!(bytes > 8 << 20, "{bytes}");
+                continue;
+            };
+            assert!(bytes <= class_bytes(class), "{bytes} in {class}");
+            assert!(class == 0 || class_bytes(class - 1) < bytes, "{bytes} in {class}");
+            assert!(class_bytes(class) <= (bytes + bytes / 4).next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES));
+        }
     }
 
     #[test]

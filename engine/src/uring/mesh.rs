@@ -8,6 +8,7 @@ use std::rc::Rc;
 use glommio::channels::channel_mesh::{MeshBuilder, Receivers, Senders};
 use mofka_net::{ErrorCode, WireError};
 
+use super::activity::Activity;
 use crate::promise::promise;
 use crate::shard::{Peers, ShardCall, ShardReply};
 
@@ -36,12 +37,16 @@ struct Inner {
     /// None on a node with one shard.
     senders: Option<Senders<Envelope>>,
     next: Cell<u64>,
+    activity: Activity,
     waiting: RefCell<HashMap<u64, Waiting>>,
 }
 
 impl Mesh {
     /// Joins the mesh; every shard does so once. Returns the receiving ends too, for [`Mesh::serve`].
-    pub(super) async fn join(builder: Option<Builder>) -> (Self, Option<Receivers<Envelope>>) {
+    pub(super) async fn join(
+        builder: Option<Builder>,
+        activity: Activity,
+    ) -> (Self, Option<Receivers<Envelope>>) {
         let (senders, receivers) = match builder {
             None => (None, None),
             Some(builder) => match builder.join().await {
@@ -55,6 +60,7 @@ impl Mesh {
             shard,
             senders,
             next: Cell::new(1),
+            activity,
             waiting: RefCell::new(HashMap::new()),
         };
         (Self(Rc::new(inner)), receivers)
@@ -114,6 +120,7 @@ impl Peers for Mesh {
 
     async fn call(&self, shard: usize, call: ShardCall) -> Answer {
         assert_ne!(shard, self.0.shard, "a shard does its own work itself");
+        let _expecting = self.0.activity.expect();
         let number = self.0.next.get();
         self.0.next.set(number + 1);
         let (keep, kept) = promise();

@@ -11,7 +11,9 @@ mod node;
 mod ring;
 mod self_test;
 mod server;
+mod slabs;
+mod watch;
 
 pub use file::{UringFile, UringIo};
 pub use memory::IoBuf;
-pub use node::{NodeError, RunningNode, start};
+pub use node::{NodeError, PREEMPT_TIMER, RunningNode, start};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mofka_net::GroupFile;
 
+use super::activity::Activity;
 use super::mesh::{self, Mesh};
 use super::server::{self, Listeners};
 use super::{UringIo, self_test};
@@ -18,8 +19,12 @@ use crate::facts::NodeFacts;
 use crate::home::{Home, HomeError, write_durably};
 use crate::shard::{Shard, ShardParts};
 
-/// How long a lost wake-up can last at most while a shard starts or stops.
-const TICK: Duration = Duration::from_millis(20);
+/// How long the runtime lets tasks run before it looks at its rings although some are ready: much longer than any of them
+/// takes, because tasks of a shard wait for something sooner or later, and its ring makes the runtime look every millisecond
+/// (see `ring::attend`). A short time loses wake-ups with glommio-ng 0.12: when it is over before the first task had its
+/// turn, because the thread had no core, the runtime takes it that no task is ready, and sleeps. See
+/// `docs/decisions/0001-runtime.md`.
+pub const PREEMPT_TIMER: Duration = Duration::from_secs(10);
 
 /// Why a node could not be started, or what went wrong with it later.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +100,7 @@ pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeEr
         let (report, config) = (report.clone(), config.clone());
         let thread = LocalExecutorBuilder::new(placement)
             .name("mofka-shard")
-            .preempt_timer(Duration::from_millis(2))
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move { run_shard(facts, view, builder, config, report).await });
         match thread {
             Ok(thread) => node.threads.push(thread),
@@ -197,14 +202,13 @@ async fn run_shard(
     config: NodeConfig,
     report: mpsc::Sender<Report>,
 ) -> Result<(), String> {
-    let starting = Arc::clone(&facts);
-    glommio::spawn_local(tick(move || !starting.is_ready())).detach();
-    let (mesh, receivers) = Mesh::join(builder).await;
+    let activity = Activity::default();
+    let (mesh, receivers) = Mesh::join(builder, activity.clone()).await;
     let shard = mesh.place();
     tracing::debug!(shard, "joined");
     let started = async {
-        let io =
-            UringIo::start(facts.direct_io).map_err(|error| format!("no ring for its files: {error}"))?;
+        let io = UringIo::start_beside(facts.direct_io, activity)
+            .map_err(|error| format!("no ring for its files: {error}"))?;
         self_test::run(&io, &facts.data_dir, shard)
             .await
             .map_err(|error| error.to_string())?;
@@ -251,17 +255,6 @@ async fn run_shard(
     this.stop().await;
     tracing::debug!("stopped");
     Ok(())
-}
-
-/// Bounds what a lost wake-up costs, from here to the end of `needed`.
-///
-/// On this runtime (glommio-ng 0.12, Linux 6.18) a shard that goes to sleep now and then misses the completion of the
-/// only operation it waits for: without a timer one start in twenty hung. With one it goes on at the next tick. While
-/// the node serves, the look at the stop flag is the timer. See `docs/decisions/0001-tick.md`.
-pub(super) async fn tick(needed: impl Fn() -> bool) {
-    while needed() {
-        glommio::timer::sleep(TICK).await;
-    }
 }
 
 /// Cores that this process may use.

@@ -2,47 +2,43 @@
 //!
 //! Beside the runtime's rings, because these operations need what the runtime does not offer: a write and the sync after
 //! it are *linked*, so that a durable write costs one wake-up, and no completion is posted for a write that went well.
-//! Completions raise an eventfd, which a task of the shard waits for. Figures: `docs/decisions/0002-write-path.md`.
+//! A task of the shard waits for completions in the ring itself. Figures: `docs/decisions/0002-write-path.md`.
 
+mod attend;
+mod call;
 mod op;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_lite::future;
-use glommio::io::BufferedFile;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, opcode, squeue, types};
 use mofka_log::FilePos;
 
-use op::{Finished, Held, Kind, Op, tag, untag};
+use attend::Looker;
+use op::{Finished, Held, Kind, NOBODY, Op, tag, untag};
 
 use super::activity::Activity;
 use super::file::UringFile;
 use super::memory::{IoBuf, Pool};
+use super::watch::{Change, Watches};
 use crate::io::{FileWrite, Step, StepError, Then, WritePart};
 
 /// Entries of the submission queue; what is beyond is submitted earlier.
 const ENTRIES: u32 = 256;
+/// Threads of the kernel that make syncs and calls of the file system for a shard at the same time, at most. Said, because
+/// the kernel takes the size of the thread's first ring otherwise: the runtime's, which probes with a ring of two entries.
+const WORKERS_MAX: u32 = 16;
 /// Memory registered for writes.
 const REGION_BYTES: usize = 16 << 20;
 /// Memory of reads and of large writes that is kept for reuse.
 const KEPT_BYTES_MAX: usize = 16 << 20;
-/// How long a shard with nothing else to do waits in the ring at a time.
-const MOMENT_NS: u32 = 50_000;
-/// How long sockets are not looked at while the shard waits in the ring, unless something came from them not longer ago
-/// than the other.
-const LOOK_EVERY: Duration = Duration::from_micros(100);
-const EXPECT_FOR: Duration = Duration::from_millis(10);
-/// How often the others have a turn before a shard without operations under way goes to sleep.
-const PASSES: u32 = 2;
 /// The only registered buffer.
 const REGION_INDEX: u16 = 0;
 
@@ -60,8 +56,11 @@ struct Inner {
     /// No completion comes for a write that went well and has a sync after it.
     skip_success: bool,
     in_flight: usize,
-    /// Raised by completions. The task that waits for it has another descriptor of it.
-    eventfd: OwnedFd,
+    /// Its task is awake and looks at the ring at every turn; otherwise it is to be woken.
+    is_attended: bool,
+    attendant: Option<Waker>,
+    /// Polled while the shard waits here.
+    watches: Watches,
     activity: Activity,
 }
 
@@ -76,7 +75,7 @@ impl Ring {
     ///
     /// # Errors
     /// What the kernel said.
-    pub(super) fn start(activity: &Activity) -> io::Result<Self> {
+    pub(super) fn start(activity: &Activity, watches: &Watches) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_cqsize(ENTRIES * 4)
             .setup_single_issuer()
@@ -87,8 +86,10 @@ impl Ring {
             .or_else(|_| IoUring::builder().setup_cqsize(ENTRIES * 4).build(ENTRIES))?;
         let pool = Pool::new(REGION_BYTES, KEPT_BYTES_MAX)?;
         let registered = register(&ring, &pool);
-        let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-        ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
+        let mut workers = [WORKERS_MAX, WORKERS_MAX];
+        if let Err(error) = ring.submitter().register_iowq_max_workers(&mut workers) {
+            tracing::debug!(%error, "syncs may wait for each other (Linux 5.15 lets us say how many may run)");
+        }
         let skip_success = ring.params().is_feature_skip_cqe_on_success();
         let inner = Rc::new(RefCell::new(Inner {
             ring,
@@ -98,19 +99,23 @@ impl Ring {
             registered,
             skip_success,
             in_flight: 0,
-            eventfd: eventfd.try_clone()?,
+            is_attended: false,
+            attendant: None,
+            watches: watches.clone(),
             activity: activity.clone(),
         }));
-        let weak = Rc::downgrade(&inner);
-        // SAFETY: the descriptor is open and given away here; the file closes it.
-        let eventfd = unsafe { BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
-        glommio::spawn_local(attend(eventfd, weak)).detach();
+        glommio::spawn_local(attend::attend(Rc::downgrade(&inner), Looker::new()?)).detach();
         Ok(Self(inner))
     }
 
     /// Memory for writes.
     pub(super) fn alloc(&self, bytes: usize) -> IoBuf {
         self.0.borrow().pool.take(bytes)
+    }
+
+    /// Memory for what is kept: the region is for writes.
+    pub(super) fn alloc_to_keep(&self, bytes: usize) -> IoBuf {
+        self.0.borrow().pool.take_from_heap(bytes)
     }
 
     /// Makes all of these writes at the same time, and after each of them what `then` says.
@@ -141,7 +146,8 @@ impl Ring {
     }
 
     fn finish(&self, place: usize) -> Completion {
-        wake(self.0.borrow_mut().submit_and_reap());
+        let woken = self.0.borrow_mut().launched();
+        wake(woken);
         Completion {
             inner: Rc::clone(&self.0),
             place,
@@ -170,50 +176,6 @@ fn register(ring: &IoUring, pool: &Pool) -> bool {
 
 fn wake(wakers: Vec<Waker>) {
     wakers.into_iter().for_each(Waker::wake);
-}
-
-/// Takes completions whenever the eventfd says that there are some, until the ring is gone.
-///
-/// While operations are under way and the shard has nothing else to do, it waits for them in the ring itself, a moment at
-/// a time: going to sleep in the executor and being woken costs as much CPU as the whole commit, and 80 us. What arrives on
-/// a socket meanwhile waits for that moment at most.
-async fn attend(eventfd: BufferedFile, ring: Weak<RefCell<Inner>>) {
-    let mut looked = Instant::now();
-    let mut arrivals = (0, Instant::now());
-    loop {
-        if let Err(error) = eventfd.read_at(0, 8).await {
-            tracing::error!(%error, "the ring's eventfd cannot be read: its completions are no longer seen");
-            return;
-        }
-        let mut passes_left = PASSES;
-        while passes_left > 0 {
-            let Some(inner) = ring.upgrade() else { return };
-            let woken = inner.borrow_mut().submit_and_reap();
-            let before = inner.borrow().activity.count();
-            wake(woken);
-            // Everybody else has a turn. The sockets too, every time when something came from them just now, and now and
-            // then otherwise: a look at them costs as much as a commit.
-            let now = Instant::now();
-            let seen = inner.borrow().activity.arrivals();
-            if seen != arrivals.0 {
-                arrivals = (seen, now);
-            }
-            let expects = now.duration_since(arrivals.1) < EXPECT_FOR;
-            if expects || inner.borrow().in_flight == 0 || now.duration_since(looked) > LOOK_EVERY {
-                glommio::executor().yield_task_queue_now().await;
-                looked = Instant::now();
-                passes_left -= 1;
-            } else {
-                future::yield_now().await;
-            }
-            let is_quiet = inner.borrow().activity.count() == before;
-            if is_quiet && inner.borrow().in_flight > 0 {
-                let woken = inner.borrow_mut().wait_briefly();
-                passes_left = PASSES;
-                wake(woken);
-            }
-        }
-    }
 }
 
 impl Inner {
@@ -375,10 +337,17 @@ impl Inner {
             slots,
             free,
             in_flight,
+            watches,
             ..
         } = self;
         for completion in ring.completion() {
             let (kind, place, expected) = untag(completion.user_data());
+            if kind == Kind::Poll {
+                if place != NOBODY {
+                    watches.ended(place);
+                }
+                continue;
+            }
             let Some(Slot::Busy(op)) = slots.get_mut(place) else {
                 unreachable!("a completion of an operation that is not under way")
             };
@@ -412,30 +381,58 @@ impl Inner {
         woken
     }
 
-    /// Waits for a completion, but not for long.
-    fn wait_briefly(&mut self) -> Vec<Waker> {
-        let moment = types::Timespec::new().nsec(MOMENT_NS);
-        let arguments = types::SubmitArgs::new().timespec(&moment);
-        // That the time passed is as good as a completion: what is there is taken, and what is not raises the eventfd.
-        self.ring.submitter().submit_with_args(1, &arguments).ok();
-        let woken = self.reap();
-        // What was just taken raised the eventfd as well, and would wake the task for nothing.
-        let mut raised = [rustix::event::PollFd::new(
-            &self.eventfd,
-            rustix::event::PollFlags::IN,
-        )];
-        let now = rustix::time::Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        if rustix::event::poll(&mut raised, Some(&now)) == Ok(1) {
-            rustix::io::read(&self.eventfd, &mut [0; 8]).ok();
-            // Between the look at the ring and here another one may have come.
-            let mut late = self.submit_and_reap();
-            late.extend(woken);
-            return late;
+    /// What was queued is submitted at once when the device has nothing else to do, or nobody will do it later.
+    fn launched(&mut self) -> Vec<Waker> {
+        if self.is_attended && self.in_flight > 1 {
+            return Vec::new();
         }
+        let mut woken = self.submit_and_reap();
+        woken.extend(self.attendant.take());
         woken
+    }
+
+    /// Submits what is queued, and takes what is complete; calls the kernel only when there is something to say.
+    fn look(&mut self) -> Vec<Waker> {
+        let submission = self.ring.submission();
+        let is_called_for = !submission.is_empty() || submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        if is_called_for {
+            self.submit_and_reap()
+        } else {
+            self.reap()
+        }
+    }
+
+    /// Submits what is queued and waits for a completion or for something from a socket, but not longer than this.
+    fn wait(&mut self, patience: Duration) -> Vec<Waker> {
+        for change in self.watches.changes() {
+            self.poll_socket(change);
+        }
+        let time = types::Timespec::from(patience);
+        let arguments = types::SubmitArgs::new().timespec(&time);
+        // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
+        self.ring.submitter().submit_with_args(1, &arguments).ok();
+        self.reap()
+    }
+
+    fn poll_socket(&mut self, change: Change) {
+        let entry = match change {
+            Change::Poll { place, fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32)
+                .build()
+                .user_data(tag(Kind::Poll, place, 0)),
+            Change::Cancel { place } => opcode::PollRemove::new(tag(Kind::Poll, place, 0))
+                .build()
+                .user_data(tag(Kind::Poll, NOBODY, 0)),
+        };
+        if self.ring.submission().is_full() {
+            self.ring.submit().ok();
+        }
+        // SAFETY: a poll touches no memory, and holds the socket itself.
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        if pushed.is_err() {
+            // The kernel takes nothing now; the socket is looked at when the shard's patience is over.
+            tracing::warn!(?change, "the ring is full");
+        }
     }
 
     /// Waits until the kernel is done with everything.
@@ -458,6 +455,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.drain();
+        self.attendant.take().into_iter().for_each(Waker::wake);
     }
 }
 

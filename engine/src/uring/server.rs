@@ -2,26 +2,28 @@
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite, future};
-use glommio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use glommio::io::PollableFd;
+use glommio::net::{TcpListener, TcpStream, UnixStream};
 use mofka_net::Address;
 
 use super::UringIo;
-use super::activity::Watched;
 use super::mesh::Mesh;
-use super::node::tick;
+use super::watch::Watched;
 use crate::facts::NodeFacts;
 use crate::halves::split;
 use crate::session::Session;
 use crate::shard::Shard;
 
-/// How often a shard looks whether it is to stop; also how long a lost wake-up lasts at most, see [`tick`].
+/// How often a shard looks whether it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 /// How long answers may take to leave when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -52,7 +54,7 @@ pub(super) enum ListenError {
 /// The sockets of one shard.
 pub(super) struct Listeners {
     tcp: Vec<(TcpListener, String)>,
-    unix: Vec<(UnixListener, String, PathBuf)>,
+    unix: Vec<(PollableFd<UnixListener>, String, PathBuf)>,
     order: Vec<String>,
 }
 
@@ -160,9 +162,11 @@ impl Listeners {
             // A socket that nobody answers on is left from a node that was killed.
             std::fs::remove_file(&path).map_err(failed(""))?;
         }
-        let listener = UnixListener::bind(&path).map_err(|error| failed("")(error.into()))?;
+        let listener = UnixListener::bind(&path).map_err(failed(""))?;
+        listener.set_nonblocking(true).map_err(failed(""))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed(""))?;
         self.order.push(address.clone());
+        let listener = PollableFd::new(listener).map_err(|error| failed("")(error.into()))?;
         self.unix.push((listener, address, path));
         Ok(())
     }
@@ -226,9 +230,9 @@ pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: List
         let (shard, connections) = (Rc::clone(shard), Rc::clone(&connections));
         tasks.push(glommio::spawn_local(async move {
             loop {
-                match listener.accept().await {
-                    Ok(stream) => serve_unix(&shard, &connections, stream),
-                    Err(error) => accept_failed(&address, &error.into()).await,
+                match accept_unix(&listener).await {
+                    Ok((stream, fd)) => serve(&shard, &connections, stream, fd, "local peer".to_owned()),
+                    Err(error) => accept_failed(&address, &error).await,
                 }
             }
         }));
@@ -236,7 +240,6 @@ pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: List
     while !facts.stop.load(Ordering::SeqCst) {
         glommio::timer::sleep(STOP_CHECK).await;
     }
-    glommio::spawn_local(tick(|| true)).detach();
     tracing::debug!("no longer accepting connections");
     for task in tasks {
         task.cancel().await;
@@ -268,14 +271,26 @@ fn serve_tcp(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: TcpStr
     let peer = stream
         .peer_addr()
         .map_or_else(|_| "tcp peer".to_owned(), |peer| peer.to_string());
-    serve(shard, connections, stream, peer);
+    let fd = stream.as_raw_fd();
+    serve(shard, connections, stream, fd, peer);
 }
 
-fn serve_unix(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: UnixStream) {
-    serve(shard, connections, stream, "local peer".to_owned());
+/// The runtime does not tell the descriptor of what it accepts.
+async fn accept_unix(listener: &PollableFd<UnixListener>) -> io::Result<(UnixStream, RawFd)> {
+    loop {
+        match listener.get_ref().accept() {
+            Ok((stream, _)) => {
+                let fd = stream.into_raw_fd();
+                // SAFETY: the descriptor is open and given away here; the stream closes it.
+                return Ok((unsafe { UnixStream::from_raw_fd(fd) }, fd));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.readable().await?,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
-fn serve<S>(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: S, peer: String)
+fn serve<S>(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: S, fd: RawFd, peer: String)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -290,7 +305,7 @@ where
     let (shard, connections) = (Rc::clone(shard), Rc::clone(connections));
     glommio::spawn_local(async move {
         let (reader, writer) = split(stream);
-        let reader = Watched::new(reader, shard.io().activity());
+        let reader = Watched::new(reader, fd, shard.io().watches());
         Session::run(&shard, reader, writer, peer).await;
         connections.set(connections.get() - 1);
     })

@@ -1,5 +1,6 @@
 //! One operation of the ring: what it holds, and what its completions add up to.
 
+use std::any::Any;
 use std::io;
 use std::rc::Rc;
 use std::task::Waker;
@@ -32,6 +33,8 @@ pub(super) struct Held {
     pub(super) parts: Vec<WritePart<IoBuf>>,
     pub(super) vectors: Vec<Box<[libc::iovec]>>,
     pub(super) files: Vec<Rc<UringFile>>,
+    #[expect(dead_code, reason = "held, not read")]
+    pub(super) other: Option<Box<dyn Any>>,
 }
 
 pub(super) struct Finished {
@@ -44,9 +47,15 @@ pub(super) struct Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Sync,
+    /// Or a call that gives nothing.
     Read,
     Write,
+    /// Of a socket; it has no operation here.
+    Poll,
 }
+
+/// The place of what nobody waits for.
+pub(super) const NOBODY: usize = (1 << 30) - 1;
 
 /// What comes back with a completion: its kind (2 bits), the operation's place (30), the bytes of a write (32).
 pub(super) fn tag(kind: Kind, place: usize, bytes: usize) -> u64 {
@@ -58,6 +67,7 @@ pub(super) fn tag(kind: Kind, place: usize, bytes: usize) -> u64 {
         Kind::Sync => 0,
         Kind::Read => 1,
         Kind::Write => 2,
+        Kind::Poll => 3,
     };
     kind | (place as u64) << 2 | (bytes as u64) << 32
 }
@@ -66,7 +76,8 @@ pub(super) fn untag(tag: u64) -> (Kind, usize, u64) {
     let kind = match tag & 3 {
         0 => Kind::Sync,
         1 => Kind::Read,
-        _ => Kind::Write,
+        2 => Kind::Write,
+        _ => Kind::Poll,
     };
     let place = usize::try_from(tag >> 2 & ((1 << 30) - 1)).unwrap_or(usize::MAX);
     (kind, place, tag >> 32)
@@ -97,7 +108,7 @@ impl Op {
                 self.syncs_left -= 1;
                 Step::Sync
             }
-            Kind::Read | Kind::Write => {
+            Kind::Read | Kind::Write | Kind::Poll => {
                 self.others_left -= 1;
                 Step::Write
             }

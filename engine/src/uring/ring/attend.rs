@@ -1,0 +1,113 @@
+//! Who waits for a ring's completions, and how.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_lite::future;
+use glommio::io::PollableFd;
+use rustix::event::EventfdFlags;
+
+use super::{Inner, wake};
+
+/// How long the runtime is not looked at while the shard waits in the ring: timers, new connections, calls from other
+/// shards are noticed so late at most.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// The same while an answer of another thread is expected.
+const SHORT_PATIENCE: Duration = Duration::from_micros(50);
+/// How long a shard that has nothing to do waits in the ring for something from a socket before it goes to sleep in the
+/// runtime.
+const LINGER: Duration = Duration::from_millis(10);
+/// Turns of everybody else without anything new before it counts that they have nothing to do: what one of them wakes has
+/// its turn after the others.
+const QUIET_TURNS: u32 = 3;
+
+/// Takes completions as long as operations are under way, until the ring is gone.
+///
+/// A shard with nothing else to do waits *in the ring*: going to sleep in the runtime and being woken costs as much CPU as a
+/// whole commit, and 80 us. The ring polls the sockets meanwhile, so that what arrives ends the wait; a look at the
+/// runtime, which costs as much as a commit too, comes then, and not after every completion.
+pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
+    while called(&ring).await {
+        let mut looked = Instant::now();
+        let mut arrived = looked;
+        let mut reads = 0;
+        let mut quiet_turns = 0;
+        loop {
+            let Some(inner) = ring.upgrade() else { return };
+            let woken = inner.borrow_mut().look();
+            let mut is_quiet = woken.is_empty();
+            wake(woken);
+            let (before, is_news, patience) = {
+                let inner = inner.borrow();
+                let expects = inner.activity.expects();
+                let patience = if expects { SHORT_PATIENCE } else { PATIENCE };
+                (inner.activity.count(), inner.watches.take_came(), patience)
+            };
+            let now = Instant::now();
+            let seen = inner.borrow().watches.reads();
+            if is_news || seen != reads {
+                (arrived, reads) = (now, seen);
+            }
+            if is_news || now.duration_since(looked) >= patience {
+                runtime.look().await;
+                looked = Instant::now();
+            } else {
+                future::yield_now().await;
+            }
+            is_quiet &= !is_news && inner.borrow().activity.count() == before;
+            quiet_turns = if is_quiet { quiet_turns + 1 } else { 0 };
+            if quiet_turns < QUIET_TURNS {
+                continue;
+            }
+            if inner.borrow().in_flight == 0 && now.duration_since(arrived) >= LINGER {
+                break;
+            }
+            let woken = inner.borrow_mut().wait(patience);
+            quiet_turns = 0;
+            wake(woken);
+        }
+        if let Some(inner) = ring.upgrade() {
+            inner.borrow_mut().is_attended = false;
+        }
+    }
+}
+
+/// What lets the runtime look at its own rings. (Its `yield_task_queue_now` does not, as long as any task is ready, and the
+/// one that yields is.) A descriptor that is always readable: the runtime finds that out when it looks.
+pub(super) struct Looker(PollableFd<OwnedFd>);
+
+impl Looker {
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let fd = PollableFd::new(rustix::event::eventfd(1, flags)?)?;
+        Ok(Self(fd))
+    }
+
+    async fn look(&self) {
+        if let Err(error) = self.0.readable().await {
+            tracing::debug!(%error, "the runtime could not be made to look at its rings");
+        }
+    }
+}
+
+/// Waits until there is something to attend to; `false` when the ring is gone.
+async fn called(ring: &Weak<RefCell<Inner>>) -> bool {
+    poll_fn(|context| {
+        let Some(inner) = ring.upgrade() else {
+            return Poll::Ready(false);
+        };
+        let inner: &mut Inner = &mut Rc::as_ref(&inner).borrow_mut();
+        if inner.in_flight == 0 && !inner.watches.is_urgent(context.waker()) {
+            inner.attendant = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        inner.is_attended = true;
+        Poll::Ready(true)
+    })
+    .await
+}

@@ -1,0 +1,298 @@
+//! Sockets that the ring of a shard notices while the shard waits in it.
+//!
+//! A socket is watched with one poll at a time, and only while its reader waits for more: what nobody is going to read yet
+//! must not wake the shard again and again.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use futures_lite::AsyncRead;
+
+/// The sockets of one shard. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Watches(Rc<RefCell<Table>>);
+
+#[derive(Default)]
+struct Table {
+    sockets: Vec<Socket>,
+    free: Vec<usize>,
+    /// Places whose socket may have to be polled, or no longer.
+    changed: Vec<usize>,
+    /// Something came that nobody has read yet.
+    came: bool,
+    /// Reads that brought something, in all.
+    reads: u64,
+    /// Who carries out the changes, when he sleeps.
+    attendant: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Socket {
+    fd: RawFd,
+    /// Its reader waits for more.
+    waits: bool,
+    /// A poll is under way.
+    polled: bool,
+    /// Something was read since that poll began.
+    read: bool,
+    /// Its reader is gone: the place is free when no poll is under way any more.
+    gone: bool,
+    /// The place is among the changed ones.
+    listed: bool,
+}
+
+/// What the ring is to do for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Say when something comes.
+    Poll { place: usize, fd: RawFd },
+    /// Give that up.
+    Cancel { place: usize },
+}
+
+impl Watches {
+    /// What is to be done now. The caller does it.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let mut table = self.0.borrow_mut();
+        let table = &mut *table;
+        let mut changes = Vec::new();
+        for place in table.changed.drain(..) {
+            let Some(socket) = table.sockets.get_mut(place) else {
+                unreachable!("places are never taken away")
+            };
+            socket.listed = false;
+            match *socket {
+                Socket {
+                    gone: true,
+                    polled: true,
+                    ..
+                } => changes.push(Change::Cancel { place }),
+                Socket { gone: true, .. } => table.free.push(place),
+                Socket {
+                    waits: true,
+                    polled: false,
+                    fd,
+                    ..
+                } => {
+                    socket.polled = true;
+                    socket.read = false;
+                    changes.push(Change::Poll { place, fd });
+                }
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    /// The poll of this place is over, for whatever reason.
+    pub(super) fn ended(&self, place: usize) {
+        let mut table = self.0.borrow_mut();
+        let Some(socket) = table.sockets.get_mut(place) else {
+            unreachable!("a poll of a socket that was never watched")
+        };
+        socket.polled = false;
+        let (is_news, is_open) = (socket.waits && !socket.read, socket.waits || socket.gone);
+        table.came |= is_news;
+        if is_open {
+            table.list(place);
+        }
+    }
+
+    /// Whether something came that nobody had read yet. Asked once, it is forgotten.
+    pub(super) fn take_came(&self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().came)
+    }
+
+    /// Changes when something is read.
+    pub(super) fn reads(&self) -> u64 {
+        self.0.borrow().reads
+    }
+
+    /// Whether polls of sockets that are gone must be given up; if not, `attendant` is woken when they must.
+    pub(super) fn is_urgent(&self, attendant: &Waker) -> bool {
+        let mut table = self.0.borrow_mut();
+        let is_urgent = table
+            .changed
+            .iter()
+            .filter_map(|place| table.sockets.get(*place))
+            .any(|socket| socket.gone && socket.polled);
+        if !is_urgent {
+            table.attendant = Some(attendant.clone());
+        }
+        is_urgent
+    }
+
+    fn add(&self, fd: RawFd) -> usize {
+        let mut table = self.0.borrow_mut();
+        let socket = Socket {
+            fd,
+            ..Socket::default()
+        };
+        match table.free.pop() {
+            Some(place) => {
+                if let Some(free) = table.sockets.get_mut(place) {
+                    *free = socket;
+                }
+                place
+            }
+            None => {
+                table.sockets.push(socket);
+                table.sockets.len() - 1
+            }
+        }
+    }
+
+    fn note_read(&self, place: usize, is_ready: bool) {
+        let mut table = self.0.borrow_mut();
+        table.reads = table.reads.wrapping_add(u64::from(is_ready));
+        let Some(socket) = table.sockets.get_mut(place) else {
+            unreachable!("a watched socket has a place")
+        };
+        socket.waits = !is_ready;
+        socket.read |= is_ready;
+        if socket.waits && !socket.polled {
+            table.list(place);
+        }
+    }
+
+    fn remove(&self, place: usize) {
+        let mut table = self.0.borrow_mut();
+        if let Some(socket) = table.sockets.get_mut(place) {
+            socket.gone = true;
+            socket.waits = false;
+        }
+        table.list(place);
+        let attendant = table.attendant.take();
+        drop(table);
+        // Until its poll is given up the socket stays open, whoever closes it.
+        attendant.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Table {
+    fn list(&mut self, place: usize) {
+        if let Some(socket) = self.sockets.get_mut(place)
+            && !std::mem::replace(&mut socket.listed, true)
+        {
+            self.changed.push(place);
+        }
+    }
+}
+
+/// A reader whose socket is watched.
+pub(super) struct Watched<R> {
+    reader: R,
+    watches: Watches,
+    place: usize,
+}
+
+impl<R> Watched<R> {
+    /// Watches the socket that `reader` reads from.
+    pub(super) fn new(reader: R, fd: RawFd, watches: Watches) -> Self {
+        let place = watches.add(fd);
+        Self {
+            reader,
+            watches,
+            place,
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let read = Pin::new(&mut this.reader).poll_read(context, buf);
+        this.watches.note_read(this.place, read.is_ready());
+        read
+    }
+}
+
+impl<R> Drop for Watched<R> {
+    fn drop(&mut self) {
+        self.watches.remove(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::AsyncReadExt;
+    use futures_lite::future::{self, block_on};
+
+    use super::*;
+
+    /// Gives one byte when it may.
+    #[derive(Clone, Default)]
+    struct Tap(Rc<std::cell::Cell<bool>>);
+
+    impl AsyncRead for Tap {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            match self.0.take() {
+                true => Poll::Ready(Ok(1)),
+                false => Poll::Pending,
+            }
+        }
+    }
+
+    fn try_read(reader: &mut Watched<Tap>) -> bool {
+        let mut byte = [0];
+        block_on(future::poll_once(reader.read(&mut byte))).is_some()
+    }
+
+    #[test]
+    fn a_socket_is_polled_once_while_its_reader_waits() {
+        let (watches, tap) = (Watches::default(), Tap::default());
+        let mut reader = Watched::new(tap.clone(), 7, watches.clone());
+        assert_eq!(watches.changes(), [], "nobody reads yet");
+        assert!(!try_read(&mut reader) && !try_read(&mut reader));
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd: 7 }]);
+        assert!(!try_read(&mut reader));
+        assert_eq!(watches.changes(), [], "it is polled already");
+        watches.ended(0);
+        assert!(watches.take_came() && !watches.take_came());
+        tap.0.set(true);
+        assert!(try_read(&mut reader));
+        assert_eq!(watches.changes(), [], "its reader does not wait");
+        assert!(!try_read(&mut reader));
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd: 7 }]);
+    }
+
+    #[test]
+    fn what_was_read_before_its_poll_ended_is_no_news() {
+        let (watches, tap) = (Watches::default(), Tap::default());
+        let mut reader = Watched::new(tap.clone(), 7, watches.clone());
+        assert!(!try_read(&mut reader));
+        assert_eq!(watches.changes().len(), 1);
+        tap.0.set(true);
+        assert!(try_read(&mut reader) && !try_read(&mut reader));
+        watches.ended(0);
+        assert!(!watches.take_came());
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd: 7 }]);
+    }
+
+    #[test]
+    fn a_place_is_used_again_when_its_poll_is_over() {
+        let watches = Watches::default();
+        let mut reader = Watched::new(Tap::default(), 7, watches.clone());
+        assert!(!try_read(&mut reader));
+        assert_eq!(watches.changes().len(), 1);
+        drop(reader);
+        assert!(watches.is_urgent(Waker::noop()));
+        assert_eq!(watches.changes(), [Change::Cancel { place: 0 }]);
+        let other = Watched::new(Tap::default(), 8, watches.clone());
+        assert_eq!(other.place, 1, "the first place is still in use");
+        watches.ended(0);
+        assert_eq!(watches.changes(), []);
+        assert!(!watches.is_urgent(Waker::noop()));
+        assert_eq!(Watched::new(Tap::default(), 9, watches.clone()).place, 0);
+        drop(other);
+        assert!(!watches.take_came());
+    }
+}
