@@ -18,6 +18,7 @@ mod control;
 pub mod facts;
 mod halves;
 mod home;
+mod intake;
 pub mod io;
 mod limits;
 mod outbox;

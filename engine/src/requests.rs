@@ -12,9 +12,10 @@ use mofka_net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::intake::Request;
 use crate::io::Io;
 use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
-use crate::session::{Request, Session};
+use crate::session::Session;
 use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
 use crate::subscription::{Subscription, Terms};
 

@@ -11,23 +11,18 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, future};
-use mofka_net::{ErrorCode, FRAME_HEADER_BYTES, FrameHeader, Opcode, ServerSession, WireError};
+use mofka_net::{ErrorCode, FrameHeader, Opcode, ServerSession, WireError};
 
+use crate::intake::{Intake, Nonsense};
 use crate::io::Io;
 use crate::outbox::Outbox;
 use crate::partition::Partition;
 use crate::shard::{Peers, Shard};
 use crate::subscription::Subscription;
 
-/// Bytes asked of the socket at a time.
-const READ_BYTES_MIN: usize = 16 << 10;
-const READ_BYTES_MAX: usize = 256 << 10;
-/// Bodies below this get memory of their own. They may stay in memory for long, among the recent batches, and must not keep
-/// a buffer alive that is many times as large; larger ones are worth more than the copy.
-const OWN_BYTES_MAX: usize = 64 << 10;
 /// How long a client that sent nonsense has to hear so.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -51,12 +46,6 @@ pub(crate) struct Session<I: Io, P: Peers> {
     /// Partitions that got something appended in this burst.
     touched: RefCell<Vec<Rc<Partition<I>>>>,
     pub(crate) me: Weak<Self>,
-}
-
-/// One request, whole.
-pub(crate) struct Request {
-    pub(crate) header: FrameHeader,
-    pub(crate) body: Bytes,
 }
 
 impl<I: Io, P: Peers> SessionHandle for Session<I, P> {
@@ -120,43 +109,34 @@ impl<I: Io, P: Peers> Session<I, P> {
     }
 
     async fn read_requests(&self, mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
-        let mut buffer = BytesMut::new();
-        let mut read_bytes = READ_BYTES_MIN;
+        let mut intake = Intake::new(self.shard.io().clone());
         loop {
-            if let Err(error) = self.take_requests(&mut buffer).await {
+            if let Err(error) = self.take_requests(&mut intake).await {
                 // The client is told why before the connection ends, if it listens.
                 future::or(self.outbox.drained(), self.shard.io().sleep(FAREWELL)).await;
                 return Err(error);
             }
             self.room().await;
-            let filled = buffer.len();
-            let wanted = self.missing_bytes(&buffer).max(read_bytes);
-            buffer.resize(filled + wanted, 0);
-            let read = match buffer.get_mut(filled..) {
-                Some(free) => reader.read(free).await?,
-                None => 0,
-            };
-            buffer.truncate(filled + read);
+            let read = reader.read(intake.space()).await?;
             if read == 0 {
-                return if buffer.is_empty() {
+                return if intake.is_empty() {
                     Ok(())
                 } else {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 };
             }
-            // Memory is zeroed before it is read into: ask for much only where much comes.
-            read_bytes = match read {
-                read if read == wanted => (read_bytes * 2).min(READ_BYTES_MAX),
-                read if read < read_bytes / 4 => (read_bytes / 2).max(READ_BYTES_MIN),
-                _ => read_bytes,
-            };
+            intake.came(read);
         }
     }
 
-    /// Handles every whole request in the buffer.
-    async fn take_requests(&self, buffer: &mut BytesMut) -> io::Result<()> {
+    /// Handles every whole request that came.
+    async fn take_requests(&self, intake: &mut Intake<I>) -> io::Result<()> {
         let mut touched = false;
-        while let Some(request) = self.next_request(buffer)? {
+        loop {
+            let next = intake.next(&self.state.borrow());
+            let Some(request) = next.map_err(|nonsense| self.give_up(&nonsense))? else {
+                break;
+            };
             self.heard.set(true);
             touched = true;
             crate::requests::handle(self, request).await;
@@ -168,53 +148,12 @@ impl<I: Io, P: Peers> Session<I, P> {
         Ok(())
     }
 
-    /// Takes one whole request off the buffer, if there is one.
-    ///
-    /// # Errors
-    /// When what came is not a frame: nothing after it can be trusted, so the connection ends. The client is told
-    /// first.
-    fn next_request(&self, buffer: &mut BytesMut) -> io::Result<Option<Request>> {
-        let Some(first) = buffer.get(..FRAME_HEADER_BYTES) else {
-            return Ok(None);
-        };
-        let header = match self.state.borrow_mut().check_header(first) {
-            Ok(header) => header,
-            Err(error) => return Err(self.give_up(0, error)),
-        };
-        let whole = header.body_bytes().saturating_add(FRAME_HEADER_BYTES as u64);
-        if (buffer.len() as u64) < whole {
-            return Ok(None);
-        }
-        buffer.advance(FRAME_HEADER_BYTES);
-        let body_bytes = usize::try_from(header.body_bytes())
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let body = take_body(buffer, body_bytes);
-        if let Err(error) = self.state.borrow_mut().check_body(&header, &body) {
-            return Err(self.give_up(header.request_id(), error));
-        }
-        Ok(Some(Request { header, body }))
-    }
-
-    /// How much of the request that has begun is still to come.
-    fn missing_bytes(&self, buffer: &BytesMut) -> usize {
-        let Some(first) = buffer.get(..FRAME_HEADER_BYTES) else {
-            return 0;
-        };
-        match self.state.borrow_mut().check_header(first) {
-            Ok(header) => usize::try_from(header.body_bytes())
-                .unwrap_or(0)
-                .saturating_add(FRAME_HEADER_BYTES)
-                .saturating_sub(buffer.len()),
-            Err(_) => 0,
-        }
-    }
-
-    fn give_up(&self, request_id: u64, error: WireError) -> io::Error {
+    /// What came is not a frame: nothing after it can be trusted, so the connection ends. The client is told first.
+    fn give_up(&self, nonsense: &Nonsense) -> io::Error {
+        let Nonsense { request_id, error } = nonsense;
         tracing::warn!(peer = %self.peer, %error, "closing a connection");
-        let message = error.to_string();
-        self.fail(request_id, &error);
-        io::Error::new(io::ErrorKind::InvalidData, message)
+        self.fail(*request_id, error);
+        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
     }
 
     /// Waits until the client may have more unanswered.
@@ -291,32 +230,5 @@ impl<I: Io, P: Peers> Session<I, P> {
                 format!("no subscription {id} on this connection"),
             )
         })
-    }
-}
-
-/// Takes the body of a request off the buffer.
-fn take_body(buffer: &mut BytesMut, bytes: usize) -> Bytes {
-    if bytes >= OWN_BYTES_MAX {
-        return buffer.split_to(bytes).freeze();
-    }
-    let body = Bytes::copy_from_slice(buffer.get(..bytes).unwrap_or_default());
-    buffer.advance(bytes);
-    body
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_body_does_not_keep_the_buffer_alive_and_a_large_one_is_not_copied() {
-        for (bytes, is_own) in [(0, true), (100, true), (OWN_BYTES_MAX, false)] {
-            let content: Vec<u8> = (0..bytes + 7).map(|place| place.to_le_bytes()[0]).collect();
-            let mut buffer = BytesMut::from(content.as_slice());
-            let place = buffer.as_ptr();
-            let body = take_body(&mut buffer, bytes);
-            assert_eq!((&body[..], &buffer[..]), (&content[..bytes], &content[bytes..]));
-            assert_eq!(body.as_ptr() != place, is_own, "{bytes} bytes");
-        }
     }
 }

@@ -58,6 +58,8 @@ pub use flatten::{Flatten, Range};
 pub use flush::FlushRequest;
 pub use frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameKind, Opcode};
 pub use group::{GroupError, GroupFile, GroupMember};
-pub use produce::{PRODUCE_PREFIX_BYTES, ProducePrefix, ProduceRequest, ProduceResponse};
+pub use produce::{
+    PRODUCE_HINT_BYTES, PRODUCE_PREFIX_BYTES, ProducePrefix, ProduceRequest, ProduceResponse, produce_data_at,
+};
 pub use selection::{Segment, Selection, Strided};
 pub use session::{Credits, Negotiated, ServerSession};

@@ -19,6 +19,8 @@ pub const PRODUCE_PREFIX_BYTES: usize = 32;
 const CHECKED_BYTES: usize = 28;
 const WHAT: &str = "produce request";
 const BATCH_HEADER_BYTES: usize = 128;
+/// Bytes of the body's beginning that [`produce_data_at`] looks at.
+pub const PRODUCE_HINT_BYTES: usize = PRODUCE_PREFIX_BYTES + BATCH_HEADER_BYTES;
 const DUPLICATE: u32 = 1;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -119,6 +121,14 @@ impl ProduceRequest {
             data,
         })
     }
+}
+
+/// Where the batch's data begins in the body of a produce frame of which at least [`PRODUCE_HINT_BYTES`] are here; `None`
+/// when that is not the beginning of a batch. A hint: the body is still to be checked.
+pub fn produce_data_at(body: &[u8]) -> Option<usize> {
+    let header = body.get(PRODUCE_PREFIX_BYTES..PRODUCE_HINT_BYTES)?;
+    let frame_bytes = usize::try_from(frame_bytes_hint(header).ok()?).ok()?;
+    frame_bytes.checked_add(PRODUCE_PREFIX_BYTES)
 }
 
 /// A batch was accepted.
