@@ -28,6 +28,15 @@ pub enum Then {
     Nothing,
 }
 
+/// How much of the device [`IoFile::reserve`] may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// All that helps: somebody waits for the room, or soon will.
+    Hurried,
+    /// Little, so that what is stored meanwhile hardly waits.
+    Gentle,
+}
+
 /// A stretch of memory that is written.
 pub enum WritePart<B> {
     /// Memory from [`IoDir::alloc`].
@@ -90,7 +99,12 @@ pub trait IoFile: 'static {
     ///
     /// # Errors
     /// `StorageFull` when there is no room: the file may then be longer than before, and nothing else changed.
-    fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos) -> impl Future<Output = io::Result<()>>;
+    fn reserve(
+        self: &Rc<Self>,
+        from: FilePos,
+        end: FilePos,
+        pace: Pace,
+    ) -> impl Future<Output = io::Result<()>>;
 
     /// Sets the file's size, dropping or zero-filling what is beyond.
     ///

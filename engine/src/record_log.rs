@@ -14,7 +14,7 @@ use mofka_log::{
 use uuid::Uuid;
 
 use crate::commit::{Committer, Done, Files, Poison};
-use crate::io::{Io, IoFile};
+use crate::io::{Io, IoFile, Pace};
 use crate::recover::{self, OpenError};
 use crate::room::{Need, NoRoom, Room};
 
@@ -181,7 +181,7 @@ impl<I: Io> RecordLog<I> {
         let batch = (!records.is_empty()).then(|| batch_of(&records));
         let reach = appender.reach_with(batch.as_ref().map_or(0, Batch::frame_bytes), 0);
         let end = reach.meta.max(Room::<I>::first().meta);
-        file.reserve(FilePos::new(0), end)
+        file.reserve(FilePos::new(0), end, Pace::Hurried)
             .await
             .map_err(|error| failed("making room in", &error))?;
         let salt = facts.salt;

@@ -17,7 +17,7 @@ use futures_lite::future;
 use mofka_log::{BLOCK_BYTES, FilePos, Reach};
 
 use crate::commit::Committer;
-use crate::io::{Io, IoFile};
+use crate::io::{Io, IoFile, Pace};
 
 /// What a file has ahead of its content: a sixteenth of it, within these bounds, so that little is lost in a small
 /// partition; and twice as much as the last time when that was used up at once, so that a fast one grows rarely.
@@ -453,7 +453,10 @@ impl<I: Io> Room<I> {
         let before = self.reserved.get();
         let meta = async {
             if wanted.meta > before.meta {
-                files.meta.reserve(before.meta, wanted.meta).await?;
+                files
+                    .meta
+                    .reserve(before.meta, wanted.meta, Pace::Hurried)
+                    .await?;
                 let reserved = self.reserved.get();
                 self.reserved.set(Reach {
                     meta: wanted.meta,
@@ -466,7 +469,7 @@ impl<I: Io> Room<I> {
             if let Some(data) = &files.data
                 && wanted.data > before.data
             {
-                data.reserve(before.data, wanted.data).await?;
+                data.reserve(before.data, wanted.data, Pace::Hurried).await?;
                 let reserved = self.reserved.get();
                 self.reserved.set(Reach {
                     data: wanted.data,

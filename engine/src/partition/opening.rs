@@ -19,7 +19,7 @@ use super::segment_files::{
 use super::store::Store;
 use super::trim;
 use crate::commit::{Committer, Files};
-use crate::io::{Io, IoFile};
+use crate::io::{Io, IoFile, Pace};
 use crate::recover::{self, Known, OpenError, Opened, OpenedSegment};
 use crate::room::{RollError, Room};
 
@@ -356,7 +356,7 @@ async fn first_segment<I: Io>(
     segments: &mut Vec<Rc<Segment>>,
 ) -> Result<Rc<Committer<I>>, OpenError> {
     let begun = async {
-        let next = prepare(io, dir, Room::<I>::first(), None).await?;
+        let next = prepare(io, dir, Room::<I>::first(), None, Pace::Hurried).await?;
         begin(io, dir, partition, next, found.next_event_id, 1).await
     };
     let Begun {

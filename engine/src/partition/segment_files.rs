@@ -10,7 +10,7 @@ use mofka_log::{
 use uuid::Uuid;
 
 use crate::commit::Files;
-use crate::io::{FileWrite, Io, IoFile, Then, WritePart, write_one};
+use crate::io::{FileWrite, Io, IoFile, Pace, Then, WritePart, write_one};
 use crate::recover::OpenError;
 use crate::room::{RollError, is_full};
 
@@ -43,7 +43,7 @@ impl<F: IoFile> NextFiles<F> {
     pub(super) async fn grow_data(&mut self, dir: &Path, end: FilePos) -> Result<(), RollError> {
         let from = self.reserved.data;
         let to = FilePos::new(from.get() + GROW_BYTES).min(end);
-        reserve(&self.data, &dir.join(NEXT_DATA), from, to).await?;
+        reserve(&self.data, &dir.join(NEXT_DATA), from, to, Pace::Gentle).await?;
         self.reserved.data = to;
         Ok(())
     }
@@ -56,6 +56,7 @@ pub(super) async fn prepare<I: Io>(
     dir: &Path,
     room: Reach,
     free: Option<PathBuf>,
+    pace: Pace,
 ) -> Result<NextFiles<I::File>, RollError> {
     let data_path = dir.join(NEXT_DATA);
     let (data, has_end) = match free {
@@ -72,8 +73,8 @@ pub(super) async fn prepare<I: Io>(
     };
     let meta_path = dir.join(NEXT_META);
     let meta = create(io, &meta_path).await?;
-    reserve(&data, &data_path, has_end, room.data).await?;
-    reserve(&meta, &meta_path, FilePos::new(0), room.meta).await?;
+    reserve(&data, &data_path, has_end, room.data, pace).await?;
+    reserve(&meta, &meta_path, FilePos::new(0), room.meta, pace).await?;
     Ok(NextFiles {
         meta,
         data,
@@ -91,11 +92,17 @@ async fn create<I: Io>(io: &I, path: &Path) -> Result<Rc<I::File>, RollError> {
         .map_err(|error| roll_error("creating", path, &error))
 }
 
-async fn reserve<F: IoFile>(file: &Rc<F>, path: &Path, from: FilePos, end: FilePos) -> Result<(), RollError> {
+async fn reserve<F: IoFile>(
+    file: &Rc<F>,
+    path: &Path,
+    from: FilePos,
+    end: FilePos,
+    pace: Pace,
+) -> Result<(), RollError> {
     if from >= end {
         return Ok(());
     }
-    let reserved = file.reserve(from, end).await;
+    let reserved = file.reserve(from, end, pace).await;
     reserved.map_err(|error| roll_error("making room in", path, &error))
 }
 

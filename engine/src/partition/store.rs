@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::segment::Segment;
 use super::segment_files::{self, Begun, NextFiles, data_path, free_path, meta_path, read_footer, seal};
 use crate::commit::{Committer, Files};
-use crate::io::{Io, IoFile};
+use crate::io::{Io, IoFile, Pace};
 use crate::recover::{self, Known, OpenError, Opened};
 use crate::room::{RollError, is_full};
 
@@ -396,8 +396,12 @@ impl<I: Io> Store<I> {
             ),
             data: clip(ahead.data, bounds.data),
         };
+        let pace = match self.hurry.get() {
+            true => Pace::Hurried,
+            false => Pace::Gentle,
+        };
         let free = self.has_free.replace(false).then(|| free_path(&self.dir));
-        let mut next = segment_files::prepare(&self.io, &self.dir, first, free).await?;
+        let mut next = segment_files::prepare(&self.io, &self.dir, first, free, pace).await?;
         let has_data = data > BLOCK_BYTES as u64;
         while is_fast && has_data && !self.hurry.get() && next.reserved().data < bounds.data {
             next.grow_data(&self.dir, bounds.data).await?;

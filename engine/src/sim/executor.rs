@@ -18,7 +18,7 @@ use super::disk::{Disk, FileId, Image, Sectors};
 use super::faults::{Fault, FaultPlan, FaultRates, Operation};
 use super::outcome::{EIO, EMFILE, ENOSPC, Failure, all_of};
 use super::random::Random;
-use crate::io::{FileWrite, Io, IoDir, IoFile, Step, StepError, Then};
+use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, Step, StepError, Then};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -459,7 +459,7 @@ impl IoFile for SimFileHandle {
         )))
     }
 
-    async fn reserve(self: &Rc<Self>, _from: FilePos, end: FilePos) -> io::Result<()> {
+    async fn reserve(self: &Rc<Self>, _from: FilePos, end: FilePos, _pace: Pace) -> io::Result<()> {
         let end = place(end);
         self.io.changing()?;
         {

@@ -17,7 +17,7 @@ use super::activity::Activity;
 use super::memory::IoBuf;
 use super::ring::Ring;
 use super::watch::Watches;
-use crate::io::{FileWrite, Io, IoDir, IoFile, StepError, Then, WritePart};
+use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, StepError, Then, WritePart};
 
 /// The machine as a shard sees it. `direct` says whether log files bypass the page cache. Cheap to clone.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl IoFile for UringFile {
         Ok(read.slice(skip.min(end)..end))
     }
 
-    async fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos) -> io::Result<()> {
+    async fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos, pace: Pace) -> io::Result<()> {
         let allocated = self.ring.allocate(self, from.get(), end.since(from)).await;
         // Where the file system cannot, the zeros that are written next do.
         allocated.or_else(|error| match error.raw_os_error() {
@@ -93,11 +93,15 @@ impl IoFile for UringFile {
         // the sync after that would wait for its journal.
         let mut at = from;
         while at < end {
-            // Two at a time: who waits for the room wants it at the device's speed, and who stores meanwhile waits for no
-            // more than that.
-            let (first, second) = (self.zeros(&mut at, end), self.zeros(&mut at, end));
-            let (first, second) = future::zip(first, second).await;
-            first.and(second)?;
+            match pace {
+                Pace::Hurried => {
+                    let first = self.zeros(&mut at, end, ZEROS_BYTES);
+                    let second = self.zeros(&mut at, end, ZEROS_BYTES);
+                    let (first, second) = future::zip(first, second).await;
+                    first.and(second)?;
+                }
+                Pace::Gentle => self.zeros(&mut at, end, ZEROS_BYTES_GENTLE).await?,
+            }
         }
         let synced = self.ring.sync(vec![Rc::clone(self)]).await;
         synced.map_err(|error| error.source)
@@ -119,6 +123,7 @@ impl IoFile for UringFile {
 
 /// Bytes of one write of zeros.
 const ZEROS_BYTES: usize = 1 << 20;
+const ZEROS_BYTES_GENTLE: usize = 256 << 10;
 
 impl UringFile {
     /// Writes some zeros at `at`, and moves it on; nothing when it is at the end.
@@ -126,11 +131,10 @@ impl UringFile {
         self: &Rc<Self>,
         at: &mut FilePos,
         end: FilePos,
+        most: usize,
     ) -> impl Future<Output = io::Result<()>> + use<> {
         let (file, from) = (Rc::clone(self), *at);
-        let bytes = usize::try_from(end.since(from))
-            .unwrap_or(usize::MAX)
-            .min(ZEROS_BYTES);
+        let bytes = usize::try_from(end.since(from)).unwrap_or(usize::MAX).min(most);
         *at = FilePos::new(from.get() + bytes as u64);
         async move {
             if bytes == 0 {
