@@ -258,7 +258,10 @@ fn go_on(mut files: Files, header: &SegmentHeader, found: &Found) {
         9,
     );
     let commit = appender.plan().expect("there is a batch to write");
-    write(&mut files.meta, commit.meta.as_ref().expect("nothing else is under way"));
+    write(
+        &mut files.meta,
+        commit.meta.as_ref().expect("nothing else is under way"),
+    );
     write(&mut files.data, commit.data.as_ref().expect("the batch has data"));
     let again = recover(&files, header, 1 << 20);
     assert_eq!(

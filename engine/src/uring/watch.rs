@@ -161,9 +161,16 @@ impl Watches {
 
     fn remove(&self, place: usize) {
         let mut table = self.0.borrow_mut();
-        if let Some(socket) = table.sockets.get_mut(place) {
-            socket.gone = true;
-            socket.waits = false;
+        let Some(socket) = table.sockets.get_mut(place) else {
+            unreachable!("a watched socket has a place")
+        };
+        socket.gone = true;
+        socket.waits = false;
+        if !socket.polled {
+            // Nobody may look for changes for a long time: a node without log partitions never waits in its ring.
+            table.changed.retain(|changed| *changed != place);
+            table.free.push(place);
+            return;
         }
         table.list(place);
         let attendant = table.attendant.take();
@@ -294,5 +301,16 @@ mod tests {
         assert_eq!(Watched::new(Tap::default(), 9, watches.clone()).place, 0);
         drop(other);
         assert!(!watches.take_came());
+    }
+
+    #[test]
+    fn places_are_used_again_although_nobody_looks_for_changes() {
+        let watches = Watches::default();
+        for _ in 0..10 {
+            let mut reader = Watched::new(Tap::default(), 7, watches.clone());
+            assert_eq!(reader.place, 0);
+            assert!(!try_read(&mut reader));
+        }
+        assert_eq!(watches.changes(), []);
     }
 }
