@@ -59,7 +59,7 @@ impl fmt::Display for CommitId {
 /// What is written and synced together: data, frames, or both.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Its name, for [`Appender::written`] and [`Appender::synced`].
+    /// Its name, for [`written`](super::Appender::written) and [`synced`](super::Appender::synced).
     pub id: CommitId,
     /// Data; the data file is neither written nor synced without. The frames of these batches are in this commit or in a
     /// later one.
