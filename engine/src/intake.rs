@@ -14,8 +14,9 @@ use crate::io::{IN_PLACE_BYTES, IoDir};
 /// Bytes asked of the socket at a time.
 const READ_BYTES_MIN: usize = 16 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
-/// Bodies from here on are large.
-const LARGE_BYTES: usize = 256 << 10;
+/// Bodies from here on are large. Below, a buffer that is still in the processor's cache and a copy for the device are
+/// faster: batches of 1.2 MB at 700,000 events/s rather than 420,000. See `docs/decisions/0002-write-path.md`.
+const LARGE_BYTES: usize = 2 << 20;
 
 /// Why nothing more can be taken: where the next request begins is not known.
 #[derive(Debug)]
@@ -259,10 +260,10 @@ mod tests {
             (3, 0),
             (100, 70_000),
             (9, 10),
-            (3, 280_000),
+            (3, LARGE_BYTES),
             (300_000, 0),
-            (5, 1 << 20),
-            (70_000, 300_000),
+            (5, LARGE_BYTES + 12_345),
+            (70_000, LARGE_BYTES + 1),
             (2, 0),
             (1, 65_536),
         ];
@@ -295,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_data_of_a_large_batch_begins_at_a_block_boundary() {
-        let (frame, body) = produce(1, 1000, 300_000);
+        let (frame, body) = produce(1, 1000, LARGE_BYTES);
         let session = session();
         let mut intake = Intake::new(SimIo::immediate(&Image::new()));
         let (mut left, mut memory) = (frame.as_slice(), 0);
