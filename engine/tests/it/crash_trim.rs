@@ -10,6 +10,7 @@ use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{AcknowledgedBy, Durability, PartitionKind, Retention};
 
 use crate::model::{Content, Sent, id, open, random_events, read_all, send, spec};
+use crate::world::any_sectors;
 
 const PRODUCER: u64 = 0xf00d;
 const KEEP_PERCENT: [u64; 4] = [0, 30, 70, 100];
@@ -130,11 +131,7 @@ impl History {
     fn crash_here(&mut self, io: &SimIo, partition: &Partition<SimIo>, sent: &[Sent], cursor: (u64, u64)) {
         let trim_end = partition.trim_end().get();
         for keep_percent in KEEP_PERCENT {
-            let sectors = if self.random.chance(50) {
-                Sectors::Small
-            } else {
-                Sectors::Large
-            };
+            let sectors = any_sectors(&mut self.random);
             let image = io.crash(&mut self.random, keep_percent, sectors);
             let known = Known {
                 history: self,

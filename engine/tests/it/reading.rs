@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use mofka_engine::io::Io;
-use mofka_engine::partition::{Partition, ReadLimits, Reader, ShardMemory, Slice};
+use mofka_engine::partition::{Partition, PartitionSpec, ReadLimits, Reader, ShardMemory, Slice};
 use mofka_engine::sim::{Image, Random, SimIo};
 use mofka_log::{Durability, EventId, PartitionKind};
 use mofka_net::{DataDescriptor, ErrorCode};
@@ -15,6 +15,11 @@ const LIMITS: ReadLimits = ReadLimits {
     bytes_max: 64 << 10,
     with_data: true,
 };
+
+fn open_within(io: &SimIo, spec: PartitionSpec, memory: &Rc<ShardMemory>) -> Rc<Partition<SimIo>> {
+    let (machine, shared) = (io.clone(), Rc::clone(memory));
+    io.block_on(async move { Partition::open_within(machine, spec, shared).await.unwrap() })
+}
 
 fn settle(io: &SimIo) {
     io.run_tasks();
@@ -36,7 +41,7 @@ fn events_of(slice: &Slice) -> Vec<(u64, Vec<u8>, Option<Vec<u8>>)> {
 }
 
 /// A log partition with nothing in memory, so that all is read from the device.
-fn forgetful() -> mofka_engine::partition::PartitionSpec {
+fn forgetful() -> PartitionSpec {
     let mut spec = spec(PartitionKind::Default, Durability::Synced);
     spec.limits.shard_recent_bytes_max = 0;
     spec
@@ -109,8 +114,7 @@ fn a_few_bytes_of_a_large_event_cost_its_frame_and_the_pieces_they_lie_in() {
     spec.limits.segment_data_bytes = 64 << 20;
     let memory = ShardMemory::new(&spec.limits);
     let io = SimIo::stepping(&Image::new(), 2);
-    let (machine, shared) = (io.clone(), Rc::clone(&memory));
-    let partition = io.block_on(async move { Partition::open_within(machine, spec, shared).await.unwrap() });
+    let partition = open_within(&io, spec, &memory);
     let content = plain(0, 1 << 20);
     send(&partition, content.clone(), (1, 0, 0));
     settle(&io);
@@ -146,8 +150,7 @@ fn a_quiet_partition_keeps_its_recent_batches_beside_a_busy_one_and_readers_take
     let open_in = |dir: &str| {
         let mut spec = spec.clone();
         spec.dir = dir.into();
-        let (machine, shared) = (io.clone(), Rc::clone(&memory));
-        io.block_on(async move { Partition::open_within(machine, spec, shared).await.unwrap() })
+        open_within(&io, spec, &memory)
     };
     let (quiet, busy) = (open_in("/quiet"), open_in("/busy"));
     send(&quiet, plain(0, 3000), (1, 0, 0));
@@ -255,8 +258,7 @@ fn looking_for_a_time_does_not_read_whole_segments() {
     spec.limits.segment_data_bytes = 1 << 20;
     let memory = ShardMemory::new(&spec.limits);
     let io = SimIo::stepping(&Image::new(), 5);
-    let (machine, shared) = (io.clone(), Rc::clone(&memory));
-    let partition = io.block_on(async move { Partition::open_within(machine, spec, shared).await.unwrap() });
+    let partition = open_within(&io, spec, &memory);
     for n in 0..300 {
         send(&partition, plain(n, 20_000), (1, 0, n));
         settle(&io);

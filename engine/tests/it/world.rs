@@ -112,11 +112,7 @@ impl World {
     /// Judges one image that a power cut at this moment could leave.
     fn judge(&mut self, io: &SimIo) -> Result<(), String> {
         let keep_percent = [0, 20, 50, 80, 100][self.random.place(5)];
-        let sectors = if self.random.chance(50) {
-            Sectors::Small
-        } else {
-            Sectors::Large
-        };
+        let sectors = any_sectors(&mut self.random);
         let image = io.crash(&mut self.random, keep_percent, sectors);
         let known = Known {
             settled: &self.settled,
@@ -363,4 +359,13 @@ pub(crate) fn works(io: &SimIo) -> Result<(), String> {
     sent.acknowledged()
         .map(|_| ())
         .ok_or_else(|| format!("a batch after all: {:?}", sent.outcome.borrow()))
+}
+
+/// Sectors of either size, as likely as each other.
+pub(crate) fn any_sectors(random: &mut Random) -> Sectors {
+    if random.chance(50) {
+        Sectors::Small
+    } else {
+        Sectors::Large
+    }
 }
