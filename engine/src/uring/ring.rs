@@ -56,8 +56,7 @@ struct Inner {
     /// No completion comes for a write that went well and has a sync after it.
     skip_success: bool,
     in_flight: usize,
-    /// Its task is awake and looks at the ring at every turn; otherwise it is to be woken.
-    is_attended: bool,
+    /// Its task, while that sleeps and is to be woken; awake, it looks at the ring at every turn.
     attendant: Option<Waker>,
     /// Polled while the shard waits here.
     watches: Watches,
@@ -99,7 +98,6 @@ impl Ring {
             registered,
             skip_success,
             in_flight: 0,
-            is_attended: false,
             attendant: None,
             watches: watches.clone(),
             activity: activity.clone(),
@@ -383,7 +381,7 @@ impl Inner {
 
     /// What was queued is submitted at once when the device has nothing else to do, or nobody will do it later.
     fn launched(&mut self) -> Vec<Waker> {
-        if self.is_attended && self.in_flight > 1 {
+        if self.attendant.is_none() && self.in_flight > 1 {
             return Vec::new();
         }
         let mut woken = self.submit_and_reap();

@@ -71,9 +71,6 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
             quiet_turns = 0;
             wake(woken);
         }
-        if let Some(inner) = ring.upgrade() {
-            inner.borrow_mut().is_attended = false;
-        }
     }
 }
 
@@ -106,7 +103,7 @@ async fn called(ring: &Weak<RefCell<Inner>>) -> bool {
             inner.attendant = Some(context.waker().clone());
             return Poll::Pending;
         }
-        inner.is_attended = true;
+        inner.attendant = None;
         Poll::Ready(true)
     })
     .await
