@@ -66,6 +66,11 @@ impl UringFile {
     pub(super) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
+
+    #[cfg(test)]
+    pub(super) fn ring(&self) -> Ring {
+        self.ring.clone()
+    }
 }
 
 impl IoFile for UringFile {

@@ -7,14 +7,17 @@
 mod attend;
 mod call;
 mod op;
+mod operations;
+mod syncs;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use io_uring::squeue::Flags;
@@ -22,7 +25,9 @@ use io_uring::{IoUring, opcode, squeue, types};
 use mofka_log::FilePos;
 
 use attend::Looker;
-use op::{Finished, Held, Kind, NOBODY, Op, tag, untag};
+use op::{Finished, Held, Kind, NOBODY, Op, Target, tag, untag};
+use operations::Operations;
+use syncs::{SyncBy, Syncs};
 
 use super::activity::Activity;
 use super::file::UringFile;
@@ -49,24 +54,17 @@ pub(super) struct Ring(Rc<RefCell<Inner>>);
 struct Inner {
     ring: IoUring,
     pool: Pool,
-    slots: Vec<Slot>,
-    free: Vec<usize>,
+    operations: Operations,
+    syncs: Syncs,
     /// Writes from the pool's region need no pinning.
     registered: bool,
     /// No completion comes for a write that went well and has a sync after it.
     skip_success: bool,
-    in_flight: usize,
     /// Its task, while that sleeps and is to be woken; awake, it looks at the ring at every turn.
     attendant: Option<Waker>,
     /// Polled while the shard waits here.
     watches: Watches,
     activity: Activity,
-}
-
-enum Slot {
-    Free,
-    Busy(Op),
-    Done(Finished),
 }
 
 impl Ring {
@@ -93,11 +91,10 @@ impl Ring {
         let inner = Rc::new(RefCell::new(Inner {
             ring,
             pool,
-            slots: Vec::new(),
-            free: Vec::new(),
+            operations: Operations::default(),
+            syncs: Syncs::default(),
             registered,
             skip_success,
-            in_flight: 0,
             attendant: None,
             watches: watches.clone(),
             activity: activity.clone(),
@@ -182,37 +179,42 @@ impl Inner {
         writes: Vec<FileWrite<UringFile, IoBuf>>,
         then: Then,
     ) -> Result<usize, StepError> {
-        let count = writes.len();
+        self.make_room(2 * writes.len())?;
         let mut held = Held::default();
-        let place = self.place();
-        let mut entries = Vec::with_capacity(2 * count);
-        for write in writes {
-            let fd = types::Fd(write.file.fd());
+        let place = self.operations.place();
+        let mut entries = Vec::with_capacity(2 * writes.len());
+        let (mut syncs, mut others) = (0, 0);
+        for (number, write) in writes.into_iter().enumerate() {
+            let fd = write.file.fd();
             let bytes: usize = write.parts.iter().map(|part| part.as_ref().len()).sum();
-            let tag = tag(Kind::Write, place, bytes);
-            let entry = self.write_entry(fd, write.at, &write.parts, &mut held.vectors);
-            let entry = entry.user_data(tag);
-            if then == Then::Sync {
-                let skip = if self.skip_success {
-                    Flags::SKIP_SUCCESS
-                } else {
-                    Flags::empty()
-                };
-                entries.push(entry.flags(Flags::IO_LINK | skip));
-                entries.push(sync_entry(fd, place));
-            } else {
-                entries.push(entry);
+            let entry = self.write_entry(types::Fd(fd), write.at, &write.parts, &mut held.vectors);
+            let by = match then {
+                Then::Sync => Some(self.syncs.begin(fd)),
+                Then::Nothing => None,
+            };
+            syncs += u32::from(by.is_some());
+            let (kind, flags) = match by {
+                Some(SyncBy::Link) if self.skip_success => {
+                    (Kind::LinkedWrite, Flags::IO_LINK | Flags::SKIP_SUCCESS)
+                }
+                Some(SyncBy::Link) => (Kind::Write, Flags::IO_LINK),
+                Some(SyncBy::Sharing) => (Kind::SharingWrite, Flags::empty()),
+                None => (Kind::Write, Flags::empty()),
+            };
+            others += u32::from(kind != Kind::LinkedWrite);
+            entries.push(entry.user_data(tag(kind, place, number)).flags(flags));
+            if by == Some(SyncBy::Link) {
+                entries.push(sync_entry(fd, Kind::Sync, place, number));
             }
             held.parts.extend(write.parts);
-            held.files.push(write.file);
+            held.files.push(Target {
+                file: write.file,
+                bytes,
+            });
         }
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let (syncs, skip) = match then {
-            Then::Sync => (count, self.skip_success),
-            Then::Nothing => (0, false),
-        };
-        let others = if skip { 0 } else { count };
-        self.launch(place, &entries, Op::new(syncs, others, skip, None, held))
+        let op = Op::new(syncs, others, None, held);
+        self.launch(place, &entries, op);
+        Ok(place)
     }
 
     fn write_entry(
@@ -252,68 +254,80 @@ impl Inner {
     }
 
     fn begin_sync(&mut self, files: Vec<Rc<UringFile>>) -> Result<usize, StepError> {
-        let place = self.place();
+        self.make_room(files.len())?;
+        let place = self.operations.place();
         let entries: Vec<_> = files
             .iter()
-            .map(|file| sync_entry(types::Fd(file.fd()), place))
+            .enumerate()
+            .map(|(number, file)| sync_entry(file.fd(), Kind::Sync, place, number))
             .collect();
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let held = Held {
-            files,
+            files: files.into_iter().map(Target::unwritten).collect(),
             ..Held::default()
         };
-        self.launch(place, &entries, Op::new(count, 0, false, None, held))
+        self.launch(place, &entries, Op::new(count, 0, None, held));
+        Ok(place)
     }
 
     fn begin_read(&mut self, file: &Rc<UringFile>, at: FilePos, bytes: usize) -> io::Result<usize> {
-        let place = self.place();
         // Not from the region: what was read may be kept for long, and writes need the region.
         let mut buf = self.pool.take_from_heap(bytes);
         let length = u32::try_from(bytes).map_err(io::Error::other)?;
+        self.make_room(1).map_err(|error| error.source)?;
+        let place = self.operations.place();
         let entry = opcode::Read::new(types::Fd(file.fd()), buf.as_mut().as_mut_ptr(), length)
             .offset(at.get())
             .build()
             .user_data(tag(Kind::Read, place, 0));
         let held = Held {
-            files: vec![Rc::clone(file)],
+            files: vec![Target::unwritten(Rc::clone(file))],
             ..Held::default()
         };
-        self.launch(place, &[entry], Op::new(0, 1, false, Some(buf), held))
-            .map_err(|error| error.source)
+        self.launch(place, &[entry], Op::new(0, 1, Some(buf), held));
+        Ok(place)
     }
 
-    fn place(&mut self) -> usize {
-        self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::Free);
-            self.slots.len() - 1
-        })
-    }
-
-    /// Queues the entries of one operation, all of them in one submission: a link does not reach across two.
-    fn launch(&mut self, place: usize, entries: &[squeue::Entry], op: Op) -> Result<usize, StepError> {
+    /// Lets the kernel take what is queued, when so many entries more would not fit.
+    fn make_room(&mut self, entries: usize) -> Result<(), StepError> {
         let submission = self.ring.submission();
         let room = submission.capacity() - submission.len();
         drop(submission);
-        if room < entries.len()
-            && let Err(error) = self.ring.submit()
+        if room < entries
+            && let Err(source) = self.ring.submit()
         {
-            self.free.push(place);
-            return Err(StepError {
-                step: Step::Write,
-                source: error,
-            });
+            let step = Step::Write;
+            return Err(StepError { step, source });
         }
-        if let Some(slot) = self.slots.get_mut(place) {
-            *slot = Slot::Busy(op);
-        }
-        // SAFETY: the entries name files, buffers and vectors that the operation in the slot holds. A slot is emptied
-        // only after its last completion, and the ring waits for all completions before it goes away. What is written
+        Ok(())
+    }
+
+    /// Queues the entries of one operation, all of them in one submission: a link does not reach across two. Room for
+    /// them was made.
+    fn launch(&mut self, place: usize, entries: &[squeue::Entry], op: Op) {
+        self.operations.begin(place, op);
+        // SAFETY: the entries name files, buffers and vectors that the operation at the place holds. It is let go only
+        // after its last completion, and the ring waits for all completions before it goes away. What is written
         // is not changed meanwhile, because nobody else holds it mutably; what is read into is not looked at.
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         assert!(pushed.is_ok(), "room for the entries was made before");
-        self.in_flight += 1;
         self.activity.note();
-        Ok(place)
+    }
+
+    /// Queues the shared syncs that are due.
+    fn begin_shared_syncs(&mut self) {
+        while let Some(fd) = self.syncs.next_due() {
+            let place = usize::try_from(fd).unwrap_or(usize::MAX);
+            let entry = sync_entry(fd, Kind::SharedSync, place, 0);
+            let pushed = self.make_room(1).is_ok_and(|()| {
+                // SAFETY: a sync touches no memory of ours; the writes that it is for hold the file until it is over.
+                unsafe { self.ring.submission().push(&entry) }.is_ok()
+            });
+            if !pushed {
+                // The kernel takes nothing now: the next look tries again.
+                return self.syncs.put_back(fd);
+            }
+        }
     }
 
     /// Tells the kernel what is queued, and takes what is complete. Returns who is to be woken, when nothing of the
@@ -332,56 +346,44 @@ impl Inner {
         let mut woken = Vec::new();
         let Self {
             ring,
-            slots,
-            free,
-            in_flight,
+            operations,
+            syncs,
             watches,
             ..
         } = self;
         for completion in ring.completion() {
-            let (kind, place, expected) = untag(completion.user_data());
-            if kind == Kind::Poll {
-                if place != NOBODY {
-                    watches.ended(place);
+            let (kind, place, file) = untag(completion.user_data());
+            let result = completion.result();
+            match kind {
+                Kind::Poll if place == NOBODY => {}
+                Kind::Poll => watches.ended(place),
+                Kind::SharedSync => {
+                    let fd = RawFd::try_from(place).unwrap_or(RawFd::MAX);
+                    for place in syncs.synced(fd) {
+                        syncs.end(fd);
+                        let (_, waker) = operations.note(kind, place, result, file);
+                        woken.extend(waker);
+                    }
                 }
-                continue;
-            }
-            let Some(Slot::Busy(op)) = slots.get_mut(place) else {
-                unreachable!("a completion of an operation that is not under way")
-            };
-            op.note(kind, completion.result(), expected);
-            if !op.is_complete() {
-                // A failure is told at once.
-                if op.outcome.is_err() {
-                    woken.extend(op.waker.take());
+                Kind::Sync | Kind::Read | Kind::Write | Kind::LinkedWrite | Kind::SharingWrite => {
+                    let written = operations.written_fd(place, file);
+                    let (is_success, waker) = operations.note(kind, place, result, file);
+                    woken.extend(waker);
+                    match (kind, written) {
+                        (Kind::SharingWrite, Some(fd)) if is_success => syncs.written(fd, place),
+                        (Kind::SharingWrite | Kind::LinkedWrite | Kind::Sync, Some(fd)) => syncs.end(fd),
+                        _ => {}
+                    }
                 }
-                continue;
-            }
-            *in_flight -= 1;
-            let Some(Slot::Busy(mut op)) = slots
-                .get_mut(place)
-                .map(|slot| std::mem::replace(slot, Slot::Free))
-            else {
-                unreachable!("it was there just now")
-            };
-            if op.abandoned {
-                free.push(place);
-                continue;
-            }
-            woken.extend(op.waker.take());
-            if let Some(slot) = slots.get_mut(place) {
-                *slot = Slot::Done(Finished {
-                    outcome: std::mem::replace(&mut op.outcome, Ok(0)),
-                    buf: op.buf.take(),
-                });
             }
         }
+        self.begin_shared_syncs();
         woken
     }
 
     /// What was queued is submitted at once when the device has nothing else to do, or nobody will do it later.
     fn launched(&mut self) -> Vec<Waker> {
-        if self.attendant.is_none() && self.in_flight > 1 {
+        if self.attendant.is_none() && self.operations.in_flight() > 1 {
             return Vec::new();
         }
         let mut woken = self.submit_and_reap();
@@ -403,14 +405,23 @@ impl Inner {
 
     /// Submits what is queued and waits for a completion or for something from a socket, but not longer than this.
     fn wait(&mut self, patience: Duration) -> Vec<Waker> {
-        for change in self.watches.changes() {
-            self.poll_socket(change);
+        let until = Instant::now() + patience;
+        let mut left = patience;
+        loop {
+            for change in self.watches.changes() {
+                self.poll_socket(change);
+            }
+            let time = types::Timespec::from(left);
+            let arguments = types::SubmitArgs::new().timespec(&time);
+            // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
+            self.ring.submitter().submit_with_args(1, &arguments).ok();
+            let woken = self.reap();
+            left = until.saturating_duration_since(Instant::now());
+            // A write whose sync is still to come concerns nobody but the ring.
+            if !woken.is_empty() || self.watches.has_come() || left.is_zero() {
+                return woken;
+            }
         }
-        let time = types::Timespec::from(patience);
-        let arguments = types::SubmitArgs::new().timespec(&time);
-        // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
-        self.ring.submitter().submit_with_args(1, &arguments).ok();
-        self.reap()
     }
 
     fn poll_socket(&mut self, change: Change) {
@@ -428,14 +439,17 @@ impl Inner {
         // SAFETY: a poll touches no memory, and holds the socket itself.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         if pushed.is_err() {
-            // The kernel takes nothing now; the socket is looked at when the shard's patience is over.
+            // The kernel takes nothing now; the next wait tries again.
             tracing::warn!(?change, "the ring is full");
+            if let Change::Poll { place, .. } = change {
+                self.watches.ended(place);
+            }
         }
     }
 
     /// Waits until the kernel is done with everything.
     fn drain(&mut self) {
-        while self.in_flight > 0 {
+        while self.operations.in_flight() > 0 {
             match self.ring.submit_and_wait(1) {
                 Ok(_) => {}
                 Err(error) if is_passing(&error) => {}
@@ -464,11 +478,11 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-fn sync_entry(fd: types::Fd, place: usize) -> squeue::Entry {
-    opcode::Fsync::new(fd)
+fn sync_entry(fd: RawFd, kind: Kind, place: usize, file: usize) -> squeue::Entry {
+    opcode::Fsync::new(types::Fd(fd))
         .flags(types::FsyncFlags::DATASYNC)
         .build()
-        .user_data(tag(Kind::Sync, place, 0))
+        .user_data(tag(kind, place, file))
 }
 
 /// Waits for an operation. Dropped earlier, it leaves the operation to itself.
@@ -485,52 +499,19 @@ impl Future for Completion {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Finished> {
         let this = &mut *self;
         assert!(!this.ended, "polled again after it was ready");
-        let mut inner = this.inner.borrow_mut();
-        let inner = &mut *inner;
-        let Some(slot) = inner.slots.get_mut(this.place) else {
-            unreachable!("an operation has a place")
-        };
-        match slot {
-            Slot::Busy(op) if op.outcome.is_err() && !op.is_complete() => {
-                // The rest goes on without anybody waiting for it; the place is free after its last completion.
-                this.ended = true;
-                op.abandoned = true;
-                Poll::Ready(Finished {
-                    outcome: std::mem::replace(&mut op.outcome, Ok(0)),
-                    buf: None,
-                })
-            }
-            Slot::Busy(op) => {
-                op.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-            Slot::Done(_) => {
-                this.ended = true;
-                inner.free.push(this.place);
-                match std::mem::replace(slot, Slot::Free) {
-                    Slot::Done(finished) => Poll::Ready(finished),
-                    Slot::Busy(_) | Slot::Free => unreachable!("it was done just now"),
-                }
-            }
-            Slot::Free => unreachable!("an operation that was not taken keeps its place"),
-        }
+        let polled = this.inner.borrow_mut().operations.poll(this.place, context);
+        this.ended = polled.is_ready();
+        polled
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let mut inner = self.inner.borrow_mut();
-        let inner = &mut *inner;
-        match inner.slots.get_mut(self.place) {
-            Some(Slot::Busy(op)) => op.abandoned = true,
-            Some(slot @ Slot::Done(_)) => {
-                *slot = Slot::Free;
-                inner.free.push(self.place);
-            }
-            Some(Slot::Free) | None => unreachable!("an operation that was not taken keeps its place"),
+        if !self.ended {
+            self.inner.borrow_mut().operations.abandon(self.place);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,11 @@ impl Watches {
         std::mem::take(&mut self.0.borrow_mut().came)
     }
 
+    /// Whether [`Watches::take_came`] would say so.
+    pub(super) fn has_come(&self) -> bool {
+        self.0.borrow().came
+    }
+
     /// Changes when something is read.
     pub(super) fn reads(&self) -> u64 {
         self.0.borrow().reads

@@ -64,7 +64,7 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
             if quiet_turns < QUIET_TURNS {
                 continue;
             }
-            if inner.borrow().in_flight == 0 && now.duration_since(arrived) >= LINGER {
+            if inner.borrow().operations.in_flight() == 0 && now.duration_since(arrived) >= LINGER {
                 break;
             }
             let woken = inner.borrow_mut().wait(patience);
@@ -99,7 +99,7 @@ async fn called(ring: &Weak<RefCell<Inner>>) -> bool {
             return Poll::Ready(false);
         };
         let inner: &mut Inner = &mut Rc::as_ref(&inner).borrow_mut();
-        if inner.in_flight == 0 && !inner.watches.is_urgent(context.waker()) {
+        if inner.operations.in_flight() == 0 && !inner.watches.is_urgent(context.waker()) {
             inner.attendant = Some(context.waker().clone());
             return Poll::Pending;
         }

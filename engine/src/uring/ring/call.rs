@@ -63,15 +63,15 @@ impl Ring {
     async fn call(&self, entry: squeue::Entry, held: Box<dyn Any>) -> io::Result<()> {
         let place = {
             let mut inner = self.0.borrow_mut();
-            let place = inner.place();
+            inner.make_room(1).map_err(|error| error.source)?;
+            let place = inner.operations.place();
             let held = Held {
                 other: Some(held),
                 ..Held::default()
             };
             let entry = entry.user_data(tag(Kind::Read, place, 0));
-            inner
-                .launch(place, &[entry], Op::new(0, 1, false, None, held))
-                .map_err(|error| error.source)?
+            inner.launch(place, &[entry], Op::new(0, 1, None, held));
+            place
         };
         let outcome = self.finish(place).await.outcome;
         outcome.map(|_| ()).map_err(|error| error.source)

@@ -13,28 +13,38 @@ use crate::io::{Step, StepError, WritePart};
 pub(super) struct Op {
     /// Completions of syncs that are still to come.
     syncs_left: u32,
-    /// Completions of reads and writes that are still to come. Less than 0 in between, when that of a write that failed
-    /// comes before that of the sync which is cancelled for it.
-    others_left: i32,
-    /// Only writes that failed have a completion.
-    skip_success: bool,
+    /// Completions of reads and writes that are still to come.
+    others_left: u32,
     pub(super) outcome: Result<u32, StepError>,
     /// Nobody waits any more.
     pub(super) abandoned: bool,
     pub(super) waker: Option<Waker>,
     /// Of a read.
     pub(super) buf: Option<IoBuf>,
-    _held: Held,
+    held: Held,
 }
 
-/// Held and not read: the kernel does that.
+/// What the kernel reads and writes.
 #[derive(Default)]
 pub(super) struct Held {
     pub(super) parts: Vec<WritePart<IoBuf>>,
     pub(super) vectors: Vec<Box<[libc::iovec]>>,
-    pub(super) files: Vec<Rc<UringFile>>,
+    pub(super) files: Vec<Target>,
     #[expect(dead_code, reason = "held, not read")]
     pub(super) other: Option<Box<dyn Any>>,
+}
+
+/// A file of an operation.
+pub(super) struct Target {
+    pub(super) file: Rc<UringFile>,
+    /// That are written to it.
+    pub(super) bytes: usize,
+}
+
+impl Target {
+    pub(super) fn unwritten(file: Rc<UringFile>) -> Self {
+        Self { file, bytes: 0 }
+    }
 }
 
 pub(super) struct Finished {
@@ -46,54 +56,70 @@ pub(super) struct Finished {
 /// What a completion is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// Of one operation.
     Sync,
     /// Or a call that gives nothing.
     Read,
+    /// With no sync after it, or one that is linked and has a completion in any case.
     Write,
+    /// That failed, and its linked sync with it, which has no completion then. (One that goes well has none itself.)
+    LinkedWrite,
+    /// That a shared sync follows.
+    SharingWrite,
+    /// Of a file, for operations that wait for it. Its place is the descriptor.
+    SharedSync,
     /// Of a socket; it has no operation here.
     Poll,
 }
 
 /// The place of what nobody waits for.
-pub(super) const NOBODY: usize = (1 << 30) - 1;
+pub(super) const NOBODY: usize = PLACES - 1;
 
-/// What comes back with a completion: its kind (2 bits), the operation's place (30), the bytes of a write (32).
-pub(super) fn tag(kind: Kind, place: usize, bytes: usize) -> u64 {
+const PLACES: usize = 1 << 32;
+
+/// What comes back with a completion: its kind (8 bits), which file of the operation (24), the operation's place (32).
+pub(super) fn tag(kind: Kind, place: usize, file: usize) -> u64 {
     assert!(
-        place < 1 << 30 && bytes < 1 << 32,
-        "operation {place} of {bytes} bytes"
+        place < PLACES && file < 1 << 24,
+        "file {file} of operation {place}"
     );
     let kind = match kind {
         Kind::Sync => 0,
         Kind::Read => 1,
         Kind::Write => 2,
-        Kind::Poll => 3,
+        Kind::LinkedWrite => 3,
+        Kind::SharingWrite => 4,
+        Kind::SharedSync => 5,
+        Kind::Poll => 6,
     };
-    kind | (place as u64) << 2 | (bytes as u64) << 32
+    kind | (file as u64) << 8 | (place as u64) << 32
 }
 
-pub(super) fn untag(tag: u64) -> (Kind, usize, u64) {
-    let kind = match tag & 3 {
+pub(super) fn untag(tag: u64) -> (Kind, usize, usize) {
+    let kind = match tag & 0xff {
         0 => Kind::Sync,
         1 => Kind::Read,
         2 => Kind::Write,
+        3 => Kind::LinkedWrite,
+        4 => Kind::SharingWrite,
+        5 => Kind::SharedSync,
         _ => Kind::Poll,
     };
-    let place = usize::try_from(tag >> 2 & ((1 << 30) - 1)).unwrap_or(usize::MAX);
-    (kind, place, tag >> 32)
+    let place = usize::try_from(tag >> 32).unwrap_or(usize::MAX);
+    let file = usize::try_from(tag >> 8 & 0xff_ffff).unwrap_or(usize::MAX);
+    (kind, place, file)
 }
 
 impl Op {
-    pub(super) fn new(syncs: u32, others: u32, skip_success: bool, buf: Option<IoBuf>, held: Held) -> Self {
+    pub(super) fn new(syncs: u32, others: u32, buf: Option<IoBuf>, held: Held) -> Self {
         Self {
             syncs_left: syncs,
-            others_left: i32::try_from(others).unwrap_or(i32::MAX),
-            skip_success,
+            others_left: others,
             outcome: Ok(0),
             abandoned: false,
             waker: None,
             buf,
-            _held: held,
+            held,
         }
     }
 
@@ -101,39 +127,50 @@ impl Op {
         self.syncs_left == 0 && self.others_left == 0
     }
 
-    /// Notes one completion.
-    pub(super) fn note(&mut self, kind: Kind, result: i32, expected: u64) {
-        let step = match kind {
-            Kind::Sync => {
+    /// A file that it names.
+    pub(super) fn target(&self, file: usize) -> Option<&Target> {
+        self.held.files.get(file)
+    }
+
+    /// Notes one completion. `false` when it was a failure.
+    pub(super) fn note(&mut self, kind: Kind, result: i32, file: usize) -> bool {
+        let (step, expected) = match kind {
+            Kind::Sync | Kind::SharedSync => {
                 self.syncs_left -= 1;
-                Step::Sync
+                (Step::Sync, None)
             }
-            Kind::Read | Kind::Write | Kind::Poll => {
+            Kind::Write | Kind::SharingWrite => {
                 self.others_left -= 1;
-                Step::Write
+                (Step::Write, self.target(file).map(|target| target.bytes))
+            }
+            Kind::LinkedWrite => (Step::Write, self.target(file).map(|target| target.bytes)),
+            Kind::Read | Kind::Poll => {
+                self.others_left -= 1;
+                (Step::Write, None)
             }
         };
-        let source = match (kind, u32::try_from(result)) {
-            (Kind::Write, Ok(bytes)) if u64::from(bytes) != expected => {
+        let source = match (u32::try_from(result), expected) {
+            (Ok(bytes), Some(expected)) if bytes as usize != expected => {
                 let message = format!("only {bytes} of {expected} bytes were written");
                 io::Error::new(io::ErrorKind::WriteZero, message)
             }
-            (Kind::Read, Ok(bytes)) => {
-                self.outcome = Ok(bytes);
-                return;
-            }
-            (_, Ok(_)) => return,
-            (Kind::Sync, Err(_)) if result == -libc::ECANCELED => {
-                // The write before it failed or was short, and says so in a completion of its own.
-                if self.skip_success {
-                    self.others_left += 1;
+            (Ok(bytes), _) => {
+                if kind == Kind::Read {
+                    self.outcome = Ok(bytes);
                 }
-                return;
+                return true;
             }
-            (_, Err(_)) => io::Error::from_raw_os_error(-result),
+            // The write before it failed or was short, and says so in a completion of its own.
+            (Err(_), _) if kind == Kind::Sync && result == -libc::ECANCELED => return true,
+            (Err(_), _) => io::Error::from_raw_os_error(-result),
         };
+        if matches!(kind, Kind::LinkedWrite | Kind::SharingWrite) {
+            // No sync will be for it.
+            self.syncs_left -= 1;
+        }
         if self.outcome.is_ok() {
             self.outcome = Err(StepError { step, source });
         }
+        false
     }
 }

@@ -1,0 +1,136 @@
+//! The operations that are under way, each at a place of its own.
+
+use std::os::fd::RawFd;
+use std::task::{Context, Poll, Waker};
+
+use super::op::{Finished, Kind, Op};
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Operations {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    in_flight: usize,
+}
+
+enum Slot {
+    Free,
+    Busy(Op),
+    Done(Finished),
+}
+
+impl Operations {
+    /// How many the kernel has not finished.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// A place for an operation that [`Operations::begin`] will name.
+    pub(super) fn place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::Free);
+            self.slots.len() - 1
+        })
+    }
+
+    /// An operation that is told to the kernel just now.
+    pub(super) fn begin(&mut self, place: usize, op: Op) {
+        let slot = self.slot(place);
+        assert!(matches!(slot, Slot::Free), "place {place} is taken");
+        *slot = Slot::Busy(op);
+        self.in_flight += 1;
+    }
+
+    /// The descriptor that this operation writes as its `file`th.
+    pub(super) fn written_fd(&mut self, place: usize, file: usize) -> Option<RawFd> {
+        let target = self.busy(place).target(file)?;
+        (target.bytes > 0).then(|| target.file.fd())
+    }
+
+    /// Notes one completion. Says whether it was a success, and who is to be woken.
+    pub(super) fn note(
+        &mut self,
+        kind: Kind,
+        place: usize,
+        result: i32,
+        file: usize,
+    ) -> (bool, Option<Waker>) {
+        let op = self.busy(place);
+        let is_success = op.note(kind, result, file);
+        if !op.is_complete() {
+            // A failure is told at once.
+            let woken = op.outcome.is_err().then(|| op.waker.take());
+            return (is_success, woken.flatten());
+        }
+        let waker = op.waker.take();
+        let finished = Finished {
+            outcome: std::mem::replace(&mut op.outcome, Ok(0)),
+            buf: op.buf.take(),
+        };
+        let is_abandoned = op.abandoned;
+        *self.slot(place) = match is_abandoned {
+            true => Slot::Free,
+            false => Slot::Done(finished),
+        };
+        if is_abandoned {
+            self.free.push(place);
+        }
+        self.in_flight -= 1;
+        (is_success, waker)
+    }
+
+    /// What came of an operation. Once ready, its place is not its own any more.
+    pub(super) fn poll(&mut self, place: usize, context: &mut Context<'_>) -> Poll<Finished> {
+        let slot = self.slot(place);
+        match slot {
+            Slot::Busy(op) if op.outcome.is_err() => {
+                // The rest goes on without anybody waiting for it; the place is free after its last completion.
+                op.abandoned = true;
+                Poll::Ready(Finished {
+                    outcome: std::mem::replace(&mut op.outcome, Ok(0)),
+                    buf: None,
+                })
+            }
+            Slot::Busy(op) => {
+                op.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Slot::Done(_) => {
+                let Slot::Done(finished) = std::mem::replace(slot, Slot::Free) else {
+                    unreachable!("it was done just now")
+                };
+                self.free.push(place);
+                Poll::Ready(finished)
+            }
+            Slot::Free => unreachable!("an operation that was not taken keeps its place"),
+        }
+    }
+
+    /// Nobody will ask for this operation again.
+    pub(super) fn abandon(&mut self, place: usize) {
+        match self.slot(place) {
+            Slot::Busy(op) => op.abandoned = true,
+            slot @ Slot::Done(_) => {
+                *slot = Slot::Free;
+                self.free.push(place);
+            }
+            Slot::Free => unreachable!("an operation that was not taken keeps its place"),
+        }
+    }
+
+    fn slot(&mut self, place: usize) -> &mut Slot {
+        match self.slots.get_mut(place) {
+            Some(slot) => slot,
+            None => unreachable!("place {place} was never given"),
+        }
+    }
+
+    fn busy(&mut self, place: usize) -> &mut Op {
+        match self.slot(place) {
+            Slot::Busy(op) => op,
+            Slot::Free | Slot::Done(_) => {
+                unreachable!("a completion of operation {place}, which is not under way")
+            }
+        }
+    }
+}

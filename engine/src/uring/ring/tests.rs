@@ -1,0 +1,166 @@
+use std::future::Future;
+use std::path::Path;
+
+use futures_lite::future::FutureExt;
+use glommio::{LocalExecutorBuilder, Placement};
+
+use super::*;
+use crate::io::{IoDir, IoFile};
+use crate::uring::{PREEMPT_TIMER, UringIo};
+
+const BLOCK: usize = 4096;
+
+/// Runs on a shard of its own, and sees that nothing is left under way.
+fn on_a_shard<F: Future<Output = ()>>(test: impl FnOnce(UringIo) -> F) {
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+        .preempt_timer(PREEMPT_TIMER)
+        .make()
+        .unwrap();
+    executor.run(async {
+        // Not every file system that tests run on has direct I/O, and devices do not.
+        let io = UringIo::start(false).unwrap();
+        let hangs = async {
+            glommio::timer::sleep(Duration::from_secs(20)).await;
+            panic!("something hangs");
+        };
+        test(io).or(hangs).await;
+    });
+}
+
+fn write_of(io: &UringIo, file: &Rc<UringFile>, at: usize, bytes: usize) -> FileWrite<UringFile, IoBuf> {
+    let mut buf = io.alloc(bytes);
+    buf.as_mut().fill(u8::try_from(at / BLOCK % 251).unwrap());
+    FileWrite {
+        file: Rc::clone(file),
+        at: FilePos::new(at as u64),
+        parts: vec![WritePart::Own(buf)],
+    }
+}
+
+/// Writes durably, all at the same time.
+async fn write_beside(
+    ring: &Ring,
+    writes: Vec<Vec<FileWrite<UringFile, IoBuf>>>,
+) -> Vec<Result<(), StepError>> {
+    let tasks: Vec<_> = writes
+        .into_iter()
+        .map(|writes| {
+            let ring = ring.clone();
+            glommio::spawn_local(async move { ring.write(writes, Then::Sync).await })
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.await);
+    }
+    // A failure is told before the rest has ended.
+    while ring.0.borrow().operations.in_flight() > 0 {
+        glommio::timer::sleep(Duration::from_millis(1)).await;
+    }
+    outcomes
+}
+
+fn steps(outcomes: &[Result<(), StepError>]) -> Vec<Option<Step>> {
+    let step = |outcome: &Result<(), StepError>| outcome.as_ref().err().map(|error| error.step);
+    outcomes.iter().map(step).collect()
+}
+
+async fn open(io: &UringIo, path: &str) -> Rc<UringFile> {
+    Rc::new(io.open(Path::new(path)).await.unwrap())
+}
+
+#[test]
+fn writes_beside_each_other_are_all_made() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let first = Rc::new(io.create(&scratch.path().join("first")).await.unwrap());
+        let second = Rc::new(io.create(&scratch.path().join("second")).await.unwrap());
+        const WRITES: usize = 200;
+        for round in 0..5 {
+            // More entries than the queue has.
+            let writes = (0..WRITES).map(|number| {
+                let at = (round * WRITES + number) * BLOCK;
+                vec![
+                    write_of(&io, &first, at, BLOCK),
+                    write_of(&io, &second, at, BLOCK),
+                ]
+            });
+            let outcomes = write_beside(&first.ring(), writes.collect()).await;
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        }
+        for file in [&first, &second] {
+            for number in 0..5 * WRITES {
+                let read = file
+                    .read_at(FilePos::new((number * BLOCK) as u64), BLOCK)
+                    .await
+                    .unwrap();
+                let expected = u8::try_from(number % 251).unwrap();
+                assert!(
+                    read.len() == BLOCK && read.iter().all(|byte| *byte == expected),
+                    "block {number}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_failed_sync_fails_every_write_that_it_was_for() {
+    on_a_shard(async |io| {
+        // Takes every write and cannot be synced.
+        let null = open(&io, "/dev/null").await;
+        for beside in [1, 2, 7] {
+            let writes = (0..beside).map(|number| vec![write_of(&io, &null, number * BLOCK, BLOCK)]);
+            let outcomes = write_beside(&null.ring(), writes.collect()).await;
+            assert_eq!(steps(&outcomes), vec![Some(Step::Sync); beside]);
+        }
+    });
+}
+
+#[test]
+fn a_failed_write_is_told_and_waits_for_no_sync() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let full = open(&io, "/dev/full").await;
+        let good = Rc::new(io.create(&scratch.path().join("good")).await.unwrap());
+        for beside in [1, 2, 7] {
+            let writes = (0..beside).map(|number| {
+                let at = number * BLOCK;
+                vec![write_of(&io, &good, at, BLOCK), write_of(&io, &full, at, BLOCK)]
+            });
+            let outcomes = write_beside(&good.ring(), writes.collect()).await;
+            assert_eq!(steps(&outcomes), vec![Some(Step::Write); beside]);
+            let outcomes = write_beside(&good.ring(), vec![vec![write_of(&io, &good, 0, BLOCK)]]).await;
+            assert_eq!(steps(&outcomes), [None], "the other file is as good as before");
+        }
+    });
+}
+
+#[test]
+fn a_short_write_is_never_covered_by_a_sync() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        // A pipe holds 64 KiB, and what is beyond is not taken. It cannot be synced either: what fails at the write says so.
+        let path = scratch.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let pipe = Rc::new(io.open(&path).await.unwrap());
+        let writes = vec![
+            vec![write_of(&io, &pipe, 0, BLOCK)],
+            vec![write_of(&io, &pipe, BLOCK, 32 * BLOCK)],
+        ];
+        let outcomes = write_beside(&pipe.ring(), writes).await;
+        assert_eq!(steps(&outcomes), [Some(Step::Sync), Some(Step::Write)], "shared");
+        let short = outcomes[1].as_ref().unwrap_err();
+        assert_eq!(short.source.kind(), io::ErrorKind::WriteZero);
+        assert_eq!(
+            short.to_string(),
+            "writing: only 61440 of 131072 bytes were written"
+        );
+    });
+    on_a_shard(async |io| {
+        let pipe = Rc::new(io.open(&scratch.path().join("pipe")).await.unwrap());
+        let outcomes = write_beside(&pipe.ring(), vec![vec![write_of(&io, &pipe, 0, 32 * BLOCK)]]).await;
+        assert_eq!(steps(&outcomes), [Some(Step::Write)], "linked");
+    });
+}
