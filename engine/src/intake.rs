@@ -1,22 +1,24 @@
 //! What came from a connection and was not handled yet, cut into requests.
 //!
-//! Small requests share memory, and many come in one read. A large one gets memory of its own as soon as its length is
-//! known, so that it is never moved again: the data of its batch begins there at a block boundary, and is written to the
-//! log from where it is.
+//! Small requests come many in one read, into a buffer that all share, and are copied to memory of their own: they may
+//! stay for long, among the recent batches. A large one gets its memory as soon as its length is known, and what did not come
+//! with its beginning is read right into it; the data of its batch begins there at a block boundary, and is written to
+//! the log from where it is.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use mofka_net::{
     FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_HINT_BYTES, ServerSession, WireError, produce_data_at,
 };
 
 use crate::io::{IN_PLACE_BYTES, IoDir};
 
-/// Bytes asked of the socket at a time.
-const READ_BYTES_MIN: usize = 16 << 10;
-const READ_BYTES_MAX: usize = 256 << 10;
-/// Bodies from here on are large. Below, a buffer that is still in the processor's cache and a copy for the device are
-/// faster: batches of 1.2 MB at 700,000 events/s rather than 420,000. See `docs/decisions/0002-write-path.md`.
-const LARGE_BYTES: usize = 2 << 20;
+/// Bytes of the buffer: as many as came in one go twice, within these.
+const BUFFER_BYTES_MIN: usize = 16 << 10;
+const BUFFER_BYTES_MAX: usize = 256 << 10;
+/// Bodies from here on are large.
+const LARGE_BYTES: usize = 64 << 10;
+/// Bodies from here on lie in memory that is used again, which needs no new pages.
+const POOLED_BYTES_MIN: usize = 16 << 10;
 
 /// Why nothing more can be taken: where the next request begins is not known.
 #[derive(Debug)]
@@ -36,16 +38,17 @@ pub(crate) struct Request {
 /// See the module.
 pub(crate) struct Intake<D: IoDir> {
     memory: D,
-    buffer: BytesMut,
-    /// Bytes of the buffer that came; the rest is for the next read.
-    filled: usize,
-    read_bytes: usize,
-    asked_bytes: usize,
-    large: Option<Large<D::Buf>>,
+    /// What came and was not taken is from `start` to `end`; the rest is for the next read.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// How long the buffer should be.
+    wanted_bytes: usize,
+    begun: Option<Begun<D::Buf>>,
 }
 
-/// A request that has begun and gets memory of its own.
-struct Large<B> {
+/// A request that has memory of its own and is not whole.
+struct Begun<B> {
     header: FrameHeader,
     memory: B,
     /// Where the body begins and ends, and how far it came.
@@ -55,50 +58,56 @@ struct Large<B> {
 }
 
 impl<D: IoDir> Intake<D> {
-    /// Takes memory for large requests from here.
+    /// Takes memory for requests from here.
     pub(crate) fn new(memory: D) -> Self {
         Self {
             memory,
-            buffer: BytesMut::new(),
-            filled: 0,
-            read_bytes: READ_BYTES_MIN,
-            asked_bytes: 0,
-            large: None,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            wanted_bytes: BUFFER_BYTES_MIN,
+            begun: None,
         }
     }
 
     /// Whether everything that came was taken.
     pub(crate) fn is_empty(&self) -> bool {
-        self.filled == 0 && self.large.is_none()
+        self.start == self.end && self.begun.is_none()
     }
 
     /// Memory for what comes next; not empty. [`Intake::came`] says how much of it did.
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        if let Some(large) = &mut self.large {
-            let free = large.memory.as_mut().get_mut(large.filled..large.end);
-            return free.unwrap_or_default();
+        match &mut self.begun {
+            Some(begun) if begun.is_large() => return begun.space(),
+            _ => {}
         }
-        // Memory is zeroed before it is read into: ask for much only where much comes.
-        self.asked_bytes = self.read_bytes;
-        self.buffer.resize(self.filled + self.asked_bytes, 0);
-        self.buffer.get_mut(self.filled..).unwrap_or_default()
+        // At most the beginning of a request is left.
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.buffer.len() != self.wanted_bytes && self.end < self.wanted_bytes {
+            self.buffer.resize(self.wanted_bytes, 0);
+            self.buffer.shrink_to_fit();
+        }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
     }
 
     /// Notes that so many bytes came.
     pub(crate) fn came(&mut self, bytes: usize) {
-        if let Some(large) = &mut self.large {
-            large.filled += bytes;
+        if let Some(begun) = self.begun.as_mut().filter(|begun| begun.is_large()) {
+            begun.filled += bytes;
             assert!(
-                large.filled <= large.end,
+                begun.filled <= begun.end,
                 "what came fits the memory it came into"
             );
             return;
         }
-        self.filled += bytes;
-        self.read_bytes = match bytes {
-            bytes if bytes == self.asked_bytes => (self.read_bytes * 2).min(READ_BYTES_MAX),
-            bytes if bytes < self.read_bytes / 4 => (self.read_bytes / 2).max(READ_BYTES_MIN),
-            _ => self.read_bytes,
+        self.end += bytes;
+        assert!(self.end <= self.buffer.len(), "what came fits the buffer");
+        self.wanted_bytes = match bytes {
+            _ if self.end == self.buffer.len() => (self.wanted_bytes * 2).min(BUFFER_BYTES_MAX),
+            bytes if bytes < self.wanted_bytes / 8 => (self.wanted_bytes / 2).max(BUFFER_BYTES_MIN),
+            _ => self.wanted_bytes,
         };
     }
 
@@ -107,12 +116,9 @@ impl<D: IoDir> Intake<D> {
     /// # Errors
     /// When what came is not a frame.
     pub(crate) fn next(&mut self, session: &ServerSession) -> Result<Option<Request>, Nonsense> {
-        let taken = match self.large.take_if(|large| large.filled == large.end) {
-            Some(large) => Some(large.finish()),
-            None if self.large.is_some() => None,
-            None => self.next_small(session)?,
+        let Some(request) = self.take(session)? else {
+            return Ok(None);
         };
-        let Some(request) = taken else { return Ok(None) };
         match session.check_body(&request.header, &request.body) {
             Ok(()) => Ok(Some(request)),
             Err(error) => Err(Nonsense {
@@ -122,65 +128,85 @@ impl<D: IoDir> Intake<D> {
         }
     }
 
-    /// Takes a request off the buffer. One that is large and not whole moves to memory of its own.
-    fn next_small(&mut self, session: &ServerSession) -> Result<Option<Request>, Nonsense> {
-        self.buffer.truncate(self.filled);
-        let Some(first) = self.buffer.get(..FRAME_HEADER_BYTES) else {
-            return Ok(None);
-        };
-        let header = session
-            .check_header(first)
-            .map_err(|error| Nonsense { request_id: 0, error })?;
-        let body_bytes = usize::try_from(header.body_bytes()).unwrap_or(usize::MAX);
-        let have_bytes = self.filled - FRAME_HEADER_BYTES;
-        if have_bytes < body_bytes {
-            self.begin_large(header, body_bytes, have_bytes);
-            return Ok(None);
+    fn take(&mut self, session: &ServerSession) -> Result<Option<Request>, Nonsense> {
+        if self.begun.is_none() {
+            let Some(first) = self.came_bytes().get(..FRAME_HEADER_BYTES) else {
+                return Ok(None);
+            };
+            let header = session
+                .check_header(first)
+                .map_err(|error| Nonsense { request_id: 0, error })?;
+            let body_bytes = usize::try_from(header.body_bytes()).unwrap_or(usize::MAX);
+            let come = self.came_bytes().get(FRAME_HEADER_BYTES..).unwrap_or_default();
+            if let Some(body) = come.get(..body_bytes)
+                && body_bytes < POOLED_BYTES_MIN
+            {
+                let body = Bytes::copy_from_slice(body);
+                self.start += FRAME_HEADER_BYTES + body_bytes;
+                return Ok(Some(Request { header, body }));
+            }
+            let is_produce = Opcode::of(&header) == Ok(Opcode::Produce);
+            if is_produce && come.len() < PRODUCE_HINT_BYTES.min(body_bytes) {
+                return Ok(None);
+            }
+            // Nonsense is found out when it is whole; it may lie anywhere.
+            let data_at = produce_data_at(come).filter(|at| is_produce && *at <= body_bytes);
+            self.begun = Some(self.begin(header, body_bytes, data_at));
+            self.start += FRAME_HEADER_BYTES;
+            if body_bytes >= BUFFER_BYTES_MAX {
+                // Another one like it follows: the less of it is copied, the better.
+                self.wanted_bytes = BUFFER_BYTES_MIN;
+            }
         }
-        self.buffer.advance(FRAME_HEADER_BYTES);
-        // In memory of its own: it may stay for long, among the recent batches, and must not keep a buffer alive that is
-        // many times as large. What is large is worth more than the copy.
-        let body = if body_bytes >= LARGE_BYTES {
-            self.buffer.split_to(body_bytes).freeze()
-        } else {
-            let body = Bytes::copy_from_slice(self.buffer.get(..body_bytes).unwrap_or_default());
-            self.buffer.advance(body_bytes);
-            body
-        };
-        self.filled = self.buffer.len();
-        Ok(Some(Request { header, body }))
+        let come = self.buffer.get(self.start..self.end).unwrap_or_default();
+        if let Some(begun) = &mut self.begun {
+            self.start += begun.fill(come);
+        }
+        let whole = self.begun.take_if(|begun| begun.filled == begun.end);
+        Ok(whole.map(Begun::finish))
     }
 
-    fn begin_large(&mut self, header: FrameHeader, body_bytes: usize, have_bytes: usize) {
-        let is_produce = Opcode::of(&header) == Ok(Opcode::Produce);
-        if body_bytes < LARGE_BYTES || (is_produce && have_bytes < PRODUCE_HINT_BYTES) {
-            return;
-        }
-        let have = self.buffer.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-        // Nonsense is found out when it is whole; it may lie anywhere.
-        let aligned = produce_data_at(have).filter(|at| is_produce && *at <= body_bytes);
-        let start = aligned.map_or(0, |at| at.next_multiple_of(IN_PLACE_BYTES) - at);
+    fn came_bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Memory for a body; large data in it begins at a block boundary.
+    fn begin(&self, header: FrameHeader, body_bytes: usize, data_at: Option<usize>) -> Begun<D::Buf> {
+        let start = match data_at {
+            Some(at) if body_bytes >= LARGE_BYTES => at.next_multiple_of(IN_PLACE_BYTES) - at,
+            _ => 0,
+        };
         let end = start.saturating_add(body_bytes);
-        let mut memory = self.memory.alloc_to_keep(end);
-        let filled = start + have_bytes;
-        if let Some(begun) = memory.as_mut().get_mut(start..filled) {
-            begun.copy_from_slice(have);
-        }
-        self.large = Some(Large {
+        Begun {
             header,
-            memory,
+            memory: self.memory.alloc_to_keep(end),
             start,
             end,
-            filled,
-        });
-        self.buffer.clear();
-        self.filled = 0;
-        // What follows begins with another large one, whose beginning is copied.
-        self.read_bytes = READ_BYTES_MIN;
+            filled: start,
+        }
     }
 }
 
-impl<B: AsRef<[u8]> + Send + 'static> Large<B> {
+impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Begun<B> {
+    fn is_large(&self) -> bool {
+        self.end - self.start >= LARGE_BYTES
+    }
+
+    fn space(&mut self) -> &mut [u8] {
+        let space = self.memory.as_mut().get_mut(self.filled..self.end);
+        space.unwrap_or_default()
+    }
+
+    /// Copies what belongs to it, and says how much that was.
+    fn fill(&mut self, come: &[u8]) -> usize {
+        let bytes = come.len().min(self.end - self.filled);
+        if let (Some(space), Some(come)) = (self.space().get_mut(..bytes), come.get(..bytes)) {
+            space.copy_from_slice(come);
+        }
+        self.filled += bytes;
+        bytes
+    }
+
     fn finish(self) -> Request {
         Request {
             header: self.header,
@@ -307,8 +333,8 @@ mod tests {
             space[..bytes].copy_from_slice(&left[..bytes]);
             left = &left[bytes..];
             intake.came(bytes);
-            if let Some(large) = &intake.large {
-                memory = large.memory.as_ptr().addr();
+            if let Some(begun) = &intake.begun {
+                memory = begun.memory.as_ptr().addr();
             }
         }
         let request = intake.next(&session).unwrap().unwrap();
