@@ -47,7 +47,7 @@ type Turn<'a> = Box<dyn FnMut() -> Result<Sample, String> + 'a>;
 
 /// One thing to measure beside the others.
 pub(crate) struct Side<'a> {
-    name: String,
+    pub(crate) name: String,
     turn: Turn<'a>,
 }
 
@@ -247,7 +247,11 @@ pub(crate) fn print(title: &str, machine: &Machine, series: &[Series], reference
             high,
         ];
         print!("{:width$}", one.name);
-        figures.iter().for_each(|figure| print!(" {figure:>10.0}"));
+        for figure in figures {
+            // CPU time of an event in a batch is a few microseconds.
+            let digits = if figure > 0.0 && figure < 10.0 { 2 } else { 0 };
+            print!(" {figure:>10.digits$}");
+        }
         match reference {
             Some(reference) => println!(" {:>10.2}", median.per_second / reference),
             None => println!(),

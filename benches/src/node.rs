@@ -29,6 +29,19 @@ impl Node {
         Ok(node)
     }
 
+    /// CPU time of the daemon so far, in steps of 10 ms.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // User and system time are the 12th and 13th word after the name, in hundredths of a second (proc(5)).
+        let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = words
+            .skip(11)
+            .take(2)
+            .filter_map(|word| word.parse::<u64>().ok())
+            .sum();
+        Duration::from_millis(10 * ticks)
+    }
+
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().ok();

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use mofka_client::{BatchSize, Driver, ProducerOptions, TopicHandle, TopicOptions};
 
 use crate::events::Events;
-use crate::harness::{self, Machine, Sample, Side};
+use crate::harness::{self, Machine, Sample, Side, cpu_time};
 use crate::node::Node;
 use crate::raw::{self, Limit, RawConfig, Syncs};
 
@@ -40,9 +40,34 @@ pub(crate) struct ProduceArgs {
     /// Shards of the daemon.
     #[arg(long, default_value_t = 1)]
     pub(crate) shards: usize,
+    /// Only the sides whose names contain this: for a profiler.
+    #[arg(long)]
+    pub(crate) only: Option<String>,
 }
 
 impl ProduceArgs {
+    /// Measures what is asked for; the last side is the reference.
+    fn compare(
+        &self,
+        title: &str,
+        machine: &Machine,
+        sides: Vec<Side<'_>>,
+        json: bool,
+    ) -> Result<(), String> {
+        let reference = sides.last().map(|side| side.name.clone());
+        let mut asked = sides;
+        asked.retain(|side| self.only.as_ref().is_none_or(|only| side.name.contains(only)));
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let series = harness::interleave(self.rounds, asked)?;
+        harness::print(title, machine, &series, reference.as_deref(), json);
+        if !json {
+            println!();
+        }
+        Ok(())
+    }
+
     /// Events of one turn when each waits for the one before.
     pub(crate) fn single_events(&self) -> u64 {
         (self.events / 100).max(10)
@@ -74,35 +99,36 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
     let content = args.content()?;
     let latency = vec![
         Side::new("mofka, synced, 1 in flight".to_owned(), || {
-            one_by_one(&driver, &content, args)
+            with_cpu(&node, args.single_events(), || {
+                one_by_one(&driver, &content, args)
+            })
         }),
-        raw_side("raw write+sync, depth 1", args, 1, 1),
+        raw_side("raw write+sync", args, 1, 1),
     ];
-    let series = harness::interleave(args.rounds, latency)?;
     let title = "one event at a time: events/s and latency of a synced event over TCP loopback";
-    harness::print(title, &machine, &series, Some("raw write+sync, depth 1"), json);
-    if !json {
-        println!();
+    args.compare(title, &machine, latency, json)?;
+    for (name, batch_size, events) in [
+        ("batches of 128", BatchSize::fixed(128), 128),
+        ("batches of 1000", BatchSize::fixed(1000), 1000),
+        ("adaptive batches", BatchSize::Adaptive, 1000),
+    ] {
+        let sides = vec![
+            Side::new(format!("mofka, synced, {name}"), || {
+                with_cpu(&node, args.events, || stream(&driver, &content, args, batch_size))
+            }),
+            raw_side(
+                &format!("raw write+sync of {events} events"),
+                args,
+                events,
+                args.batches,
+            ),
+        ];
+        let title = format!(
+            "one producer, one partition, up to {} batches under way: events/s over TCP loopback",
+            args.batches
+        );
+        args.compare(&title, &machine, sides, json)?;
     }
-    let reference = format!("raw write+sync of 128 events, depth {}", args.batches);
-    let throughput = vec![
-        Side::new("mofka, synced, batches of 128".to_owned(), || {
-            stream(&driver, &content, args, BatchSize::fixed(128))
-        }),
-        Side::new("mofka, synced, batches of 1000".to_owned(), || {
-            stream(&driver, &content, args, BatchSize::fixed(1000))
-        }),
-        Side::new("mofka, synced, adaptive".to_owned(), || {
-            stream(&driver, &content, args, BatchSize::Adaptive)
-        }),
-        raw_side(&reference, args, 128, args.batches),
-    ];
-    let series = harness::interleave(args.rounds, throughput)?;
-    let title = format!(
-        "one producer, one partition, up to {} batches under way: events/s over TCP loopback",
-        args.batches
-    );
-    harness::print(&title, &machine, &series, Some(&reference), json);
     Ok(())
 }
 
@@ -123,8 +149,22 @@ fn raw_side<'a>(name: &str, args: &'a ProduceArgs, events: u64, depth: usize) ->
         let mut sample = Sample::from(&report);
         sample.per_second *= events as f64;
         sample.megabytes_per_second = sample.per_second * event_bytes as f64 / 1e6;
+        sample.cpu_us /= events as f64;
         Ok(sample)
     })
+}
+
+/// Notes the CPU time of client and daemon for each event.
+fn with_cpu(
+    node: &Node,
+    events: u64,
+    turn: impl FnOnce() -> Result<Sample, String>,
+) -> Result<Sample, String> {
+    let spent = || node.cpu_time() + cpu_time();
+    let before = spent();
+    let mut sample = turn()?;
+    sample.cpu_us = spent().saturating_sub(before).as_secs_f64() * 1e6 / events as f64;
+    Ok(sample)
 }
 
 /// Every event waits for the one before it.

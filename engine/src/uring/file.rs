@@ -15,7 +15,7 @@ use mofka_log::{BLOCK_BYTES, FilePos};
 
 use super::activity::Activity;
 use super::memory::IoBuf;
-use super::ring::Ring;
+use super::ring::{Ring, ZEROS_BYTES_MAX};
 use super::watch::Watches;
 use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, StepError, Then, WritePart};
 
@@ -127,7 +127,7 @@ impl IoFile for UringFile {
 }
 
 /// Bytes of one write of zeros.
-const ZEROS_BYTES: usize = 1 << 20;
+const ZEROS_BYTES: usize = ZEROS_BYTES_MAX;
 const ZEROS_BYTES_GENTLE: usize = 256 << 10;
 
 impl UringFile {
@@ -145,12 +145,10 @@ impl UringFile {
             if bytes == 0 {
                 return Ok(());
             }
-            let mut zeros = file.ring.alloc(bytes);
-            zeros.as_mut().fill(0);
             let write = FileWrite {
                 file: Rc::clone(&file),
                 at: from,
-                parts: vec![WritePart::Own(zeros)],
+                parts: vec![WritePart::InPlace(file.ring.zeros(bytes))],
             };
             let written = file.ring.write(vec![write], Then::Nothing).await;
             written.map_err(|error| error.source)

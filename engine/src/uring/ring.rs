@@ -44,6 +44,8 @@ const WORKERS_MAX: u32 = 16;
 const REGION_BYTES: usize = 16 << 20;
 /// Memory of reads and of large writes that is kept for reuse.
 const KEPT_BYTES_MAX: usize = 16 << 20;
+/// Bytes of zeros that can be written at a time.
+pub(super) const ZEROS_BYTES_MAX: usize = 1 << 20;
 /// The only registered buffer.
 const REGION_INDEX: u16 = 0;
 
@@ -54,6 +56,8 @@ pub(super) struct Ring(Rc<RefCell<Inner>>);
 struct Inner {
     ring: IoUring,
     pool: Pool,
+    /// Made when they are first needed, and kept.
+    zeros: Option<Bytes>,
     operations: Operations,
     syncs: Syncs,
     /// Writes from the pool's region need no pinning.
@@ -91,6 +95,7 @@ impl Ring {
         let inner = Rc::new(RefCell::new(Inner {
             ring,
             pool,
+            zeros: None,
             operations: Operations::default(),
             syncs: Syncs::default(),
             registered,
@@ -111,6 +116,17 @@ impl Ring {
     /// Memory for what is kept: the region is for writes.
     pub(super) fn alloc_to_keep(&self, bytes: usize) -> IoBuf {
         self.0.borrow().pool.take_from_heap(bytes)
+    }
+
+    /// Zeros to write from where they are: up to [`ZEROS_BYTES_MAX`].
+    pub(super) fn zeros(&self, bytes: usize) -> Bytes {
+        let inner = &mut *self.0.borrow_mut();
+        let zeros = inner.zeros.get_or_insert_with(|| {
+            let mut memory = inner.pool.take_from_heap(ZEROS_BYTES_MAX);
+            memory.as_mut().fill(0);
+            Bytes::from_owner(memory)
+        });
+        zeros.slice(..bytes)
     }
 
     /// Makes all of these writes at the same time, and after each of them what `then` says.
