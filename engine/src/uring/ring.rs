@@ -40,6 +40,8 @@ const ENTRIES: u32 = 256;
 /// Threads of the kernel that make syncs and calls of the file system for a shard at the same time, at most. Said, because
 /// the kernel takes the size of the thread's first ring otherwise: the runtime's, which probes with a ring of two entries.
 const WORKERS_MAX: u32 = 16;
+/// How long what is queued may wait for more, or for the shard to wait.
+const QUEUED_MAX: Duration = Duration::from_micros(15);
 /// Memory registered for writes.
 const REGION_BYTES: usize = 16 << 20;
 /// Memory of reads and of large writes that is kept for reuse.
@@ -64,6 +66,8 @@ struct Inner {
     registered: bool,
     /// No completion comes for a write that went well and has a sync after it.
     skip_success: bool,
+    /// When it was first seen that something is queued and not submitted.
+    queued_at: Option<Instant>,
     /// Its task, while that sleeps and is to be woken; awake, it looks at the ring at every turn.
     attendant: Option<Waker>,
     /// Polled while the shard waits here.
@@ -100,6 +104,7 @@ impl Ring {
             syncs: Syncs::default(),
             registered,
             skip_success,
+            queued_at: None,
             attendant: None,
             watches: watches.clone(),
             activity: activity.clone(),
@@ -407,14 +412,23 @@ impl Inner {
         woken
     }
 
-    /// Submits what is queued, and takes what is complete; calls the kernel only when there is something to say.
-    fn look(&mut self) -> Vec<Waker> {
+    /// Takes what is complete. Submits what is queued when it has been for a while: a shard that is about to wait does both in
+    /// one call.
+    fn look(&mut self, now: Instant) -> Vec<Waker> {
         let submission = self.ring.submission();
-        let is_called_for = !submission.is_empty() || submission.taskrun() || submission.cq_overflow();
+        let is_called_for = submission.taskrun() || submission.cq_overflow();
+        let is_queued = !submission.is_empty();
         drop(submission);
-        if is_called_for {
+        let queued_at = match is_queued {
+            true => Some(*self.queued_at.get_or_insert(now)),
+            false => None,
+        };
+        let is_due = queued_at.is_some_and(|at| now.duration_since(at) >= QUEUED_MAX);
+        if is_called_for || is_due {
+            self.queued_at = None;
             self.submit_and_reap()
         } else {
+            self.queued_at = queued_at;
             self.reap()
         }
     }
@@ -430,6 +444,7 @@ impl Inner {
             let time = types::Timespec::from(left);
             let arguments = types::SubmitArgs::new().timespec(&time);
             // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
+            self.queued_at = None;
             self.ring.submitter().submit_with_args(1, &arguments).ok();
             let woken = self.reap();
             left = until.saturating_duration_since(Instant::now());

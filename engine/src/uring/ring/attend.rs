@@ -39,7 +39,8 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
         let mut quiet_turns = 0;
         loop {
             let Some(inner) = ring.upgrade() else { return };
-            let woken = inner.borrow_mut().look();
+            let now = Instant::now();
+            let woken = inner.borrow_mut().look(now);
             let mut is_quiet = woken.is_empty();
             wake(woken);
             let (before, is_news, patience) = {
@@ -48,7 +49,6 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
                 let patience = if expects { SHORT_PATIENCE } else { PATIENCE };
                 (inner.activity.count(), inner.watches.take_came(), patience)
             };
-            let now = Instant::now();
             let seen = inner.borrow().watches.reads();
             if is_news || seen != reads {
                 (arrived, reads) = (now, seen);
