@@ -12,6 +12,9 @@ use super::memory::{Address, CLASSES};
 
 const SLAB_BYTES: usize = 8 << 20;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Memory of slabs that nobody uses which is kept: new pages cost more than all else that is done with a batch, where the
+/// machine is a virtual one and its host has to find them first. As much as the recent batches of a shard take.
+const SPARE_BYTES_MAX: usize = 128 << 20;
 
 /// See the module.
 pub(super) struct Slabs {
@@ -19,12 +22,20 @@ pub(super) struct Slabs {
     /// Free pieces with their slabs, by class.
     free: [Vec<(usize, Address)>; CLASSES],
     free_bytes: usize,
+    /// Not cut into pieces.
+    spare: Vec<Memory>,
 }
 
 struct Slab {
     piece_bytes: usize,
     piece_count: usize,
     free_count: usize,
+    memory: Memory,
+}
+
+/// A slab's bytes from their beginning.
+struct Memory {
+    start: Address,
     /// Unmaps on drop: nobody holds a piece then.
     _map: MmapMut,
 }
@@ -35,6 +46,7 @@ impl Default for Slabs {
             slabs: Vec::new(),
             free: std::array::from_fn(|_| Vec::new()),
             free_bytes: 0,
+            spare: Vec::new(),
         }
     }
 }
@@ -55,7 +67,14 @@ impl Slabs {
     }
 
     fn add(&mut self, class: usize, piece_bytes: usize) -> io::Result<()> {
-        let (map, start) = from_map(SLAB_BYTES)?;
+        let memory = match self.spare.pop() {
+            Some(spare) => spare,
+            None => {
+                let (map, start) = from_map(SLAB_BYTES)?;
+                Memory { start, _map: map }
+            }
+        };
+        let start = memory.start;
         let piece_count = SLAB_BYTES / piece_bytes;
         let place = self
             .slabs
@@ -66,7 +85,7 @@ impl Slabs {
             piece_bytes,
             piece_count,
             free_count: piece_count,
-            _map: map,
+            memory,
         };
         match self.slabs.get_mut(place) {
             Some(free) => *free = Some(slab),
@@ -83,7 +102,7 @@ impl Slabs {
         Ok(())
     }
 
-    /// Takes a piece back; lets its slab go when nothing of it is in use and more than this is free without it.
+    /// Takes a piece back; gives its slab up when nothing of it is in use and more than this is free without it.
     pub(super) fn give_back(&mut self, slab: usize, class: usize, piece: Address, kept_bytes_max: usize) {
         let Some(Some(known)) = self.slabs.get_mut(slab) else {
             unreachable!("a piece belongs to a slab")
@@ -99,8 +118,11 @@ impl Slabs {
         if is_unused && self.free_bytes - bytes >= kept_bytes_max {
             free.retain(|(of, _)| *of != slab);
             self.free_bytes -= bytes;
-            if let Some(unused) = self.slabs.get_mut(slab) {
-                *unused = None;
+            let unused = self.slabs.get_mut(slab).and_then(Option::take);
+            if let Some(unused) = unused
+                && self.spare.len() < SPARE_BYTES_MAX / SLAB_BYTES
+            {
+                self.spare.push(unused.memory);
             }
         }
     }
@@ -146,5 +168,18 @@ mod tests {
         assert_eq!(slabs.free_bytes, 3 << 20);
         slabs.give_back(again.0, 30, again.1, 0);
         assert_eq!((slabs.slabs.iter().flatten().count(), slabs.free_bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_nobody_uses_is_cut_anew_and_kept_within_a_bound() {
+        let mut slabs = Slabs::default();
+        let pieces: Vec<_> = (0..20).map(|_| slabs.take(36, SLAB_BYTES).unwrap()).collect();
+        let places: Vec<usize> = pieces.iter().map(|(_, piece)| piece.0.addr().get()).collect();
+        for (slab, piece) in pieces {
+            slabs.give_back(slab, 36, piece, 0);
+        }
+        assert_eq!(slabs.spare.len() * SLAB_BYTES, SPARE_BYTES_MAX);
+        let (_, small) = slabs.take(16, 64 << 10).unwrap();
+        assert!(places.contains(&small.0.addr().get()), "it was there before");
     }
 }
