@@ -58,7 +58,7 @@ impl Default for EngineLimits {
             commits_in_flight_max: 4,
             commit_bytes_max: 4 << 20,
             pipeline_bytes_min: 64 << 10,
-            meta_pipeline_bytes_min: 16 << 10,
+            meta_pipeline_bytes_min: 256 << 10,
             cursors_rewrite_bytes: 1 << 20,
             shard_recent_bytes_max: 128 << 20,
             shard_read_ahead_bytes_max: 64 << 20,
