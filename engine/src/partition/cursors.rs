@@ -340,9 +340,12 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
 }
 
 fn append<I: Io>(state: &Rc<RefCell<State<I>>>, log: &RecordLog<I>, record: &CursorRecord, done: CursorDone) {
-    let (state, position) = (Rc::clone(state), record.next_event_id);
+    // Not owned: the state owns the log, which owns whoever waits for it.
+    let (state, position) = (Rc::downgrade(state), record.next_event_id);
     let stored = move |stored: Result<(), Rc<Poison>>| {
-        if stored.as_ref().is_err_and(|poison| poison.passes) {
+        if stored.as_ref().is_err_and(|poison| poison.passes)
+            && let Some(state) = state.upgrade()
+        {
             // The table has it, the file has not.
             state.borrow_mut().unstored = true;
         }

@@ -345,3 +345,28 @@ fn a_meta_file_that_lost_its_end_is_found_out_after_a_clean_stop() {
     let reason = opened.read_only().expect("four events were durable");
     assert!(reason.contains("to 4 had been durable"), "{reason}");
 }
+
+#[test]
+fn what_waits_for_a_partition_goes_with_it() {
+    let io = SimIo::stepping(&Image::new(), 1);
+    let partition = open(&io, spec(PartitionKind::Default, Durability::Synced)).unwrap();
+    append(&partition, 0, None);
+    settle(&io);
+    let waiting = Rc::new(());
+    let acknowledge = |next| {
+        let kept = Rc::clone(&waiting);
+        partition.acknowledge("reader", EventId::new(next), Box::new(move |_| drop(kept)));
+    };
+    // The first one makes the file; the second waits in it.
+    acknowledge(1);
+    settle(&io);
+    assert_eq!(Rc::strong_count(&waiting), 1);
+    append(&partition, 1, None);
+    settle(&io);
+    acknowledge(2);
+    io.run_tasks();
+    assert_eq!(Rc::strong_count(&waiting), 2, "it is not stored yet");
+    io.shut_down();
+    drop(partition);
+    assert_eq!(Rc::strong_count(&waiting), 1, "nothing keeps itself alive");
+}
