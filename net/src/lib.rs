@@ -13,6 +13,7 @@
 //! | `produce`, `feed`, `fetch`, `acknowledge`, `credit`, `flush` | bodies that are binary |
 //! | `descriptor`, `flatten` | which bytes of an event's data are meant |
 //! | `address`, `group` | where nodes are |
+//! | `pattern` | which metadata is meant: event patterns |
 //! | `session` | what the server remembers of a connection; credit |
 //! | [`limits`] | every bound |
 #![forbid(unsafe_code)]
@@ -41,6 +42,7 @@ mod flush;
 mod frame;
 mod group;
 pub mod limits;
+mod pattern;
 mod produce;
 mod selection;
 mod session;
@@ -58,6 +60,7 @@ pub use flatten::{Flatten, Range};
 pub use flush::FlushRequest;
 pub use frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameKind, Opcode};
 pub use group::{GroupError, GroupFile, GroupMember};
+pub use pattern::{Pattern, PatternError};
 pub use produce::{
     PRODUCE_HINT_BYTES, PRODUCE_PREFIX_BYTES, ProducePrefix, ProduceRequest, ProduceResponse, produce_data_at,
 };

@@ -35,3 +35,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const GROUP_FILE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of the name that a client gives itself in hello.
 pub const CLIENT_NAME_BYTES_MAX: usize = 256;
+
+/// Patterns inside one another in an event pattern: bounds the stack that parsing and matching take.
+pub const PATTERN_DEPTH_MAX: usize = 32;
+/// Parts of an event pattern: steps of paths, values, rules, texts, comparisons, stars. Bounds its memory and the work
+/// of a match.
+pub const PATTERN_PARTS_MAX: usize = 10_000;
