@@ -13,9 +13,10 @@ use mofka_net::control::{
 use mofka_net::{Address, ErrorCode, GroupFile, Opcode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::chores::Chores;
+use crate::components::Components;
 use crate::error::DriverError;
 use crate::link::{Answer, Connection, Links};
 use crate::options::{DriverOptions, PartitionOptions, TopicOptions};
@@ -77,8 +78,20 @@ impl Driver {
     /// Creates a topic.
     ///
     /// # Errors
-    /// When it exists, its name cannot be one, or a component's document makes no sense.
+    /// When it exists, its name cannot be one, or a component's document makes no sense: nothing is created then. Types of
+    /// components that this process does not know are left to those that do.
     pub fn create_topic(&self, options: TopicOptions) -> Result<TopicHandle, DriverError> {
+        let document = |given: &Option<Value>| given.clone().unwrap_or_default();
+        let components = Components::new(
+            &document(&options.validator),
+            &document(&options.partition_selector),
+            &document(&options.serializer),
+        );
+        if let Err(error) = components
+            && !error.is_unknown_type
+        {
+            return Err(error.into());
+        }
         let request = TopicCreateRequest {
             name: options.name,
             durability: options.durability,

@@ -9,6 +9,18 @@ use mofka_net::{BodyError, ErrorCode, GroupError, WireError};
 /// An error of a function that the application gave (a selector, an allocator).
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Why a topic's validator, partition selector or serializer cannot work in this process.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Cannot create {what} from Metadata: {reason}")]
+pub struct ComponentError {
+    /// Which of the three.
+    pub what: &'static str,
+    /// What is wrong with its document, or who is missing.
+    pub reason: Arc<str>,
+    /// The document may be right: its type is not known in this process, and may be in others.
+    pub is_unknown_type: bool,
+}
+
 /// Why something could not be asked of the nodes, or what they answered.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -66,6 +78,9 @@ pub enum DriverError {
         /// What is wrong with the answer.
         error: BodyError,
     },
+    /// A component of the topic cannot work in this process.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
     /// No node of this rank.
     #[error("invalid rank {rank} (should be lower than {members})")]
     InvalidRank {
@@ -127,6 +142,23 @@ pub enum PushError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The topic's validator does not take the event.
+    #[error("{reason}")]
+    Rejected {
+        /// What the validator said.
+        reason: Arc<str>,
+    },
+    /// The topic's partition selector or serializer failed for this event.
+    #[error("the {what} failed: {reason}")]
+    Callback {
+        /// Which of them.
+        what: &'static str,
+        /// What it said.
+        reason: Arc<str>,
+    },
+    /// A component of the topic cannot work in this process.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
     /// The event is larger than a node takes.
     #[error("an event of {bytes} bytes is larger than the {max} that the node takes in one batch")]
     TooLarge {
@@ -227,7 +259,7 @@ pub enum PullError {
         /// Why.
         reason: Arc<str>,
     },
-    /// The event's metadata is not JSON.
+    /// The event's metadata is not what the topic's serializer made.
     #[error("could not deserialize the metadata of event {event_id} of partition {partition}: {reason}")]
     Metadata {
         /// Which event.
@@ -301,6 +333,9 @@ pub enum ConsumerError {
         /// The bound.
         max: usize,
     },
+    /// The topic's serializer cannot work in this process.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
     /// It could not subscribe.
     #[error(transparent)]
     Driver(#[from] DriverError),

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod chores;
+mod components;
 mod consumer;
 mod data;
 mod driver;
@@ -45,13 +46,18 @@ mod retry;
 mod route;
 mod topic;
 
+pub use components::{
+    PartitionSelector, Selection, Serializer, Validator, register_partition_selector, register_serializer,
+    register_validator,
+};
 pub use consumer::{
     AckFuture, Consumer, DataAllocator, DataSegment, DataSelector, Event, Events, PullFuture,
 };
 pub use data::Data;
 pub use driver::Driver;
 pub use error::{
-    AcknowledgeError, BoxError, ConsumerError, DeliveryError, DriverError, PullError, PushError,
+    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, PullError,
+    PushError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
@@ -59,7 +65,7 @@ pub use mofka_net::control::{
     ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, ReadStatus, ShardStatus,
     TopicInfo, TopicSummary,
 };
-pub use mofka_net::{DataDescriptor, ErrorCode, Segment, ViewError, WireError};
+pub use mofka_net::{DataDescriptor, ErrorCode, Pattern, PatternError, Segment, ViewError, WireError};
 pub use options::{
     BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
 };

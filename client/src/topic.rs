@@ -1,7 +1,6 @@
 //! A topic that was opened.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +11,12 @@ use mofka_net::control::{
 };
 use mofka_net::{ErrorCode, FlushRequest, Opcode};
 
+use crate::components::{Components, Selection, guarded};
 use crate::consumer::Consumer;
+use crate::data::Data;
 use crate::driver::{Driver, DriverCore, Repeat};
-use crate::error::{ConsumerError, DriverError, PushError};
+use crate::error::{ComponentError, ConsumerError, DriverError, PushError};
+use crate::metadata::Metadata;
 use crate::options::{ConsumerOptions, ProducerOptions, Start};
 use crate::producer::Producer;
 use crate::route::{Route, RouteError};
@@ -30,8 +32,8 @@ pub struct TopicHandle {
 pub(crate) struct TopicCore {
     driver: Driver,
     info: RwLock<Arc<TopicInfo>>,
-    /// The partition that is next in turn, for all producers of this handle.
-    turn: AtomicUsize,
+    /// Made when they are first needed: whoever looks at topics needs none.
+    components: OnceLock<Result<Components, ComponentError>>,
 }
 
 impl TopicHandle {
@@ -41,7 +43,7 @@ impl TopicHandle {
             core: Arc::new(TopicCore {
                 driver,
                 info,
-                turn: AtomicUsize::new(0),
+                components: OnceLock::new(),
             }),
         }
     }
@@ -73,6 +75,15 @@ impl TopicHandle {
     pub fn refresh(&self) -> Result<(), DriverError> {
         self.core.set_info(self.driver_core().describe(&self.name())?);
         Ok(())
+    }
+
+    /// Whether the topic's validator, partition selector and serializer can work in this process. Pushing fails if not, and so
+    /// does making a consumer; everything else can be done with the topic.
+    ///
+    /// # Errors
+    /// Which of them cannot, and why.
+    pub fn check_components(&self) -> Result<(), ComponentError> {
+        self.core.components().map(|_| ())
     }
 
     /// Makes a producer.
@@ -173,6 +184,10 @@ impl TopicHandle {
         )
     }
 
+    pub(crate) fn components(&self) -> Result<&Components, ComponentError> {
+        self.core.components()
+    }
+
     pub(crate) fn driver_core(&self) -> &Arc<DriverCore> {
         self.core.driver.core()
     }
@@ -237,13 +252,65 @@ impl TopicCore {
         *self.info.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(info);
     }
 
-    /// The default partition selector: the requested partition modulo their number, else the next in turn.
-    pub(crate) fn select(&self, requested: Option<usize>, info: &TopicInfo) -> Result<usize, PushError> {
-        let count = info.partitions.len();
-        let chosen = requested.unwrap_or_else(|| self.turn.fetch_add(1, Ordering::Relaxed));
-        chosen.checked_rem(count).ok_or_else(|| PushError::NoTarget {
-            topic: info.name.clone(),
-        })
+    /// The topic's components, as they work for this handle.
+    pub(crate) fn components(&self) -> Result<&Components, ComponentError> {
+        let made = self.components.get_or_init(|| Components::of(&self.info()));
+        made.as_ref().map_err(Clone::clone)
+    }
+
+    /// Lets the topic's components look at an event: its partition, and its metadata as it is stored.
+    pub(crate) fn prepare(
+        &self,
+        metadata: &Metadata,
+        data: &Data,
+        requested: Option<usize>,
+    ) -> Result<(usize, Bytes), PushError> {
+        let components = self.components()?;
+        if let Some(validator) = &components.validator {
+            guarded(|| validator.validate(metadata, data))
+                .map_err(|reason| PushError::Rejected { reason })?;
+        }
+        let index = self.select(components, metadata, requested)?;
+        let Some(serializer) = &components.serializer else {
+            return Ok((index, metadata.raw().clone()));
+        };
+        let mut stored = Vec::with_capacity(metadata.raw().len());
+        guarded(|| serializer.serialize(metadata, &mut stored)).map_err(|reason| PushError::Callback {
+            what: "serializer",
+            reason,
+        })?;
+        Ok((index, stored.into()))
+    }
+
+    fn select(
+        &self,
+        components: &Components,
+        metadata: &Metadata,
+        requested: Option<usize>,
+    ) -> Result<usize, PushError> {
+        let info = self.info();
+        let event = Selection {
+            metadata,
+            requested,
+            partitions: &info.partitions,
+        };
+        let count = event.partitions.len();
+        if count == 0 {
+            return Err(PushError::NoTarget {
+                topic: info.name.clone(),
+            });
+        }
+        let failed = |reason| PushError::Callback {
+            what: "partition selector",
+            reason,
+        };
+        let index = guarded(|| components.selector.select(&event)).map_err(failed)?;
+        match index < count {
+            true => Ok(index),
+            false => Err(failed(
+                format!("it chose partition {index}, and the topic has {count}").into(),
+            )),
+        }
     }
 }
 

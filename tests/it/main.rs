@@ -1,5 +1,6 @@
 //! System tests: the real daemon, real files, real sockets.
 
+mod components;
 mod consume;
 mod full;
 mod kill;

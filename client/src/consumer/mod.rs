@@ -28,6 +28,7 @@ pub use selector::{DataAllocator, DataSegment, DataSelector};
 use self::delivery::Delivery;
 use self::subscription::Source;
 use self::worker::Incoming;
+use crate::components::Serializer;
 use crate::driver::DriverCore;
 use crate::error::{ConsumerError, DriverError, PullError};
 use crate::options::ConsumerOptions;
@@ -55,6 +56,7 @@ struct Core {
     driver: Arc<DriverCore>,
     name: String,
     options: ConsumerOptions,
+    serializer: Option<Arc<dyn Serializer>>,
     delivery: Arc<Delivery>,
     inbox: Mutex<VecDeque<Incoming>>,
     work: Condvar,
@@ -88,6 +90,7 @@ impl Consumer {
             targets = (0..partitions).collect();
         }
         let driver = Arc::clone(topic.driver_core());
+        let serializer = topic.components()?.serializer.clone();
         // A topic without partitions may get some, and has not ended for that.
         let live = if partitions == 0 && !info.complete {
             1
@@ -99,6 +102,7 @@ impl Consumer {
             driver,
             name: name.to_owned(),
             options,
+            serializer,
             inbox: Mutex::default(),
             work: Condvar::new(),
             is_closed: AtomicBool::new(false),

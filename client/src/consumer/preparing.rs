@@ -1,6 +1,5 @@
 //! One event between its feed and its pull: selection, memory, data.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use mofka_net::DataDescriptor;
 use super::event::Parts;
 use super::selector::{DataSegment, Owned, SelectorKind};
 use super::subscription::Source;
+use crate::components::{Serializer, guarded};
 use crate::data::Data;
 use crate::error::{BoxError, PullError};
 use crate::metadata::Metadata;
@@ -43,6 +43,8 @@ struct Going {
 pub(super) struct Preparer<'a> {
     pub(super) source: &'a Source,
     pub(super) options: &'a ConsumerOptions,
+    /// `None`: metadata is stored as JSON text.
+    pub(super) serializer: Option<&'a dyn Serializer>,
 }
 
 impl Preparer<'_> {
@@ -61,10 +63,14 @@ impl Preparer<'_> {
     fn stage(&self, batch: &Batch, event: &EventView<'_>, id: EventId) -> Result<Going, PullError> {
         let raw = batch.body().slice_ref(event.metadata);
         let (event_id, partition) = (id.get(), self.source.index());
-        let metadata = Metadata::check(raw).map_err(|reason| PullError::Metadata {
+        let metadata = match self.serializer {
+            None => Metadata::check(raw).map_err(Arc::from),
+            Some(serializer) => guarded(|| serializer.deserialize(&raw)),
+        };
+        let metadata = metadata.map_err(|reason| PullError::Metadata {
             event_id,
             partition,
-            reason: reason.into(),
+            reason,
         })?;
         let whole = DataDescriptor::of_event(id, event.data_bytes);
         let selected = match &self.options.data_selector.kind {
@@ -121,16 +127,7 @@ impl Preparer<'_> {
         id: EventId,
         function: impl FnOnce() -> Result<T, BoxError>,
     ) -> Result<T, PullError> {
-        let reason: Arc<str> = match catch_unwind(AssertUnwindSafe(function)) {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error.to_string().into(),
-            Err(panic) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-                (Some(text), _) => format!("it panicked: {text}").into(),
-                (_, Some(text)) => format!("it panicked: {text}").into(),
-                _ => "it panicked".into(),
-            },
-        };
-        Err(PullError::Callback {
+        guarded(function).map_err(|reason| PullError::Callback {
             what,
             event_id: id.get(),
             partition: self.source.index(),

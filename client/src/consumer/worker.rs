@@ -173,6 +173,7 @@ impl Taking<'_> {
         let preparer = Preparer {
             source: &self.incoming.source,
             options: &self.core.options,
+            serializer: self.core.serializer.as_deref(),
         };
         for event in batch.events() {
             let id = batch

@@ -80,7 +80,10 @@ impl Producer {
 
     /// Takes an event and returns what will become its id. The event is copied: nothing has to be kept alive.
     ///
-    /// `partition`: `None` takes the next partition in turn; a number is taken modulo the number of partitions.
+    /// The topic's validator, partition selector and serializer run here, in this order.
+    ///
+    /// `partition`: what the topic's partition selector makes of it. The default one takes the next partition in turn for
+    /// `None`, and a number modulo the number of partitions.
     ///
     /// Blocks while the partition's batches are at their bound ([`ProducerOptions::max_num_batches`]) and the one that
     /// gathers is full.
@@ -98,9 +101,9 @@ impl Producer {
             .verify()
             .map_err(|reason| PushError::InvalidMetadata { reason })?;
         let handle = &self.handle;
-        let info = handle.topic.info();
-        let index = handle.topic.select(partition, &info)?;
-        let (batch, index) = handle.queue(index)?.push(metadata.raw(), &data.into())?;
+        let data = data.into();
+        let (index, stored) = handle.topic.prepare(&metadata, &data, partition)?;
+        let (batch, index) = handle.queue(index)?.push(&stored, &data)?;
         Ok(PushFuture { batch, index })
     }
 

@@ -1,0 +1,100 @@
+//! What a topic brings along: its validator, its partition selector and its serializer.
+//!
+//! Each is described by a JSON object that is stored with the topic; its key `type` names the implementation, and the rest is for
+//! that. They run in clients only: producers validate, select and serialize, consumers deserialize.
+//!
+//! | | built in | `type` |
+//! |---|---|---|
+//! | validator | [`default`](Validator), takes everything; JSON Schema; event pattern | `default`, `schema`, `eventbridge` |
+//! | partition selector | in turn; by the value at a place of the metadata | `default`, `key_hash` |
+//! | serializer | JSON text; values of a list of text properties | `default`, `schema`, `property_list_serializer` |
+//!
+//! Others are registered in the process ([`register_validator`] and its siblings). A `type` of the form `name:library` is looked for
+//! under `name`.
+
+mod property_list;
+mod registry;
+mod schema;
+mod selector;
+mod serializer;
+mod validator;
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use mofka_net::control::TopicInfo;
+use serde_json::{Map, Value};
+
+pub use registry::{register_partition_selector, register_serializer, register_validator};
+pub use selector::{PartitionSelector, Selection};
+pub use serializer::Serializer;
+pub use validator::Validator;
+
+use crate::error::{BoxError, ComponentError};
+
+/// A component's document.
+pub(crate) type Config = Map<String, Value>;
+
+/// The components of one topic handle, as they work for it.
+pub(crate) struct Components {
+    /// `None` takes everything.
+    pub(crate) validator: Option<Arc<dyn Validator>>,
+    pub(crate) selector: Arc<dyn PartitionSelector>,
+    /// `None` leaves the JSON text as it is.
+    pub(crate) serializer: Option<Arc<dyn Serializer>>,
+}
+
+impl Components {
+    /// Those of a topic.
+    ///
+    /// # Errors
+    /// When one is not known in this process, or its document makes no sense.
+    pub(crate) fn of(info: &TopicInfo) -> Result<Self, ComponentError> {
+        Self::new(&info.validator, &info.partition_selector, &info.serializer)
+    }
+
+    /// Those that these documents describe. `null` is the default one.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn new(
+        validator: &Value,
+        selector: &Value,
+        serializer: &Value,
+    ) -> Result<Self, ComponentError> {
+        Ok(Self {
+            validator: registry::VALIDATORS.make(validator)?,
+            selector: registry::SELECTORS
+                .make(selector)?
+                .unwrap_or_else(|| Arc::new(selector::InTurn::default())),
+            serializer: registry::SERIALIZERS.make(serializer)?,
+        })
+    }
+}
+
+/// Runs a function of the application, which must not take more down than the event that it was called for.
+pub(crate) fn guarded<T>(function: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Arc<str>> {
+    match catch_unwind(AssertUnwindSafe(function)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string().into()),
+        Err(panic) => Err(
+            match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+                (Some(text), _) => format!("it panicked: {text}").into(),
+                (_, Some(text)) => format!("it panicked: {text}").into(),
+                _ => "it panicked".into(),
+            },
+        ),
+    }
+}
+
+/// The object under `key`, which has to be there.
+fn object_at<'a>(config: &'a Config, key: &str) -> Result<&'a Value, BoxError> {
+    match config.get(key) {
+        Some(value @ Value::Object(_)) => Ok(value),
+        Some(other) => Err(format!("\"{key}\" has to be an object, and is {other}").into()),
+        None => Err(format!("there is no \"{key}\"").into()),
+    }
+}
