@@ -94,6 +94,47 @@ fn built_in_components_are_stored_with_the_topic_and_work() {
 }
 
 #[test]
+fn a_schema_keeps_names_out_of_what_is_stored() {
+    let node = Node::start(&["--shards", "1"]);
+    let driver = node.driver();
+    let schema = json!({"properties": {
+        "temperature_kelvin": {"type": "number"},
+        "detector_position": {"properties": {"horizontal": {"type": "number"}, "vertical": {"type": "number"}}},
+        "severity": {"enum": ["information", "warning"]},
+    }});
+    let mut stored = Vec::new();
+    for (name, serializer) in [
+        ("compact", json!({"type": "schema", "schema": schema})),
+        ("text", json!({"type": "default"})),
+    ] {
+        let mut options = TopicOptions::new(name);
+        options.serializer = Some(serializer);
+        let topic = driver.create_topic(options).unwrap();
+        let producer = topic.producer(ProducerOptions::default());
+        let events: Vec<Value> = (0..200_u32)
+            .map(|n| {
+                json!({
+                    "temperature_kelvin": f64::from(n) / 7.0,
+                    "detector_position": {"horizontal": n, "vertical": -f64::from(n)},
+                    "severity": if n % 3 == 0 { "warning" } else { "information" },
+                })
+            })
+            .collect();
+        for metadata in &events {
+            producer.push(metadata, "", None).unwrap();
+        }
+        producer.close().unwrap();
+        let consumer = topic.consumer("reader", ConsumerOptions::default()).unwrap();
+        for metadata in events {
+            assert_eq!(pull(&consumer).unwrap(), (0, metadata));
+        }
+        stored.push(topic.partition_status(0).unwrap().bytes);
+    }
+    // With what the node keeps of each event beside its metadata.
+    assert!(stored[0] * 3 < stored[1] * 2, "{stored:?}");
+}
+
+#[test]
 fn a_topic_takes_only_what_its_pattern_matches() {
     let node = Node::start(&["--shards", "1"]);
     let driver = node.driver();

@@ -7,11 +7,12 @@
 //! |---|---|---|
 //! | validator | [`default`](Validator), takes everything; JSON Schema; event pattern | `default`, `schema`, `eventbridge` |
 //! | partition selector | in turn; by the value at a place of the metadata | `default`, `key_hash` |
-//! | serializer | JSON text; values of a list of text properties | `default`, `schema`, `property_list_serializer` |
+//! | serializer | JSON text; without the names that a schema knows; values of a list of text properties | `default`, `schema`, `property_list_serializer` |
 //!
 //! Others are registered in the process ([`register_validator`] and its siblings). A `type` of the form `name:library` is looked for
 //! under `name`.
 
+mod compact;
 mod property_list;
 mod registry;
 mod schema;

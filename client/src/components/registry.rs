@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use mofka_net::Pattern;
 use serde_json::Value;
 
+use super::compact::Compact;
 use super::property_list::PropertyList;
 use super::schema::SchemaValidator;
 use super::selector::KeyHash;
@@ -49,8 +50,7 @@ pub(super) static SELECTORS: Registry<dyn PartitionSelector> =
 pub(super) static SERIALIZERS: Registry<dyn Serializer> = Registry::new("serializer", |name, config| {
     Some(match name {
         "default" => Ok(None),
-        // As the original has it: the schema is kept with the topic, and the text is JSON.
-        "schema" => object_at(config, "schema").map(|_| None),
+        "schema" => Compact::new(config).map(|made| Some(Arc::new(made) as Arc<dyn Serializer>)),
         "property_list_serializer" => {
             PropertyList::new(config).map(|made| Some(Arc::new(made) as Arc<dyn Serializer>))
         }
