@@ -1,6 +1,6 @@
-//! Work that comes due later: looking for a lost node, trying a refused batch again.
+//! Work that comes due later: looking for a lost node, trying a refused batch again, looking for new partitions.
 //!
-//! Threads exist only while there is such work, which is when something is wrong. A few of them, because looking for a
+//! Threads exist only while there is such work: when something is wrong, and one while a consumer follows its topic. A few of them, because looking for a
 //! node that does not answer may block for a while, and the others should not wait for that.
 
 use std::cmp::Reverse;

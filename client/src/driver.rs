@@ -253,6 +253,10 @@ pub(crate) enum Repeat {
 }
 
 impl DriverCore {
+    pub(crate) fn refresh_interval(&self) -> Duration {
+        self.options.refresh_interval
+    }
+
     pub(crate) fn reconnect_timeout(&self) -> Duration {
         self.options.reconnect_timeout
     }

@@ -20,6 +20,8 @@ pub struct DriverOptions {
     pub connect_timeout: Duration,
     /// How long a lost node is looked for before events, pulls and requests fail. Default: 60 s.
     pub reconnect_timeout: Duration,
+    /// How often a consumer of all partitions looks for partitions that were added; zero: never. Default: 5 s.
+    pub refresh_interval: Duration,
     /// A name for the nodes' logs and status. Default: the process id.
     pub client_name: String,
 }
@@ -31,6 +33,7 @@ impl Default for DriverOptions {
             addresses: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(60),
+            refresh_interval: Duration::from_secs(5),
             client_name: format!("pid {}", std::process::id()),
         }
     }
@@ -223,7 +226,7 @@ pub struct ConsumerOptions {
     pub max_num_batches: usize,
     /// Bytes that come together. Default: 4 MiB.
     pub batch_bytes_max: u32,
-    /// Indices of the partitions to read; empty: all.
+    /// Indices of the partitions to read; empty: all, those too that are added later.
     pub targets: Vec<usize>,
     /// Which data is wanted. Default: none.
     pub data_selector: DataSelector,

@@ -68,7 +68,8 @@ impl TopicHandle {
         &self.core.driver
     }
 
-    /// Looks at the topic again. Producers see partitions that were added; consumers keep those they have.
+    /// Looks at the topic again: producers see partitions that were added. Consumers of all partitions do this now and then
+    /// ([`DriverOptions::refresh_interval`](crate::DriverOptions::refresh_interval)), for all that share their handle.
     ///
     /// # Errors
     /// When it does not exist any more.

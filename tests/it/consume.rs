@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use mofka_client::{
-    ConsumerOptions, DataSelector, Metadata, PartitionKind, PartitionOptions, ProducerOptions, Start,
-    TopicOptions,
+    ConsumerOptions, DataSelector, Driver, DriverOptions, Metadata, PartitionKind, PartitionOptions,
+    ProducerOptions, Start, TopicOptions,
 };
 use mofka_tests::Node;
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -155,4 +156,105 @@ fn far_more_than_the_memory_holds_comes_from_the_device_as_it_was_pushed() {
     let reads = driver.node_status(0).unwrap().shards[0].reads;
     assert!(reads.device_bytes > 2 * 30_000_000, "{reads:?}");
     assert!(reads.recent_bytes <= 1_000_000, "{reads:?}");
+}
+
+#[test]
+fn partitions_that_are_added_are_consumed_too_and_before_the_end() {
+    let node = Node::start(&["--shards", "2"]);
+    let options = DriverOptions {
+        refresh_interval: Duration::from_millis(50),
+        ..DriverOptions::group_file(node.group_file())
+    };
+    let driver = Driver::connect(options).unwrap();
+    let topic = driver
+        .create_topic(TopicOptions::new("growing").partitions(0))
+        .unwrap();
+    let start = |start| ConsumerOptions {
+        start,
+        ..ConsumerOptions::default()
+    };
+    let consumers = [
+        topic.consumer("from the cursor", start(Start::Cursor)).unwrap(),
+        topic.consumer("from the last", start(Start::Last)).unwrap(),
+    ];
+    let bound = ConsumerOptions {
+        targets: vec![0],
+        ..ConsumerOptions::default()
+    };
+    let mut of_the_first = None;
+    for round in 0..3_u64 {
+        driver
+            .add_partition("growing", PartitionOptions::default())
+            .unwrap();
+        let other = driver.open_topic("growing").unwrap();
+        if round == 0 {
+            of_the_first = Some(other.consumer("of the first", bound.clone()).unwrap());
+        }
+        let producer = other.producer(ProducerOptions::default());
+        for n in 0..10 {
+            producer
+                .push(
+                    json!({"round": round, "n": n}),
+                    "",
+                    Some(usize::try_from(round).unwrap()),
+                )
+                .unwrap();
+        }
+        assert_eq!(producer.close().unwrap().acknowledged, 10);
+        if round == 2 {
+            // The last partition is most likely not known yet when all others have ended.
+            other.mark_complete().unwrap();
+        }
+        for consumer in &consumers {
+            for n in 0..10 {
+                let event = consumer.pull().wait_timeout(PATIENCE).unwrap().unwrap().unwrap();
+                assert_eq!(event.metadata(), &json!({"round": round, "n": n}));
+                assert_eq!(event.partition() as u64, round);
+            }
+        }
+    }
+    for consumer in &consumers {
+        assert!(
+            consumer.pull().wait_timeout(PATIENCE).unwrap().unwrap().is_none(),
+            "the end"
+        );
+    }
+    let of_the_first = of_the_first.unwrap();
+    for _ in 0..10 {
+        let event = of_the_first
+            .pull()
+            .wait_timeout(PATIENCE)
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(event.partition(), 0);
+    }
+    assert!(
+        of_the_first
+            .pull()
+            .wait_timeout(PATIENCE)
+            .unwrap()
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn consumers_of_a_topic_that_is_deleted_are_told() {
+    let node = Node::start(&["--shards", "1"]);
+    let options = DriverOptions {
+        refresh_interval: Duration::from_millis(50),
+        ..DriverOptions::group_file(node.group_file())
+    };
+    let driver = Driver::connect(options).unwrap();
+    for partitions in [0, 2] {
+        let topic = driver
+            .create_topic(TopicOptions::new("short").partitions(partitions))
+            .unwrap();
+        let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+        let pulled = consumer.pull();
+        driver.delete_topic("short").unwrap();
+        let told = pulled.wait_timeout(PATIENCE);
+        assert!(!matches!(told, Ok(None)), "it does not wait for ever");
+    }
 }

@@ -46,6 +46,8 @@ struct State {
     wakers: Vec<Waker>,
     /// Partitions that may still give events.
     live: usize,
+    /// More partitions may come.
+    is_following: bool,
     /// Why the last partition gave up, if one did.
     fault: Option<PullError>,
     is_closed: bool,
@@ -55,11 +57,12 @@ struct State {
 pub(super) type Item = Result<Event, PullError>;
 
 impl Delivery {
-    pub(super) fn new(driver: Arc<DriverCore>, live: usize) -> Self {
+    pub(super) fn new(driver: Arc<DriverCore>, live: usize, is_following: bool) -> Self {
         Self {
             driver,
             state: Mutex::new(State {
                 live,
+                is_following,
                 ..State::default()
             }),
             arrived: Condvar::new(),
@@ -106,6 +109,16 @@ impl Delivery {
         drop(due);
     }
 
+    /// A partition was added.
+    pub(super) fn began(&self) {
+        lock(&self.state).live += 1;
+    }
+
+    /// No partition will be added.
+    pub(super) fn unfollow(&self) {
+        self.change(|state| state.is_following = false);
+    }
+
     /// A partition has given all of its events.
     pub(super) fn ended(&self) {
         self.change(|state| state.live = state.live.saturating_sub(1));
@@ -126,7 +139,7 @@ impl Delivery {
     /// Whether nothing will ever come.
     pub(super) fn is_exhausted(&self) -> bool {
         let state = lock(&self.state);
-        state.live == 0 && state.items.is_empty()
+        state.is_over() && state.items.is_empty()
     }
 
     /// Gives back all that was not taken; every pull fails.
@@ -157,6 +170,11 @@ impl Delivery {
 }
 
 impl State {
+    /// Whether nothing will be added.
+    fn is_over(&self) -> bool {
+        self.live == 0 && (!self.is_following || self.fault.is_some())
+    }
+
     /// The credits are for the caller to drop without the lock.
     fn take_ticket(&mut self) -> (u64, VecDeque<FeedCredit>) {
         let ticket = self.next_ticket;
@@ -189,7 +207,7 @@ impl State {
         } else if let Some(item) = self.items.remove(place) {
             self.taken += 1;
             item.map(Some)
-        } else if self.live == 0 {
+        } else if self.is_over() {
             self.fault.clone().map_or(Ok(None), Err)
         } else {
             return None;
@@ -200,7 +218,7 @@ impl State {
 
     fn has(&self, ticket: u64) -> bool {
         let place = self.tickets.binary_search(&ticket);
-        place.is_ok_and(|place| self.is_closed || self.live == 0 || place < self.items.len())
+        place.is_ok_and(|place| self.is_closed || self.is_over() || place < self.items.len())
     }
 }
 

@@ -8,6 +8,7 @@ mod acknowledge;
 mod delivery;
 mod event;
 mod fetching;
+mod following;
 mod preparing;
 mod selector;
 mod subscription;
@@ -26,6 +27,7 @@ pub use event::Event;
 pub use selector::{DataAllocator, DataSegment, DataSelector};
 
 use self::delivery::Delivery;
+use self::following::Following;
 use self::subscription::Source;
 use self::worker::Incoming;
 use crate::components::Serializer;
@@ -58,6 +60,9 @@ struct Core {
     options: ConsumerOptions,
     serializer: Option<Arc<dyn Serializer>>,
     delivery: Arc<Delivery>,
+    /// Of its partitions; more may be added.
+    sources: Mutex<Vec<Arc<Source>>>,
+    following: Option<Following>,
     inbox: Mutex<VecDeque<Incoming>>,
     work: Condvar,
     is_closed: AtomicBool,
@@ -86,19 +91,25 @@ impl Consumer {
         if let Some(index) = targets.iter().copied().find(|index| *index >= partitions) {
             return Err(ConsumerError::InvalidTarget { index, partitions });
         }
-        if targets.is_empty() {
+        let wants_all = targets.is_empty();
+        if wants_all {
             targets = (0..partitions).collect();
         }
         let driver = Arc::clone(topic.driver_core());
         let serializer = topic.components()?.serializer.clone();
-        // A topic without partitions may get some, and has not ended for that.
-        let live = if partitions == 0 && !info.complete {
+        let interval = driver.refresh_interval();
+        let follows = wants_all && !info.complete && !interval.is_zero();
+        let following = follows.then(|| Following::new(topic.clone(), interval));
+        // A topic without partitions has not ended for that, also when nobody looks for them.
+        let live = if partitions == 0 && !info.complete && !follows {
             1
         } else {
             targets.len()
         };
         let core = Arc::new(Core {
-            delivery: Arc::new(Delivery::new(Arc::clone(&driver), live)),
+            delivery: Arc::new(Delivery::new(Arc::clone(&driver), live, follows)),
+            sources: Mutex::default(),
+            following,
             driver,
             name: name.to_owned(),
             options,
@@ -112,9 +123,10 @@ impl Consumer {
         let sources: Vec<Arc<Source>> = targets
             .iter()
             .filter_map(|index| info.partitions.get(*index))
-            .map(|partition| Source::new(&core, &info.name, partition))
+            .map(|partition| Source::new(&core, &info.name, partition, core.options.start))
             .collect();
-        worker::start(&core, sources.clone())
+        lock(&core.sources).extend(sources.iter().cloned());
+        worker::start(&core)
             .map_err(|error| DriverError::Invalid(format!("no thread for the consumer: {error}")))?;
         // From here on, dropping it tidies up.
         let consumer = Self {
@@ -123,6 +135,7 @@ impl Consumer {
         for source in &sources {
             source.begin()?;
         }
+        following::begin(&consumer.handle.core);
         Ok(consumer)
     }
 

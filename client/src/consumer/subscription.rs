@@ -14,15 +14,15 @@ use mofka_net::control::{
 };
 use mofka_net::{CreditRequest, ErrorCode, FrameHeader, Opcode, WireError};
 
-use super::Core;
 use super::acknowledge::AckLane;
 use super::delivery::Item;
 use super::selector::SelectorKind;
 use super::worker::Incoming;
+use super::{Core, following};
 use crate::driver::Repeat;
 use crate::error::{DriverError, PullError};
 use crate::link::{Answer, Connection, Lost, Sink};
-use crate::options::BatchSize;
+use crate::options::{BatchSize, Start};
 use crate::promise::{Promise, lock};
 use crate::retry::Retry;
 use crate::route::{Route, RouteError};
@@ -36,6 +36,8 @@ pub(super) struct Source {
     route: Route,
     lane: Arc<AckLane>,
     index: usize,
+    /// Where to begin.
+    start: Start,
     state: Mutex<State>,
     me: Weak<Source>,
 }
@@ -79,13 +81,14 @@ impl Drop for FeedCredit {
 }
 
 impl Source {
-    pub(super) fn new(core: &Arc<Core>, topic: &str, info: &PartitionInfo) -> Arc<Self> {
+    pub(super) fn new(core: &Arc<Core>, topic: &str, info: &PartitionInfo, start: Start) -> Arc<Self> {
         let route = || Route::new(Arc::clone(&core.driver), topic, info);
         Arc::new_cyclic(|me| Self {
             core: Arc::downgrade(core),
             route: route(),
             lane: Arc::new(AckLane::new(route(), info.clone(), core.name.clone())),
             index: info.index as usize,
+            start,
             state: Mutex::new(State {
                 generation: 0,
                 live: None,
@@ -113,6 +116,13 @@ impl Source {
     /// Subscribes for the first time, and waits until that is done.
     pub(super) fn begin(&self) -> Result<(), DriverError> {
         self.route.driver().with_retry(Repeat::Yes, || self.subscribe())
+    }
+
+    /// The same in the background, however often it takes.
+    pub(super) fn begin_later(&self) {
+        let mut state = lock(&self.state);
+        state.is_subscribing = false;
+        self.subscribe_later(state, "it was added just now");
     }
 
     /// The next event that is expected; `None` when this generation is over.
@@ -150,6 +160,9 @@ impl Source {
         let live = state.live.take();
         core.delivery.ended();
         drop(state);
+        if let Some(core) = self.core.upgrade() {
+            following::look_soon(&core);
+        }
         if let Some(live) = live {
             live.end();
         }
@@ -261,7 +274,7 @@ impl Source {
             subscription: id,
             partition: self.partition(),
             consumer: core.name.clone(),
-            from: next.map_or(position(options.start), |next| Position::Id(next.get())),
+            from: next.map_or(position(self.start), |next| Position::Id(next.get())),
             batch_events_max: match options.batch_size {
                 BatchSize::Adaptive => ADAPTIVE_EVENTS_MAX,
                 BatchSize::Fixed(n) => n.get(),

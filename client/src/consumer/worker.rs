@@ -32,7 +32,7 @@ pub(super) struct Incoming {
 }
 
 /// Starts the thread. It ends when the consumer is closed, and unsubscribes then.
-pub(super) fn start(core: &Arc<Core>, sources: Vec<Arc<Source>>) -> io::Result<()> {
+pub(super) fn start(core: &Arc<Core>) -> io::Result<()> {
     let core = Arc::clone(core);
     let builder = std::thread::Builder::new().name("mofka-consumer".to_owned());
     builder.spawn(move || {
@@ -40,6 +40,7 @@ pub(super) fn start(core: &Arc<Core>, sources: Vec<Arc<Source>>) -> io::Result<(
             take(&core, incoming);
         }
         lock(&core.inbox).clear();
+        let sources = std::mem::take(&mut *lock(&core.sources));
         let ends: Vec<_> = sources
             .iter()
             .filter_map(|source| source.finish())

@@ -149,6 +149,9 @@ impl State {
         for partition in self.topic(name)?.partitions.clone() {
             self.part(partition.id).complete = true;
         }
+        if let Some(info) = self.topics.get_mut(name) {
+            info.complete = true;
+        }
         Ok(())
     }
 
