@@ -81,11 +81,10 @@ impl Driver {
     /// When it exists, its name cannot be one, or a component's document makes no sense: nothing is created then. Types of
     /// components that this process does not know are left to those that do.
     pub fn create_topic(&self, options: TopicOptions) -> Result<TopicHandle, DriverError> {
-        let document = |given: &Option<Value>| given.clone().unwrap_or_default();
         let components = Components::new(
-            &document(&options.validator),
-            &document(&options.partition_selector),
-            &document(&options.serializer),
+            options.validator.as_ref().unwrap_or(&Value::Null),
+            options.partition_selector.as_ref().unwrap_or(&Value::Null),
+            options.serializer.as_ref().unwrap_or(&Value::Null),
         );
         if let Err(error) = components
             && !error.is_unknown_type

@@ -100,8 +100,8 @@ impl IoFile for UringFile {
         while at < end {
             match pace {
                 Pace::Hurried => {
-                    let first = self.zeros(&mut at, end, ZEROS_BYTES);
-                    let second = self.zeros(&mut at, end, ZEROS_BYTES);
+                    let first = self.zeros(&mut at, end, ZEROS_BYTES_MAX);
+                    let second = self.zeros(&mut at, end, ZEROS_BYTES_MAX);
                     let (first, second) = future::zip(first, second).await;
                     first.and(second)?;
                 }
@@ -126,8 +126,7 @@ impl IoFile for UringFile {
     }
 }
 
-/// Bytes of one write of zeros.
-const ZEROS_BYTES: usize = ZEROS_BYTES_MAX;
+/// Bytes of one write of zeros that is to disturb little.
 const ZEROS_BYTES_GENTLE: usize = 256 << 10;
 
 impl UringFile {
