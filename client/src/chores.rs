@@ -1,7 +1,7 @@
-//! Work that comes due later: looking for a lost node, trying a refused batch again, looking for new partitions.
+//! Work that comes due later: looking for a lost node, trying a refused batch again, reading other partitions than before.
 //!
-//! Threads exist only while there is such work: when something is wrong, and one while a consumer follows its topic. A few of them, because looking for a
-//! node that does not answer may block for a while, and the others should not wait for that.
+//! Threads exist only while there is such work. A few of them, because looking for a node that does not answer may block
+//! for a while, and the others should not wait for that.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -252,10 +252,6 @@ pub(crate) enum Repeat {
 }
 
 impl DriverCore {
-    pub(crate) fn refresh_interval(&self) -> Duration {
-        self.options.refresh_interval
-    }
-
     pub(crate) fn reconnect_timeout(&self) -> Duration {
         self.options.reconnect_timeout
     }
@@ -379,7 +375,7 @@ impl DriverCore {
 
     /// A connection to any node. When none of the known ones answers, the group file is read again: a node that was
     /// started anew may listen elsewhere.
-    fn any_node(&self) -> Result<Arc<Connection>, DriverError> {
+    pub(crate) fn any_node(&self) -> Result<Arc<Connection>, DriverError> {
         self.check_process().map_err(|pid| DriverError::Forked { pid })?;
         let known = lock(&self.members).clone();
         let mut reasons = match self.first_of(&known) {
@@ -400,8 +396,18 @@ impl DriverCore {
         })
     }
 
+    /// A connection that there is already. Does not wait.
+    pub(crate) fn any_alive(&self) -> Option<Arc<Connection>> {
+        self.check_process().ok()?;
+        self.alive_of(&lock(&self.members))
+    }
+
+    fn alive_of(&self, members: &[Vec<Address>]) -> Option<Arc<Connection>> {
+        members.iter().find_map(|member| self.links.alive(member, None))
+    }
+
     fn first_of(&self, members: &[Vec<Address>]) -> Result<Arc<Connection>, String> {
-        if let Some(alive) = members.iter().find_map(|member| self.links.alive(member, None)) {
+        if let Some(alive) = self.alive_of(members) {
             return Ok(alive);
         }
         let mut reasons = Vec::new();

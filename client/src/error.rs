@@ -277,6 +277,12 @@ pub enum PullError {
         /// Why.
         reason: Arc<str>,
     },
+    /// It is not known any more which partitions to read.
+    #[error("this consumer gets no more events: {reason}")]
+    Membership {
+        /// Why.
+        reason: Arc<str>,
+    },
     /// The consumer was closed.
     #[error("the consumer is closed")]
     Closed,

@@ -20,8 +20,6 @@ pub struct DriverOptions {
     pub connect_timeout: Duration,
     /// How long a lost node is looked for before events, pulls and requests fail. Default: 60 s.
     pub reconnect_timeout: Duration,
-    /// How often a consumer of all partitions looks for partitions that were added; zero: never. Default: 5 s.
-    pub refresh_interval: Duration,
     /// A name for the nodes' logs and status. Default: the process id.
     pub client_name: String,
 }
@@ -33,7 +31,6 @@ impl Default for DriverOptions {
             addresses: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(60),
-            refresh_interval: Duration::from_secs(5),
             client_name: format!("pid {}", std::process::id()),
         }
     }

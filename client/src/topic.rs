@@ -68,8 +68,7 @@ impl TopicHandle {
         &self.core.driver
     }
 
-    /// Looks at the topic again: producers see partitions that were added. Consumers of all partitions do this now and then
-    /// ([`DriverOptions::refresh_interval`](crate::DriverOptions::refresh_interval)), for all that share their handle.
+    /// Looks at the topic again: producers see partitions that were added. Consumers see them by themselves.
     ///
     /// # Errors
     /// When it does not exist any more.

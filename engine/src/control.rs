@@ -7,9 +7,9 @@ use mofka_log::{
     check_topic_name,
 };
 use mofka_net::control::{
-    ConsumerListRequest, ConsumerListResponse, EmptyRequest, HelloResponse, NodeLimits, NodeStatus,
-    PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
-    TopicAlterRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
+    ConsumerListRequest, ConsumerListResponse, EmptyRequest, GroupLeaveRequest, HelloResponse, NodeLimits,
+    NodeStatus, PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState,
+    PartitionStatus, TopicAlterRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
 };
 use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::catalog::CatalogStore;
 use crate::facts::NodeFacts;
+use crate::groups;
 use crate::io::Io;
 use crate::partition::Partition;
 use crate::requests::{json as parse, to_body};
@@ -64,6 +65,11 @@ pub(crate) async fn handle<I: Io, P: Peers>(
         Opcode::ConsumerList => {
             let request: ConsumerListRequest = parse(body)?;
             to_body(&consumer_list(shard, &request.topic).await?)
+        }
+        Opcode::GroupLeave => {
+            let request: GroupLeaveRequest = parse(body)?;
+            groups::leave(shard, &request);
+            to_body(&json!({}))
         }
         Opcode::Status => {
             let EmptyRequest {} = parse(body)?;
@@ -118,7 +124,7 @@ fn home<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>) -> Result<Rc<CatalogStore<I>>,
     })
 }
 
-fn unknown_topic(name: &str) -> WireError {
+pub(crate) fn unknown_topic(name: &str) -> WireError {
     WireError::new(
         ErrorCode::UnknownTopic,
         format!("topic \"{name}\" does not exist"),
@@ -298,6 +304,7 @@ async fn partition_add<I: Io, P: Peers>(
     };
     tracing::info!(topic = %topic.name, partition = record.index, kind = ?record.kind, id = %record.id, "partition added");
     open(shard, topic, record.clone()).await?;
+    shard.groups().wake();
     Ok(partition_info(shard, &record))
 }
 
@@ -317,12 +324,17 @@ async fn topic_delete<I: Io, P: Peers>(
     request: TopicRequest,
 ) -> Result<(), WireError> {
     let mut partitions = Vec::new();
+    let mut deleted = None;
     home(shard)?
         .change(|catalog| {
             let topic = find(catalog, &request.name, &mut partitions)?;
+            deleted = Some(topic.id);
             Ok(vec![CatalogRecord::TopicDeleted { topic: topic.id }])
         })
         .await?;
+    if let Some(topic) = deleted {
+        groups::forget(shard, topic);
+    }
     // The catalog forgot the topic, so a crash from here on leaves only files, which the next start removes.
     let count = partitions.len();
     each_owner(shard, partitions, ShardCall::Drop).await?;
@@ -370,6 +382,7 @@ async fn topic_complete<I: Io, P: Peers>(
         })
         .await?;
     each_owner(shard, partitions, ShardCall::Complete).await?;
+    shard.groups().wake();
     tracing::info!(topic = %request.name, "topic marked complete");
     Ok(())
 }
@@ -417,7 +430,10 @@ fn topic_info<I: Io, P: Peers>(
     })
 }
 
-fn partition_info<I: Io, P: Peers>(shard: &Shard<I, P>, record: &PartitionRecord) -> PartitionInfo {
+pub(crate) fn partition_info<I: Io, P: Peers>(
+    shard: &Shard<I, P>,
+    record: &PartitionRecord,
+) -> PartitionInfo {
     PartitionInfo {
         id: record.id,
         index: record.index,

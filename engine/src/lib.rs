@@ -16,6 +16,7 @@ mod commit;
 pub mod config;
 mod control;
 pub mod facts;
+mod groups;
 mod halves;
 mod home;
 mod intake;

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use mofka_log::{Batch, Durability, EventId, check_consumer_name};
-use mofka_net::control::{From, SeekRequest, SeekResponse, Selection, SubscribeRequest, SubscribeResponse};
+use mofka_net::control::{
+    From, GroupSyncRequest, SeekRequest, SeekResponse, Selection, SubscribeRequest, SubscribeResponse,
+};
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FetchResponse,
     FlushRequest, FrameHeader, Opcode, ProduceRequest, ProduceResponse, WireError,
@@ -54,7 +56,20 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
                 &WireError::new(ErrorCode::UnknownOpcode, message),
             );
         }
-        _ => control(session, opcode, request),
+        Opcode::GroupSync => match json::<GroupSyncRequest>(&request.body) {
+            Ok(sync) => {
+                session.joined();
+                let call = ShardCall::GroupSync(session.id, Box::new(sync));
+                // Waiting for news takes nothing of what the client may have unanswered.
+                ask_home(session, header, 0, call);
+            }
+            Err(error) => session.fail(header.request_id(), &error),
+        },
+        _ => {
+            let bytes = header.body_bytes();
+            let call = ShardCall::Control(opcode, request.body.to_vec());
+            ask_home(session, header, bytes, call);
+        }
     }
 }
 
@@ -186,6 +201,7 @@ async fn subscribe<I: Io, P: Peers>(
     let terms = Terms {
         id: request.subscription,
         consumer: request.consumer,
+        member: request.member,
         start,
         limits: ReadLimits {
             events_max: u64::from(request.batch_events_max.max(1)),
@@ -351,15 +367,12 @@ async fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
     }
 }
 
-/// Requests about topics and the node: the shard with the catalog handles them.
-fn control<I: Io, P: Peers>(session: &Session<I, P>, opcode: Opcode, request: Request) {
+/// Requests about topics, groups and the node: the shard with the catalog handles them.
+fn ask_home<I: Io, P: Peers>(session: &Session<I, P>, header: FrameHeader, bytes: u64, call: ShardCall) {
     let weak = session.me.clone();
     let shard = Rc::clone(&session.shard);
-    let header = request.header;
-    let bytes = header.body_bytes();
     session.begin(bytes);
     session.shard.io().spawn(async move {
-        let call = ShardCall::Control(opcode, request.body.to_vec());
         let outcome = match shard.ask(HOME_SHARD, call).await {
             Ok(ShardReply::Control(body)) => Ok(Bytes::from(body)),
             Ok(_) => unreachable!("a control call gets a control reply"),
@@ -372,7 +385,7 @@ fn control<I: Io, P: Peers>(session: &Session<I, P>, opcode: Opcode, request: Re
     });
 }
 
-fn check_consumer(name: &str) -> Result<(), WireError> {
+pub(crate) fn check_consumer(name: &str) -> Result<(), WireError> {
     check_consumer_name(name).map_err(|error| WireError::new(ErrorCode::InvalidName, error.to_string()))?;
     if is_reserved(name) {
         let message = "a consumer's name does not start with a zero byte".to_owned();

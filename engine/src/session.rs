@@ -16,11 +16,12 @@ use event_listener::Event;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, future};
 use mofka_net::{ErrorCode, FrameHeader, Opcode, ServerSession, WireError};
 
+use crate::groups::SessionId;
 use crate::intake::{Intake, Nonsense};
 use crate::io::Io;
 use crate::outbox::Outbox;
 use crate::partition::Partition;
-use crate::shard::{Peers, Shard};
+use crate::shard::{HOME_SHARD, Peers, Shard, ShardCall};
 use crate::subscription::Subscription;
 
 /// How long a client that sent nonsense has to hear so.
@@ -39,6 +40,9 @@ pub(crate) struct Session<I: Io, P: Peers> {
     pub(crate) subscriptions: RefCell<HashMap<u64, Rc<Subscription<I>>>>,
     state: RefCell<ServerSession>,
     peer: String,
+    pub(crate) id: SessionId,
+    /// Whether consumers asked over it what they are to read.
+    has_members: Cell<bool>,
     inflight_bytes: Cell<u64>,
     changed: Event,
     /// Set by every frame, cleared by the watchdog.
@@ -72,6 +76,8 @@ impl<I: Io, P: Peers> Session<I, P> {
             subscriptions: RefCell::new(HashMap::new()),
             state: RefCell::new(ServerSession::new(limits.frame_bytes_max)),
             peer,
+            id: shard.number_session(),
+            has_members: Cell::new(false),
             inflight_bytes: Cell::new(0),
             changed: Event::new(),
             heard: Cell::new(true),
@@ -92,6 +98,23 @@ impl<I: Io, P: Peers> Session<I, P> {
         for subscription in subscriptions.into_values() {
             subscription.close();
         }
+        session.leave_groups();
+    }
+
+    /// Notes that consumers of this connection are to leave when it ends.
+    pub(crate) fn joined(&self) {
+        self.has_members.set(true);
+    }
+
+    fn leave_groups(&self) {
+        if !self.has_members.get() {
+            return;
+        }
+        let (shard, id) = (Rc::clone(&self.shard), self.id);
+        self.shard.io().spawn(async move {
+            // A shard that has stopped has no groups any more.
+            shard.ask(HOME_SHARD, ShardCall::GroupGone(id)).await.ok();
+        });
     }
 
     /// Ends a connection on which nothing was heard for three heartbeats.

@@ -4,7 +4,7 @@
 //! Requests about a partition's events are served by the shard that owns it; another one answers with the owner's
 //! addresses and the client goes there, so that no event ever hops between cores.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mofka_log::{Catalog, PartitionKind, PartitionRecord, TopicRecord};
-use mofka_net::control::{ConsumerInfo, PartitionStatus, ShardStatus};
+use mofka_net::control::{ConsumerInfo, GroupSyncRequest, PartitionStatus, ShardStatus};
 use mofka_net::{ErrorCode, Opcode, WireError};
 use uuid::Uuid;
 
 use crate::catalog::{CatalogStore, CatalogView};
 use crate::facts::NodeFacts;
+use crate::groups::{Groups, SessionId};
 use crate::io::Io;
 use crate::partition::{Partition, PartitionSpec, ShardMemory, look_after_retention};
 use crate::recover::OpenError;
@@ -47,6 +48,10 @@ pub enum ShardCall {
     Status,
     /// Tell about the consumers of these partitions.
     Consumers(Vec<Uuid>),
+    /// What is a consumer to read, which asks over this connection? For the shard that owns the catalog.
+    GroupSync(SessionId, Box<GroupSyncRequest>),
+    /// This connection ended; the same.
+    GroupGone(SessionId),
 }
 
 /// What it answers.
@@ -54,7 +59,7 @@ pub enum ShardCall {
 pub enum ShardReply {
     /// Done.
     Done,
-    /// The body of the answer to [`ShardCall::Control`].
+    /// The body of the answer to [`ShardCall::Control`] or [`ShardCall::GroupSync`].
     Control(Vec<u8>),
     /// To [`ShardCall::Status`].
     Status(Box<ShardStatus>),
@@ -95,6 +100,8 @@ pub struct Shard<I: Io, P: Peers> {
     catalog: Option<Rc<CatalogStore<I>>>,
     sessions: RefCell<Vec<Weak<dyn SessionHandle>>>,
     memory: Rc<ShardMemory>,
+    groups: Groups,
+    session_count: Cell<u64>,
 }
 
 impl<I: Io, P: Peers> Shard<I, P> {
@@ -116,6 +123,8 @@ impl<I: Io, P: Peers> Shard<I, P> {
             broken: RefCell::new(BTreeMap::new()),
             catalog,
             sessions: RefCell::new(Vec::new()),
+            groups: Groups::default(),
+            session_count: Cell::new(0),
         });
         if shard.catalog.is_some() {
             shard.parts.view.publish();
@@ -164,6 +173,18 @@ impl<I: Io, P: Peers> Shard<I, P> {
 
     pub(crate) fn number(&self) -> usize {
         self.parts.peers.shard()
+    }
+
+    /// Consumers that share partitions; used on the shard that owns the catalog.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// A number for a connection that no other one of this node has had.
+    pub(crate) fn number_session(&self) -> SessionId {
+        let count = self.session_count.get();
+        self.session_count.set(count + 1);
+        count * self.facts().shards as u64 + self.number() as u64
     }
 
     pub(crate) fn catalog_store(&self) -> Option<&Rc<CatalogStore<I>>> {
@@ -301,6 +322,14 @@ impl<I: Io, P: Peers> Shard<I, P> {
             }
             ShardCall::Status => Ok(ShardReply::Status(Box::new(self.status()))),
             ShardCall::Consumers(ids) => Ok(ShardReply::Consumers(self.consumers(&ids))),
+            ShardCall::GroupSync(session, request) => {
+                let answer = crate::groups::sync(&self, session, &request).await?;
+                Ok(ShardReply::Control(crate::requests::to_body(&answer)?.to_vec()))
+            }
+            ShardCall::GroupGone(session) => {
+                self.groups.gone(session);
+                Ok(ShardReply::Done)
+            }
         }
     }
 

@@ -8,15 +8,17 @@ use event_listener::Event;
 use futures_lite::future;
 use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
 use mofka_net::{Credits, ErrorCode, FeedHeader, FeedItem, FrameHeader, WireError};
+use uuid::Uuid;
 
 use crate::io::Io;
 use crate::outbox::Outbox;
-use crate::partition::{Partition, ReadLimits, Reader, Slice};
+use crate::partition::{Partition, ReadLimits, Reader, Slice, Subscriber};
 
 /// What a client asked for when it subscribed.
 pub(crate) struct Terms {
     pub(crate) id: u64,
     pub(crate) consumer: String,
+    pub(crate) member: Uuid,
     pub(crate) start: EventId,
     pub(crate) limits: ReadLimits,
     pub(crate) credits: u32,
@@ -26,12 +28,14 @@ pub(crate) struct Terms {
 pub(crate) struct Subscription<I: Io> {
     id: u64,
     consumer: String,
+    member: Uuid,
     partition: Rc<Partition<I>>,
     limits: ReadLimits,
     next: Cell<EventId>,
     credits: RefCell<Credits>,
     changed: Event,
     closed: Cell<bool>,
+    superseded: Cell<bool>,
 }
 
 impl<I: Io> Subscription<I> {
@@ -43,12 +47,14 @@ impl<I: Io> Subscription<I> {
         Rc::new(Self {
             id: terms.id,
             consumer: terms.consumer,
+            member: terms.member,
             partition,
             limits: terms.limits,
             next: Cell::new(terms.start),
             credits: RefCell::new(credits),
             changed: Event::new(),
             closed: Cell::new(false),
+            superseded: Cell::new(false),
         })
     }
 
@@ -56,10 +62,12 @@ impl<I: Io> Subscription<I> {
     /// wants the answer before the first feed.
     pub(crate) fn begin(self: &Rc<Self>, io: &I, outbox: Rc<Outbox>) {
         let this = Rc::clone(self);
-        this.partition.connect(&this.consumer, true);
+        let reading: Rc<dyn Subscriber> = Rc::clone(self) as _;
+        this.partition
+            .connect(&this.consumer, this.member, Rc::clone(&reading));
         io.spawn(async move {
             this.feed(&outbox).await;
-            this.partition.connect(&this.consumer, false);
+            this.partition.disconnect(&reading);
         });
     }
 
@@ -87,7 +95,7 @@ impl<I: Io> Subscription<I> {
             if self.closed.get() || outbox.is_closed() {
                 return;
             }
-            if let Err(error) = self.partition.refuse_if_deleted() {
+            if let Err(error) = self.refuse_if_over() {
                 return self.fail(outbox, &error);
             }
             let trim_end = self.partition.trim_end();
@@ -115,12 +123,27 @@ impl<I: Io> Subscription<I> {
                 // It went while it was read: the next round goes on at the first event that is left.
                 Err(error) if error.code == ErrorCode::Trimmed => continue,
                 Err(error) => {
-                    let error = self.partition.refuse_if_deleted().err().unwrap_or(error);
+                    let error = self.refuse_if_over().err().unwrap_or(error);
                     return self.fail(outbox, &error);
                 }
             }
             outbox.room().await;
         }
+    }
+
+    /// An error when there is nothing to be fed any more.
+    fn refuse_if_over(&self) -> Result<(), WireError> {
+        self.partition.refuse_if_deleted()?;
+        if self.superseded.get() {
+            let message = format!(
+                "another consumer named \"{}\" reads partition {} of topic {} now",
+                self.consumer,
+                self.partition.spec().record.index,
+                self.partition.spec().topic.name
+            );
+            return Err(WireError::new(ErrorCode::Superseded, message));
+        }
+        Ok(())
     }
 
     /// The client is told and decides; nothing more is fed from here. This takes no credit.
@@ -138,7 +161,7 @@ impl<I: Io> Subscription<I> {
             if self.closed.get() {
                 return false;
             }
-            if self.credits.borrow().available() > 0 || self.partition.refuse_if_deleted().is_err() {
+            if self.credits.borrow().available() > 0 || self.refuse_if_over().is_err() {
                 return true;
             }
             future::or(listener, deleted).await;
@@ -165,6 +188,14 @@ impl<I: Io> Subscription<I> {
         let body_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let first = FrameHeader::self_checked(mofka_net::Opcode::Feed, self.id, body_bytes);
         outbox.push(std::iter::once(first).chain(pieces));
+    }
+}
+
+impl<I: Io> Subscriber for Subscription<I> {
+    fn supersede(&self) {
+        self.superseded.set(true);
+        self.changed.notify(usize::MAX);
+        self.partition.wake();
     }
 }
 

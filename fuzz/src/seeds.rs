@@ -344,7 +344,7 @@ fn configurations(seeds: &mut Seeds) {
 fn sessions(seeds: &mut Seeds) {
     let [on_device, in_memory] = session::PARTITIONS;
     let subscribe = |partition: Uuid, from: Value, selection: &str| {
-        json!({"subscription": 1000, "partition": partition, "consumer": "c", "from": from, "batch_events_max": 8,
+        json!({"subscription": 1000, "partition": partition, "consumer": "c", "member": partition, "from": from, "batch_events_max": 8,
                "batch_bytes_max": 4096, "credits": 2, "selection": selection})
         .to_string()
         .into_bytes()
@@ -403,6 +403,16 @@ fn sessions(seeds: &mut Seeds) {
         ),
         (Opcode::Unsubscribe, 0, text(json!({"subscription": 1000}))),
         (Opcode::ConsumerList, 0, text(json!({"topic": "t"}))),
+        (
+            Opcode::GroupSync,
+            0,
+            text(json!({"topic": "t", "consumer": "c", "member": on_device, "generation": 0, "wait_ms": 0})),
+        ),
+        (
+            Opcode::GroupLeave,
+            0,
+            text(json!({"topic": "t", "consumer": "c", "member": on_device})),
+        ),
         (
             Opcode::TopicCreate,
             0,

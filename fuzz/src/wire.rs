@@ -7,10 +7,11 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use mofka_log::Batch;
 use mofka_net::control::{
-    ConsumerListRequest, ConsumerListResponse, EmptyRequest, HelloRequest, HelloResponse, NodeStatus,
-    PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionStatus, SeekRequest, SeekResponse,
-    SubscribeRequest, SubscribeResponse, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
-    UnsubscribeRequest, decode, encode,
+    ConsumerListRequest, ConsumerListResponse, EmptyRequest, GroupLeaveRequest, GroupSyncRequest,
+    GroupSyncResponse, HelloRequest, HelloResponse, NodeStatus, PartitionAddRequest,
+    PartitionDescribeRequest, PartitionInfo, PartitionStatus, SeekRequest, SeekResponse, SubscribeRequest,
+    SubscribeResponse, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest, UnsubscribeRequest,
+    decode, encode,
 };
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, Credits, Feed, FeedHeader, FetchRequest,
@@ -58,6 +59,9 @@ pub const BODIES: &[(&str, Body)] = &[
     ("fetch answer", fetch_answer),
     ("acknowledge request", acknowledge),
     ("acknowledge answer", acknowledge_answer),
+    ("group_sync request", json::<GroupSyncRequest>),
+    ("group_sync answer", json::<GroupSyncResponse>),
+    ("group_leave request", json::<GroupLeaveRequest>),
 ];
 
 /// See the module.
@@ -186,6 +190,9 @@ fn body_of(kind: FrameKind) -> Option<&'static str> {
         FrameKind::Response(Opcode::Seek) => "seek answer",
         FrameKind::Request(Opcode::ConsumerList) => "consumer_list request",
         FrameKind::Response(Opcode::ConsumerList) => "consumer_list answer",
+        FrameKind::Request(Opcode::GroupSync) => "group_sync request",
+        FrameKind::Response(Opcode::GroupSync) => "group_sync answer",
+        FrameKind::Request(Opcode::GroupLeave) => "group_leave request",
         FrameKind::Request(Opcode::Status | Opcode::TopicList | Opcode::Shutdown) => "empty request",
         FrameKind::Response(Opcode::Status) => "node status",
         _ => return None,

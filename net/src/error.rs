@@ -93,6 +93,10 @@ error_codes! {
     Damaged = 33 "damaged";
     /// The event was dropped by retention.
     Trimmed = 34 "trimmed";
+    /// Another member of the consumer's name reads the partition now.
+    Superseded = 35 "superseded";
+    /// Another consumer of this name insists on the partition.
+    PartitionTaken = 36 "partition_taken";
     /// A bound was reached; later it may work.
     Overloaded = 40 "overloaded";
     /// A defect of the node.

@@ -116,6 +116,10 @@ opcodes! {
     Seek = 0x36;
     /// Lists the consumers of a topic.
     ConsumerList = 0x37;
+    /// Joins those who read a topic under one name, or waits for news of what is to be read.
+    GroupSync = 0x38;
+    /// Leaves them.
+    GroupLeave = 0x39;
     /// State of the node.
     Status = 0x40;
     /// Stops the node.

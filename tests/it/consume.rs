@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mofka_client::{
-    ConsumerOptions, DataSelector, Driver, DriverOptions, Metadata, PartitionKind, PartitionOptions,
-    ProducerOptions, Start, TopicOptions,
+    ConsumerOptions, DataSelector, Metadata, PartitionKind, PartitionOptions, ProducerOptions, Start,
+    TopicOptions,
 };
 use mofka_tests::Node;
 use serde_json::json;
@@ -158,19 +158,10 @@ fn far_more_than_the_memory_holds_comes_from_the_device_as_it_was_pushed() {
     assert!(reads.recent_bytes <= 1_000_000, "{reads:?}");
 }
 
-/// One whose consumers soon see what changes.
-fn attentive_driver(node: &Node) -> Driver {
-    let options = DriverOptions {
-        refresh_interval: Duration::from_millis(50),
-        ..DriverOptions::group_file(node.group_file())
-    };
-    Driver::connect(options).unwrap()
-}
-
 #[test]
 fn partitions_that_are_added_are_consumed_too_and_before_the_end() {
     let node = Node::start(&["--shards", "2"]);
-    let driver = attentive_driver(&node);
+    let driver = node.driver();
     let topic = driver
         .create_topic(TopicOptions::new("growing").partitions(0))
         .unwrap();
@@ -247,7 +238,7 @@ fn partitions_that_are_added_are_consumed_too_and_before_the_end() {
 #[test]
 fn consumers_of_a_topic_that_is_deleted_are_told() {
     let node = Node::start(&["--shards", "1"]);
-    let driver = attentive_driver(&node);
+    let driver = node.driver();
     for partitions in [0, 2] {
         let topic = driver
             .create_topic(TopicOptions::new("short").partitions(partitions))

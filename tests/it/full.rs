@@ -31,6 +31,7 @@ fn check(node: &Node, partition: Uuid, events: u64) {
         subscription: 1 << 40,
         partition,
         consumer: "checker".to_owned(),
+        member: Uuid::nil(),
         from: From::First,
         batch_events_max: 100,
         batch_bytes_max: 1 << 20,

@@ -3,6 +3,7 @@
 mod components;
 mod consume;
 mod full;
+mod groups;
 mod kill;
 mod power;
 mod protocol;

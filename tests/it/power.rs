@@ -141,6 +141,7 @@ fn subscribe_request(partition: Uuid, from: From, selection: Selection) -> Subsc
         subscription: SUBSCRIPTION,
         partition,
         consumer: "c".to_owned(),
+        member: Uuid::nil(),
         from,
         batch_events_max: 1000,
         batch_bytes_max: 1 << 20,

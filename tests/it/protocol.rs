@@ -16,6 +16,7 @@ fn subscription(partition: Uuid, from: From, selection: Selection) -> SubscribeR
         subscription: 1 << 40,
         partition,
         consumer: "c".to_owned(),
+        member: Uuid::nil(),
         from,
         batch_events_max: 1000,
         batch_bytes_max: 1 << 20,

@@ -5,6 +5,7 @@ use mofka_net::{AcknowledgeRequest, AcknowledgeResponse, ErrorCode, Opcode};
 use mofka_tests::Node;
 use mofka_tests::raw::RawClient;
 use serde_json::json;
+use uuid::Uuid;
 
 #[test]
 fn topics_partitions_events_and_cursors_survive_a_clean_stop_and_a_kill() {
@@ -90,6 +91,7 @@ fn topics_partitions_events_and_cursors_survive_a_clean_stop_and_a_kill() {
             subscription: 1 << 40,
             partition: partition.id,
             consumer: "c".to_owned(),
+            member: Uuid::nil(),
             from: From::Cursor,
             batch_events_max: 7,
             batch_bytes_max: 1 << 20,
@@ -136,6 +138,7 @@ fn a_complete_topic_refuses_events_and_ends_its_readers_also_after_a_restart() {
             subscription: 1 << 40,
             partition,
             consumer: "c".to_owned(),
+            member: Uuid::nil(),
             from: From::First,
             batch_events_max: 10,
             batch_bytes_max: 1 << 20,

@@ -90,6 +90,21 @@ impl AckLane {
         AckFuture { promise }
     }
 
+    /// Waits until nothing is on its way, or the deadline is over.
+    pub(super) fn wait_until_idle(&self, deadline: Deadline) {
+        loop {
+            let under_way = {
+                let state = lock(&self.state);
+                let last = state.waiting.as_ref().or(state.under_way.as_ref());
+                last.map(|group| Arc::clone(&group.promise))
+            };
+            match under_way {
+                Some(promise) if promise.wait(deadline).is_some() => {}
+                _ => return,
+            }
+        }
+    }
+
     /// Sends the group that is under way, over a connection that is there, or looks for one.
     fn send(lane: &Arc<Self>) {
         match lane.route.alive() {

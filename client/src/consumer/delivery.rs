@@ -7,9 +7,11 @@
 //! Credit goes back to the node as soon as there is a pull for every event of a feed, not only when they are taken:
 //! an application that makes many pulls and waits for the last one first gets it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::task::Waker;
+
+use mofka_log::EventId;
 
 use super::event::Event;
 use super::subscription::FeedCredit;
@@ -117,6 +119,61 @@ impl Delivery {
     /// No partition will be added.
     pub(super) fn unfollow(&self) {
         self.change(|state| state.is_following = false);
+    }
+
+    /// Takes a partition back: events of it that were not pulled are dropped, for the next consumer that reads it. Returns the
+    /// first of them.
+    pub(super) fn withdraw(&self, partition: usize, was_live: bool) -> Option<EventId> {
+        let mut first = None;
+        let mut dropped = Vec::new();
+        let mut due = VecDeque::new();
+        self.change(|state| {
+            if was_live {
+                state.live = state.live.saturating_sub(1);
+            }
+            let taken = state.taken;
+            let mut kept = VecDeque::with_capacity(state.items.len());
+            // How many are left of the first n items.
+            let mut kept_counts = vec![0_u64];
+            for item in state.items.drain(..) {
+                match &item {
+                    Ok(event) if event.partition() == partition => {
+                        first = first.or(Some(event.id()));
+                        dropped.push(item);
+                    }
+                    _ => kept.push_back(item),
+                }
+                kept_counts.push(kept.len() as u64);
+            }
+            state.items = kept;
+            for (end, _) in &mut state.credits {
+                let place = usize::try_from(end.saturating_sub(taken)).unwrap_or(usize::MAX);
+                let kept_count = kept_counts.get(place).or(kept_counts.last());
+                *end = taken + kept_count.copied().unwrap_or(0);
+            }
+            due = state.due();
+        });
+        drop(dropped);
+        drop(due);
+        first
+    }
+
+    /// The first event of each partition that was not pulled.
+    pub(super) fn pending(&self) -> HashMap<usize, EventId> {
+        let state = lock(&self.state);
+        let mut pending = HashMap::new();
+        for event in state.items.iter().flatten() {
+            pending.entry(event.partition()).or_insert_with(|| event.id());
+        }
+        pending
+    }
+
+    /// Nobody will ever say what else is to be read.
+    pub(super) fn gave_up(&self, error: PullError) {
+        self.change(|state| {
+            state.is_following = false;
+            state.fault.get_or_insert(error);
+        });
     }
 
     /// A partition has given all of its events.

@@ -8,7 +8,7 @@ mod acknowledge;
 mod delivery;
 mod event;
 mod fetching;
-mod following;
+mod membership;
 mod preparing;
 mod selector;
 mod subscription;
@@ -27,7 +27,7 @@ pub use event::Event;
 pub use selector::{DataAllocator, DataSegment, DataSelector};
 
 use self::delivery::Delivery;
-use self::following::Following;
+use self::membership::Membership;
 use self::subscription::Source;
 use self::worker::Incoming;
 use crate::components::Serializer;
@@ -41,6 +41,10 @@ use crate::topic::TopicHandle;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Pulls events from some or all partitions of a topic. Cheap to clone; may be used by any number of threads.
+///
+/// Consumers of one name share the partitions of a topic, wherever they run: each partition is read by one of them. When one
+/// comes or goes, or a partition is added, they are divided anew. What its application got and has not acknowledged comes
+/// again to the one that reads the partition next. Consumers of different names get everything each.
 ///
 /// Events of one partition come in the order of their ids; between partitions there is no order. Dropping the last
 /// clone unsubscribes. Events that were pulled stay usable.
@@ -60,9 +64,9 @@ struct Core {
     options: ConsumerOptions,
     serializer: Option<Arc<dyn Serializer>>,
     delivery: Arc<Delivery>,
-    /// Of its partitions; more may be added.
+    /// Of the partitions that it reads now.
     sources: Mutex<Vec<Arc<Source>>>,
-    following: Option<Following>,
+    membership: Membership,
     inbox: Mutex<VecDeque<Incoming>>,
     work: Condvar,
     is_closed: AtomicBool,
@@ -83,33 +87,19 @@ impl Consumer {
                 max: CONSUMER_NAME_BYTES_MAX,
             });
         }
-        let info = topic.info();
-        let partitions = info.partitions.len();
-        let mut targets = options.targets.clone();
-        targets.sort_unstable();
-        targets.dedup();
-        if let Some(index) = targets.iter().copied().find(|index| *index >= partitions) {
-            return Err(ConsumerError::InvalidTarget { index, partitions });
-        }
-        let wants_all = targets.is_empty();
-        if wants_all {
-            targets = (0..partitions).collect();
-        }
+        let targets = targets(topic, &options.targets)?;
         let driver = Arc::clone(topic.driver_core());
         let serializer = topic.components()?.serializer.clone();
-        let interval = driver.refresh_interval();
-        let follows = wants_all && !info.complete && !interval.is_zero();
-        let following = follows.then(|| Following::new(topic.clone(), interval));
-        // A topic without partitions has not ended for that, also when nobody looks for them.
-        let live = if partitions == 0 && !info.complete && !follows {
-            1
-        } else {
-            targets.len()
-        };
+        let membership = Membership::new(topic.name(), name, targets, options.start);
+        let first = membership.join(&driver)?;
         let core = Arc::new(Core {
-            delivery: Arc::new(Delivery::new(Arc::clone(&driver), live, follows)),
+            delivery: Arc::new(Delivery::new(
+                Arc::clone(&driver),
+                first.partitions.len(),
+                !first.complete,
+            )),
             sources: Mutex::default(),
-            following,
+            membership,
             driver,
             name: name.to_owned(),
             options,
@@ -120,14 +110,16 @@ impl Consumer {
             missed: AtomicU64::new(0),
             worker_ended: Promise::new(),
         });
-        let sources: Vec<Arc<Source>> = targets
+        let sources: Vec<Arc<Source>> = first
+            .partitions
             .iter()
-            .filter_map(|index| info.partitions.get(*index))
-            .map(|partition| Source::new(&core, &info.name, partition, core.options.start))
+            .map(|told| Source::new(&core, &topic.name(), &told.info, core.membership.start(told)))
             .collect();
         lock(&core.sources).extend(sources.iter().cloned());
-        worker::start(&core)
-            .map_err(|error| DriverError::Invalid(format!("no thread for the consumer: {error}")))?;
+        if let Err(error) = worker::start(&core) {
+            core.membership.leave(&core.driver);
+            return Err(DriverError::Invalid(format!("no thread for the consumer: {error}")).into());
+        }
         // From here on, dropping it tidies up.
         let consumer = Self {
             handle: Arc::new(Handle { core }),
@@ -135,7 +127,7 @@ impl Consumer {
         for source in &sources {
             source.begin()?;
         }
-        following::begin(&consumer.handle.core);
+        membership::begin(&consumer.handle.core);
         Ok(consumer)
     }
 
@@ -152,6 +144,14 @@ impl Consumer {
     /// The next event. Pulls get events in the order in which they were made.
     pub fn pull(&self) -> PullFuture {
         Delivery::pull(&self.handle.core.delivery)
+    }
+
+    /// Indices of the partitions that it reads now, ascending. Consumers of its name that come and go change it.
+    pub fn partitions(&self) -> Vec<usize> {
+        let sources = lock(&self.handle.core.sources);
+        let mut indices: Vec<usize> = sources.iter().map(|source| source.index()).collect();
+        indices.sort_unstable();
+        indices
     }
 
     /// Events as they come; ends when there are no more, and after `timeout` without one.
@@ -173,6 +173,26 @@ impl Consumer {
     pub fn close(&self) {
         self.handle.core.close();
     }
+}
+
+/// The partitions that are asked for, ascending. Some may have been added since the topic was opened.
+fn targets(topic: &TopicHandle, wanted: &[usize]) -> Result<Vec<u32>, ConsumerError> {
+    let count = || topic.info().partitions.len();
+    if wanted.iter().any(|index| *index >= count()) {
+        topic.refresh()?;
+    }
+    let partitions = count();
+    let mut targets = Vec::with_capacity(wanted.len());
+    for index in wanted {
+        let fits = u32::try_from(*index).ok().filter(|_| *index < partitions);
+        targets.push(fits.ok_or(ConsumerError::InvalidTarget {
+            index: *index,
+            partitions,
+        })?);
+    }
+    targets.sort_unstable();
+    targets.dedup();
+    Ok(targets)
 }
 
 impl std::fmt::Debug for Consumer {
@@ -202,7 +222,7 @@ impl Core {
             let _inbox = lock(&self.inbox);
             self.work.notify_all();
         }
-        // The thread unsubscribes before it ends. It may be in a function of the application, or this may be it.
+        // The thread unsubscribes and leaves before it ends. It may be in a function of the application, or this may be it.
         self.worker_ended.wait(Deadline::after(CLOSE_TIMEOUT));
     }
 }
@@ -239,7 +259,9 @@ impl Iterator for Events<'_> {
                 // What cannot be followed by anything else is told once.
                 self.is_over = match error {
                     PullError::Closed | PullError::Forked { .. } => true,
-                    PullError::Partition { .. } => self.consumer.handle.core.delivery.is_exhausted(),
+                    PullError::Partition { .. } | PullError::Membership { .. } => {
+                        self.consumer.handle.core.delivery.is_exhausted()
+                    }
                     _ => false,
                 };
                 Some(Err(error))

@@ -18,7 +18,7 @@ use super::acknowledge::AckLane;
 use super::delivery::Item;
 use super::selector::SelectorKind;
 use super::worker::Incoming;
-use super::{Core, following};
+use super::{Core, membership};
 use crate::driver::Repeat;
 use crate::error::{DriverError, PullError};
 use crate::link::{Answer, Connection, Lost, Sink};
@@ -160,12 +160,29 @@ impl Source {
         let live = state.live.take();
         core.delivery.ended();
         drop(state);
-        if let Some(core) = self.core.upgrade() {
-            following::look_soon(&core);
-        }
         if let Some(live) = live {
             live.end();
         }
+    }
+
+    /// The first event that has not reached the pulls, when that is known.
+    pub(super) fn next(&self) -> Option<EventId> {
+        lock(&self.state).next
+    }
+
+    /// Another consumer is to read it: gives back what was not pulled. Returns the first event of that, and a promise that is
+    /// kept when the node sends no more.
+    pub(super) fn withdraw(&self, core: &Core) -> (Option<EventId>, Option<Arc<Promise<()>>>) {
+        let (was_over, live, next) = {
+            let mut state = lock(&self.state);
+            (
+                std::mem::replace(&mut state.is_over, true),
+                state.live.take(),
+                state.next,
+            )
+        };
+        let first = core.delivery.withdraw(self.index, !was_over);
+        (first.or(next), live.map(|live| live.end()))
     }
 
     /// What came makes no sense: asks for it again.
@@ -274,6 +291,7 @@ impl Source {
             subscription: id,
             partition: self.partition(),
             consumer: core.name.clone(),
+            member: core.membership.member(),
             from: next.map_or(position(self.start), |next| Position::Id(next.get())),
             batch_events_max: match options.batch_size {
                 BatchSize::Adaptive => ADAPTIVE_EVENTS_MAX,
@@ -386,6 +404,18 @@ impl SourceSink {
     }
 }
 
+impl SourceSink {
+    fn superseded(&self) {
+        if self.source.expected(self.generation).is_none() {
+            return;
+        }
+        if let Some(core) = self.source.core.upgrade() {
+            self.source.withdraw(&core);
+            membership::superseded(&core, self.source.partition());
+        }
+    }
+}
+
 impl Sink for SourceSink {
     fn feed(&self, connection: &Arc<Connection>, body: Bytes) {
         if let Some(core) = self.source.core.upgrade() {
@@ -405,6 +435,9 @@ impl Sink for SourceSink {
         }
         if error.code.is_retriable() {
             return self.gone(&error.to_string());
+        }
+        if error.code == ErrorCode::Superseded {
+            return self.superseded();
         }
         let state = lock(&self.source.state);
         if state.generation == self.generation {

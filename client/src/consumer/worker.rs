@@ -50,6 +50,10 @@ pub(super) fn start(core: &Arc<Core>) -> io::Result<()> {
         for end in ends {
             end.wait(deadline);
         }
+        for source in &sources {
+            source.lane().wait_until_idle(deadline);
+        }
+        core.membership.leave(&core.driver).wait(deadline);
         core.worker_ended.set(());
     })?;
     Ok(())

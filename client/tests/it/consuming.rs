@@ -97,6 +97,46 @@ fn pulls_are_served_in_their_order() {
 }
 
 #[test]
+fn a_partition_that_others_are_to_read_gives_no_more_and_the_rest_flows_on() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    push(&topic, 0..40);
+    let options = ConsumerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 3,
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    eventually("feeds come", || node.state().feeds == 6);
+    // Events of both are here and not pulled.
+    node.change(|state| state.taken_away = vec![0]);
+    eventually("it lets go", || consumer.partitions() == [1]);
+    let mut ids = Vec::new();
+    for event in consumer.events(LONG).take(20) {
+        let event = event.unwrap();
+        assert_eq!(event.partition(), 1);
+        ids.push(event.id().get());
+    }
+    assert!(ids.into_iter().eq(0..20), "each of them once, in order");
+    assert!(consumer.pull().wait_timeout(SHORT).unwrap().is_none());
+    let released = node
+        .state()
+        .held_syncs
+        .last()
+        .map(|(_, _, request)| request.released.clone());
+    let told = released.unwrap();
+    assert_eq!(
+        (told[0].partition, told[0].next_event_id),
+        (0, Some(0)),
+        "nothing of it was pulled"
+    );
+    // It comes back, and begins at the cursor.
+    node.change(|state| state.taken_away.clear());
+    let again = consumer.pull().wait_timeout(LONG).unwrap().unwrap().unwrap();
+    assert_eq!((again.partition(), again.id().get()), (0, 0));
+}
+
+#[test]
 fn credit_bounds_what_is_sent() {
     let node = Node::start();
     let topic = node.topic(2);

@@ -28,7 +28,8 @@ pub(crate) fn consume(args: &ConsumeArgs, place: &Place) -> Outcome {
 }
 
 pub(crate) fn tail(args: &TailArgs, place: &Place) -> Outcome {
-    let consumer = format!("mofka-ctl-tail-{}", std::process::id());
+    // Of a name that nobody else has: consumers of one name share the events.
+    let consumer = format!("mofka-ctl-tail-{}", uuid::Uuid::new_v4());
     Reading {
         consumer: &consumer,
         from: args.from_time.unwrap_or(args.from),

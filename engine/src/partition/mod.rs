@@ -11,6 +11,7 @@ mod memory;
 mod opening;
 mod read;
 mod reader;
+mod readers;
 mod recent;
 mod refusal;
 mod segment;
@@ -20,7 +21,6 @@ mod trim;
 mod walk;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub use fetch::{Fetched, FetchedBatch};
 pub use memory::{ReadCounts, ShardMemory};
 pub use read::{ReadLimits, Slice};
 pub use reader::Reader;
+use readers::Reading;
+pub(crate) use readers::Subscriber;
 use recent::Recent;
 use store::Store;
 use trim::Leaving;
@@ -102,7 +104,7 @@ pub struct Partition<I: Io> {
     /// The last batch on the device has no witness yet.
     unmarked: Cell<bool>,
     mark_armed: Cell<bool>,
-    connected: RefCell<HashMap<String, usize>>,
+    readers: RefCell<Vec<Reading>>,
     leaving: Leaving,
     me: Weak<Self>,
 }
@@ -189,7 +191,7 @@ impl<I: Io> Partition<I> {
             changed: Event::new(),
             unmarked: Cell::new(false),
             mark_armed: Cell::new(false),
-            connected: RefCell::new(HashMap::new()),
+            readers: RefCell::default(),
             me: me.clone(),
         });
         if let Some(store) = &partition.store {

@@ -161,11 +161,11 @@ fn json_bodies() -> Vec<(&'static str, Value)> {
             json!({"topic": "bgl", "type": "default", "rank": 0, "shard": 1, "config": {}}),
         ),
         ("partition_describe request", json!({"partition": PARTITION})),
-        ("partition", info),
+        ("partition", info.clone()),
         ("partition status", status.clone()),
         (
             "subscribe request",
-            json!({"subscription": 5, "partition": PARTITION, "consumer": "c", "from": {"id": 4},
+            json!({"subscription": 5, "partition": PARTITION, "consumer": "c", "member": NODE, "from": {"id": 4},
                                      "batch_events_max": 1, "batch_bytes_max": 2, "credits": 3, "selection": "all"}),
         ),
         ("subscribe answer", json!({"next_event_id": 1, "visible_end": 2})),
@@ -180,6 +180,20 @@ fn json_bodies() -> Vec<(&'static str, Value)> {
             "consumer_list answer",
             json!([{"consumer": "c", "partition": PARTITION, "index": 0, "next_event_id": 1,
                                          "lag": 2, "connected": 1}]),
+        ),
+        (
+            "group_sync request",
+            json!({"topic": "bgl", "consumer": "c", "member": NODE, "targets": [1], "generation": 3,
+                   "holding": [{"partition": 1, "next_event_id": 7}], "released": [{"partition": 0}], "wait_ms": 10}),
+        ),
+        (
+            "group_sync answer",
+            json!({"generation": 4, "partitions": [{"info": info, "next_event_id": 9}], "partition_count": 2,
+                   "complete": false}),
+        ),
+        (
+            "group_leave request",
+            json!({"topic": "bgl", "consumer": "c", "member": NODE}),
         ),
         ("empty request", json!({})),
         (

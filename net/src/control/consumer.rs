@@ -1,7 +1,9 @@
-//! Consumers: subscribe, unsubscribe, seek, list.
+//! Consumers: share partitions, subscribe, unsubscribe, seek, list.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::partition::PartitionInfo;
 
 /// A place in a partition's events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,9 @@ pub struct SubscribeRequest {
     pub partition: Uuid,
     /// The consumer's name.
     pub consumer: String,
+    /// Who reads under this name: the same number as in [`GroupSyncRequest`]. A partition is read by one member: an older
+    /// subscription of another one ends with `superseded`.
+    pub member: Uuid,
     /// Where to begin.
     pub from: From,
     /// Events in one feed. A batch is never split, so that a feed may hold more; see [`crate::FeedHeader`].
@@ -92,6 +97,82 @@ pub struct SeekRequest {
 pub struct SeekResponse {
     /// The next event that the consumer will get.
     pub next_event_id: u64,
+}
+
+/// Joins those who read a topic under one name, says what this one reads, and waits for news of what it is to read.
+///
+/// Each partition is read by one of them. Who joins, leaves or loses its connection, and partitions that are added, make
+/// others read more or less.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSyncRequest {
+    /// The topic's name.
+    pub topic: String,
+    /// The consumer's name.
+    pub consumer: String,
+    /// Chosen at random by the one who joins, and kept for its life.
+    pub member: Uuid,
+    /// Indices of the partitions that it insists on; empty: its share of those that nobody insists on.
+    #[serde(default)]
+    pub targets: Vec<u32>,
+    /// Of the last answer; 0 to join. Larger ones are for a node that was started anew.
+    pub generation: u64,
+    /// The partitions that it reads. One that the last answer no longer had, and that is not listed here, is given to
+    /// the next.
+    #[serde(default)]
+    pub holding: Vec<GroupPlace>,
+    /// Those that it does not read any more since the last request.
+    #[serde(default)]
+    pub released: Vec<GroupPlace>,
+    /// How long the answer may wait for a change, in milliseconds; a node may answer earlier.
+    pub wait_ms: u32,
+}
+
+/// How far a member has read a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupPlace {
+    /// The partition's index.
+    pub partition: u32,
+    /// The first event that its application has not got; absent when that is not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_event_id: Option<u64>,
+}
+
+/// A partition that a member is to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPartition {
+    /// Which one.
+    pub info: PartitionInfo,
+    /// How far others have read it, as they said last: where to go on for those who do not begin at the cursor. Absent when
+    /// nobody has read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_event_id: Option<u64>,
+}
+
+/// What a member is to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSyncResponse {
+    /// Changes whenever the rest does.
+    pub generation: u64,
+    /// The partitions.
+    pub partitions: Vec<GroupPartition>,
+    /// How many partitions the topic has.
+    pub partition_count: u32,
+    /// Whether the topic is complete: no partition will be added.
+    pub complete: bool,
+}
+
+/// Leaves those who read a topic under one name. The answer is `{}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupLeaveRequest {
+    /// The topic's name.
+    pub topic: String,
+    /// The consumer's name.
+    pub consumer: String,
+    /// Who leaves.
+    pub member: Uuid,
 }
 
 /// Lists the consumers of a topic.

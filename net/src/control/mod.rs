@@ -13,8 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use consumer::{
-    ConsumerInfo, ConsumerListRequest, ConsumerListResponse, From, SeekRequest, SeekResponse, Selection,
-    SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
+    ConsumerInfo, ConsumerListRequest, ConsumerListResponse, From, GroupLeaveRequest, GroupPartition,
+    GroupPlace, GroupSyncRequest, GroupSyncResponse, SeekRequest, SeekResponse, Selection, SubscribeRequest,
+    SubscribeResponse, UnsubscribeRequest,
 };
 pub use hello::{HelloRequest, HelloResponse, NodeLimits};
 pub use node::{EmptyRequest, NodeStatus, ReadStatus, ShardStatus};
@@ -100,12 +101,17 @@ mod tests {
         same::<PartitionDescribeRequest>(json!({"partition":id}));
         for from in [json!("cursor"), json!("first"), json!("last"), json!({"id":4})] {
             same::<SubscribeRequest>(json!({
-                "subscription":5,"partition":id,"consumer":"c","from":from,"batch_events_max":1,
+                "subscription":5,"partition":id,"consumer":"c","member":id,"from":from,"batch_events_max":1,
                 "batch_bytes_max":2,"credits":3,"selection":"all"
             }));
         }
         same::<SeekRequest>(json!({"partition":id,"consumer":"c","to":{"id":4}}));
         same::<ConsumerListRequest>(json!({"topic":"t"}));
+        same::<GroupSyncRequest>(json!({
+            "topic":"t","consumer":"c","member":id,"targets":[1],"generation":4,"holding":[{"partition":0}],
+            "released":[{"partition":2,"next_event_id":7}],"wait_ms":10
+        }));
+        same::<GroupLeaveRequest>(json!({"topic":"t","consumer":"c","member":id}));
     }
 
     #[test]

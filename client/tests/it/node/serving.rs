@@ -8,9 +8,9 @@ use std::sync::{Arc, MutexGuard};
 use bytes::Bytes;
 use mofka_log::Batch;
 use mofka_net::control::{
-    ConsumerListResponse, HelloResponse, NodeLimits, NodeStatus, PartitionAddRequest, SeekResponse,
-    SubscribeResponse, TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest, decode,
-    encode,
+    ConsumerListResponse, GroupSyncRequest, HelloResponse, NodeLimits, NodeStatus, PartitionAddRequest,
+    SeekResponse, SubscribeResponse, TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest,
+    decode, encode,
 };
 use mofka_net::limits::VERSION_MAX;
 use mofka_net::{
@@ -95,6 +95,18 @@ pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
         } else if let Some(stream) = connections.get_mut(&connection) {
             let stored = state.store(partition, batch).map(|stored| stored.encode());
             send(stream, &respond(&header, stored)).ok();
+        }
+    }
+    for (connection, header, request) in std::mem::take(&mut state.held_syncs) {
+        let outcome = match state.assignment(&request) {
+            Ok(answer) if answer.generation == request.generation => {
+                state.held_syncs.push((connection, header, request));
+                continue;
+            }
+            outcome => outcome.and_then(|answer| json_body(&answer)),
+        };
+        if let Some(stream) = connections.get_mut(&connection) {
+            send(stream, &respond(&header, outcome)).ok();
         }
     }
     if !state.hold_acknowledgements {
@@ -186,6 +198,16 @@ fn answer(
             }
             outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode())
         }
+        Opcode::GroupSync => {
+            let request: GroupSyncRequest = decode("group_sync", &body).unwrap();
+            match state.assignment(&request) {
+                Ok(answer) if answer.generation == request.generation => {
+                    state.held_syncs.push((connection, header, request));
+                    return Outcome::Nothing;
+                }
+                outcome => outcome.and_then(|answer| json_body(&answer)),
+            }
+        }
         _ => control(state, opcode, &body),
     };
     Outcome::Answer(respond(&header, outcome))
@@ -255,6 +277,7 @@ fn control(state: &mut State, opcode: Opcode, body: &Bytes) -> Result<Bytes, Wir
             let request: PartitionAddRequest = decode("add", body)?;
             json_body(&state.add_partition(&request.topic)?)
         }
+        Opcode::GroupLeave => json_body(&json!({})),
         Opcode::Seek => json_body(&SeekResponse { next_event_id: 7 }),
         Opcode::ConsumerList => json_body(&ConsumerListResponse { consumers: vec![] }),
         Opcode::Status => json_body(&NodeStatus {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use mofka_log::{Batch, Durability, EventId, PartitionKind, ProducerTable, SequenceVerdict, Stamp};
 use mofka_net::control::{
-    From as Position, PartitionInfo, Selection, SubscribeRequest, TopicAlterRequest, TopicCreateRequest,
-    TopicInfo,
+    From as Position, GroupPartition, GroupSyncRequest, GroupSyncResponse, PartitionInfo, Selection,
+    SubscribeRequest, TopicAlterRequest, TopicCreateRequest, TopicInfo,
 };
 use mofka_net::{
     AcknowledgeRequest, DataDescriptor, ErrorCode, FeedHeader, FeedItem, FetchRequest, FetchResponse,
@@ -65,6 +65,10 @@ pub(crate) struct State {
     pub(crate) acknowledged: Vec<(String, u64)>,
     pub(crate) hold_acknowledgements: bool,
     pub(crate) held_acknowledgements: Vec<(u64, mofka_net::FrameHeader, EventId)>,
+    /// Partitions that others are to read.
+    pub(crate) taken_away: Vec<u32>,
+    /// Consumers that wait for news of what they are to read.
+    pub(crate) held_syncs: Vec<(u64, mofka_net::FrameHeader, GroupSyncRequest)>,
     /// Feeds sent and credit granted so far, over all subscriptions.
     pub(crate) feeds: usize,
     pub(crate) credits: usize,
@@ -95,6 +99,8 @@ impl State {
             acknowledged: Vec::new(),
             hold_acknowledgements: false,
             held_acknowledgements: Vec::new(),
+            held_syncs: Vec::new(),
+            taken_away: Vec::new(),
             feeds: 0,
             credits: 0,
             subscribes: Vec::new(),
@@ -105,6 +111,28 @@ impl State {
             fetch_bytes_max: 1 << 20,
             is_deaf: false,
         }
+    }
+
+    /// Every consumer reads all that it wants, whoever else does.
+    pub(crate) fn assignment(&self, request: &GroupSyncRequest) -> Result<GroupSyncResponse, WireError> {
+        let topic = self.topic(&request.topic)?;
+        let wanted = |partition: &&PartitionInfo| {
+            (request.targets.is_empty() || request.targets.contains(&partition.index))
+                && !self.taken_away.contains(&partition.index)
+        };
+        let taken_away = self.taken_away.len() as u64;
+        let assigned = |info: &PartitionInfo| GroupPartition {
+            info: info.clone(),
+            next_event_id: None,
+        };
+        Ok(GroupSyncResponse {
+            generation: 1
+                + 2 * (topic.partitions.len() as u64 + 100 * taken_away)
+                + u64::from(topic.complete),
+            partitions: topic.partitions.iter().filter(wanted).map(assigned).collect(),
+            partition_count: topic.partitions.len() as u32,
+            complete: topic.complete,
+        })
     }
 
     pub(crate) fn address(&self) -> &str {

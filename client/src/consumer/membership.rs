@@ -1,0 +1,351 @@
+//! Which partitions a consumer reads. The node says so, to all consumers of the name together: each partition is read by one
+//! of them. A question waits there until there is news, so changes come at once and cost nothing until then.
+//!
+//! What was asked is asked again from the reader thread of the connection; news is acted on by a chore, because letting go of
+//! a partition waits for the node.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mofka_log::EventId;
+use mofka_net::control::{
+    GroupLeaveRequest, GroupPartition, GroupPlace, GroupSyncRequest, GroupSyncResponse, decode_any, encode,
+};
+use mofka_net::{ErrorCode, Opcode};
+use uuid::Uuid;
+
+use super::subscription::Source;
+use super::{CLOSE_TIMEOUT, Core};
+use crate::driver::{DriverCore, Repeat};
+use crate::error::{DriverError, PullError};
+use crate::link::{Answer, Connection};
+use crate::options::Start;
+use crate::promise::{Deadline, Promise, lock};
+use crate::retry::Retry;
+
+/// How long a question may wait at the node. Nodes answer earlier when their heartbeat is shorter.
+const WAIT_MS: u32 = 60_000;
+
+/// Of one consumer.
+pub(super) struct Membership {
+    topic: String,
+    consumer: String,
+    member: Uuid,
+    targets: Vec<u32>,
+    start: Start,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    generation: u64,
+    /// Partitions that there were when it joined: later ones are read from their beginning.
+    initial_count: u32,
+    /// What it let go of since it last asked.
+    released: Vec<GroupPlace>,
+    retry: Option<Retry>,
+    is_over: bool,
+}
+
+impl Membership {
+    pub(super) fn new(topic: String, consumer: &str, targets: Vec<u32>, start: Start) -> Self {
+        Self {
+            topic,
+            consumer: consumer.to_owned(),
+            member: Uuid::new_v4(),
+            targets,
+            start,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn member(&self) -> Uuid {
+        self.member
+    }
+
+    /// Joins, and says what is to be read.
+    pub(super) fn join(&self, driver: &DriverCore) -> Result<GroupSyncResponse, DriverError> {
+        let request = self.request(0, Vec::new(), Vec::new(), 0);
+        // Joining twice is the same as once.
+        let answer: GroupSyncResponse = driver.ask(Opcode::GroupSync, "group_sync", &request, Repeat::Yes)?;
+        let mut state = lock(&self.state);
+        state.generation = answer.generation;
+        state.initial_count = answer.partition_count;
+        Ok(answer)
+    }
+
+    /// Where to begin a partition that is to be read.
+    pub(super) fn start(&self, partition: &GroupPartition) -> Start {
+        match (self.start, partition.next_event_id) {
+            (Start::Cursor, _) => Start::Cursor,
+            // Who had it before said how far that went: nothing is left out, and nothing comes twice.
+            (_, Some(next)) => Start::Id(next),
+            // All of its events are new.
+            (Start::Last | Start::Id(_), None) if partition.info.index >= lock(&self.state).initial_count => {
+                Start::First
+            }
+            (start, None) => start,
+        }
+    }
+
+    fn request(
+        &self,
+        generation: u64,
+        holding: Vec<GroupPlace>,
+        released: Vec<GroupPlace>,
+        wait_ms: u32,
+    ) -> GroupSyncRequest {
+        GroupSyncRequest {
+            topic: self.topic.clone(),
+            consumer: self.consumer.clone(),
+            member: self.member,
+            targets: self.targets.clone(),
+            generation,
+            holding,
+            released,
+            wait_ms,
+        }
+    }
+
+    /// Leaves: others may read what this one did. The promise is kept when the node knows, or is gone.
+    pub(super) fn leave(&self, driver: &DriverCore) -> Arc<Promise<()>> {
+        lock(&self.state).is_over = true;
+        let left = Arc::new(Promise::new());
+        let told = Arc::clone(&left);
+        let request = GroupLeaveRequest {
+            topic: self.topic.clone(),
+            consumer: self.consumer.clone(),
+            member: self.member,
+        };
+        let sent = driver.any_alive().and_then(|connection| {
+            let body = encode("group_leave", &request).ok()?;
+            let answered = move |_: Answer| told.set(());
+            connection.request(Opcode::GroupLeave, body.into(), answered).ok()
+        });
+        // Without a connection the node notices by itself.
+        if sent.is_none() {
+            left.set(());
+        }
+        left
+    }
+}
+
+/// Asks for news, from now on until the consumer is closed.
+pub(super) fn begin(core: &Arc<Core>) {
+    match core.driver.any_alive() {
+        Some(connection) => ask(core, &connection),
+        None => look_for_connection(core, Duration::ZERO),
+    }
+}
+
+fn look_for_connection(core: &Arc<Core>, pause: Duration) {
+    let weak = Arc::downgrade(core);
+    core.driver.chores.after(pause, move || {
+        let Some(core) = weak.upgrade() else { return };
+        match core.driver.any_node() {
+            Ok(connection) => ask(&core, &connection),
+            Err(error) => again(&core, &error.to_string()),
+        }
+    });
+}
+
+fn ask(core: &Arc<Core>, connection: &Arc<Connection>) {
+    let membership = &core.membership;
+    let holding = holding(core);
+    let (generation, released) = {
+        let mut state = lock(&membership.state);
+        if state.is_over || core.is_closed() {
+            return;
+        }
+        (state.generation, std::mem::take(&mut state.released))
+    };
+    let request = membership.request(generation, holding, released.clone(), WAIT_MS);
+    let body = match encode("group_sync", &request) {
+        Ok(body) => body,
+        Err(error) => return give_up(core, &error.to_string()),
+    };
+    let weak = Arc::downgrade(core);
+    let asked = Arc::clone(connection);
+    let sent = connection.request(Opcode::GroupSync, body.into(), move |answer| {
+        if let Some(core) = weak.upgrade() {
+            answered(&core, &asked, generation, released, answer);
+        }
+    });
+    if let Err(lost) = sent {
+        again(core, &lost.reason);
+    }
+}
+
+/// What it reads, and how far its application has got.
+fn holding(core: &Core) -> Vec<GroupPlace> {
+    let sources = lock(&core.sources).clone();
+    let pending = core.delivery.pending();
+    let place = |source: &Arc<Source>| GroupPlace {
+        partition: u32::try_from(source.index()).unwrap_or(u32::MAX),
+        next_event_id: pending
+            .get(&source.index())
+            .copied()
+            .or_else(|| source.next())
+            .map(EventId::get),
+    };
+    sources.iter().map(place).collect()
+}
+
+/// On the connection's reader thread: must not block.
+fn answered(
+    core: &Arc<Core>,
+    connection: &Arc<Connection>,
+    generation: u64,
+    released: Vec<GroupPlace>,
+    answer: Answer,
+) {
+    let failed = |reason: &str| {
+        // It is not known whether the node heard of it.
+        lock(&core.membership.state).released.extend(released);
+        again(core, reason);
+    };
+    match answer {
+        Answer::Lost(lost) => failed(&lost.reason),
+        Answer::Refused(error) if error.code.is_retriable() => failed(&error.to_string()),
+        // The node took it for gone: it comes back with all that it has.
+        Answer::Refused(error) if error.code == ErrorCode::Superseded => failed(&error.to_string()),
+        Answer::Refused(error) if error.code == ErrorCode::UnknownTopic => {
+            lock(&core.membership.state).is_over = true;
+            core.delivery.unfollow();
+        }
+        Answer::Refused(error) => give_up(core, &error.to_string()),
+        Answer::Response(body) => match decode_any::<GroupSyncResponse>("group_sync answer", &body) {
+            Err(error) => give_up(core, &error.to_string()),
+            Ok(news) => {
+                let is_news = {
+                    let mut state = lock(&core.membership.state);
+                    state.retry = None;
+                    // What happened meanwhile may have made it forget what it knew.
+                    let is_news = news.generation != generation || state.generation != generation;
+                    state.generation = news.generation;
+                    is_news
+                };
+                if is_news {
+                    let weak = Arc::downgrade(core);
+                    core.driver.chores.after(Duration::ZERO, move || {
+                        if let Some(core) = weak.upgrade() {
+                            apply(&core, &news);
+                            begin(&core);
+                        }
+                    });
+                } else {
+                    ask(core, connection);
+                }
+            }
+        },
+    }
+}
+
+/// Lets go of what others are to read, and begins with what is new.
+pub(super) fn apply(core: &Arc<Core>, news: &GroupSyncResponse) {
+    let is_told = |source: &Arc<Source>| {
+        news.partitions
+            .iter()
+            .any(|told| told.info.id == source.partition())
+    };
+    let leaving: Vec<Arc<Source>> = {
+        let mut sources = lock(&core.sources);
+        let (kept, leaving) = std::mem::take(&mut *sources).into_iter().partition(is_told);
+        *sources = kept;
+        leaving
+    };
+    if core.is_closed() {
+        // The consumer's thread may have looked at them already.
+        leaving
+            .iter()
+            .filter_map(|source| source.finish())
+            .for_each(|live| {
+                live.end();
+            });
+        return;
+    }
+    let deadline = Deadline::after(CLOSE_TIMEOUT);
+    let ends: Vec<_> = leaving.iter().map(|source| source.withdraw(core)).collect();
+    for (source, (next, end)) in leaving.iter().zip(ends) {
+        if let Some(end) = end {
+            end.wait(deadline);
+        }
+        // The next one begins at the cursor: what the application acknowledged already counts.
+        source.lane().wait_until_idle(deadline);
+        tracing::info!(
+            topic = core.membership.topic,
+            partition = source.index(),
+            consumer = core.name,
+            "let go of a partition"
+        );
+        lock(&core.membership.state).released.push(GroupPlace {
+            partition: u32::try_from(source.index()).unwrap_or(u32::MAX),
+            next_event_id: next.map(EventId::get),
+        });
+    }
+    let known: HashSet<Uuid> = lock(&core.sources)
+        .iter()
+        .map(|source| source.partition())
+        .collect();
+    for told in &news.partitions {
+        if known.contains(&told.info.id) {
+            continue;
+        }
+        let start = core.membership.start(told);
+        let source = Source::new(core, &core.membership.topic, &told.info, start);
+        {
+            let mut sources = lock(&core.sources);
+            // The consumer's thread takes them after it was closed.
+            if core.is_closed() {
+                return;
+            }
+            sources.push(Arc::clone(&source));
+        }
+        tracing::info!(
+            topic = core.membership.topic,
+            partition = source.index(),
+            consumer = core.name,
+            "a partition to read"
+        );
+        core.delivery.began();
+        source.begin_later();
+    }
+    if news.complete {
+        core.delivery.unfollow();
+    }
+}
+
+/// Another member reads one of its partitions: asks what is to be read now.
+pub(super) fn superseded(core: &Arc<Core>, partition: Uuid) {
+    lock(&core.sources).retain(|source| source.partition() != partition);
+    // No answer has this generation: the next one is acted on.
+    lock(&core.membership.state).generation = 0;
+}
+
+/// Asks again after a pause, unless that took too long already.
+fn again(core: &Arc<Core>, reason: &str) {
+    let mut state = lock(&core.membership.state);
+    if state.is_over {
+        return;
+    }
+    let retry = state
+        .retry
+        .get_or_insert_with(|| Retry::new(core.driver.reconnect_timeout()));
+    let (pause, waited) = (retry.pause(), retry.waited());
+    drop(state);
+    match pause {
+        Some(pause) => look_for_connection(core, pause),
+        None => give_up(
+            core,
+            &format!("no node said for {waited:.1?} what is to be read: {reason}"),
+        ),
+    }
+}
+
+fn give_up(core: &Core, reason: &str) {
+    lock(&core.membership.state).is_over = true;
+    core.delivery.gave_up(PullError::Membership {
+        reason: reason.into(),
+    });
+}

@@ -1,0 +1,72 @@
+//! Who reads a partition now, under which name. A name has one member that reads; a newer one ends the subscriptions of an
+//! older one.
+
+use std::rc::Rc;
+
+use uuid::Uuid;
+
+use super::Partition;
+use crate::io::Io;
+
+/// A subscription, as the partition knows it.
+pub(crate) trait Subscriber {
+    /// Another member of its consumer's name reads here from now on.
+    fn supersede(&self);
+}
+
+/// A consumer that reads here.
+pub(super) struct Reading {
+    consumer: String,
+    member: Uuid,
+    subscriber: Rc<dyn Subscriber>,
+}
+
+impl<I: Io> Partition<I> {
+    /// Notes that a member of a consumer's name reads here from now on. Subscriptions of its other members end.
+    pub(crate) fn connect(&self, consumer: &str, member: Uuid, subscriber: Rc<dyn Subscriber>) {
+        let mut readers = self.readers.borrow_mut();
+        let older = readers
+            .iter()
+            .filter(|reading| reading.consumer == consumer && reading.member != member)
+            .map(|reading| Rc::clone(&reading.subscriber))
+            .collect::<Vec<_>>();
+        readers.push(Reading {
+            consumer: consumer.to_owned(),
+            member,
+            subscriber,
+        });
+        drop(readers);
+        for subscriber in older {
+            subscriber.supersede();
+        }
+    }
+
+    /// Notes that it does not any more.
+    pub(crate) fn disconnect(&self, subscriber: &Rc<dyn Subscriber>) {
+        self.readers
+            .borrow_mut()
+            .retain(|reading| !std::ptr::addr_eq(Rc::as_ptr(&reading.subscriber), Rc::as_ptr(subscriber)));
+    }
+
+    /// How many subscriptions of this consumer's name are open.
+    pub(crate) fn connected(&self, consumer: &str) -> usize {
+        let readers = self.readers.borrow();
+        readers
+            .iter()
+            .filter(|reading| reading.consumer == consumer)
+            .count()
+    }
+
+    /// Names of consumers that read here now.
+    pub(crate) fn connected_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .readers
+            .borrow()
+            .iter()
+            .map(|reading| reading.consumer.clone())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
