@@ -5,6 +5,7 @@ mod compare;
 mod consume;
 mod engine;
 mod events;
+mod filter;
 mod harness;
 mod node;
 mod produce;
@@ -43,6 +44,8 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Events from the start of a partition with their data, from memory and from the device.
     Consume(consume::ConsumeArgs),
+    /// One event in a hundred, found by the node or by the consumer.
+    Filter(filter::FilterArgs),
     /// Durable events through the whole path, beside Redis Streams and NATS JetStream.
     Compare(compare::CompareArgs),
     /// Time from start to service after a kill -9, with little stored and with much.
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Engine(args) => engine::measure(args, cli.json),
         Command::Produce(args) => produce::measure(args, cli.json),
         Command::Consume(args) => consume::measure(args, cli.json),
+        Command::Filter(args) => filter::measure(args, cli.json),
         Command::Compare(args) => compare::measure(args, cli.json),
         Command::Restart(args) => restart::measure(args, cli.json),
     };

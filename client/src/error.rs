@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mofka_net::{BodyError, ErrorCode, GroupError, WireError};
+use mofka_net::{BodyError, ErrorCode, GroupError, PatternError, ViewError, WireError};
 
 /// An error of a function that the application gave (a selector, an allocator).
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -339,6 +339,12 @@ pub enum ConsumerError {
         /// The bound.
         max: usize,
     },
+    /// The filter is not an event pattern.
+    #[error("the consumer's filter: {0}")]
+    Filter(#[from] PatternError),
+    /// The data selector's views are too many.
+    #[error("the data selector: {0}")]
+    Views(#[from] ViewError),
     /// The topic's serializer cannot work in this process.
     #[error(transparent)]
     Component(#[from] ComponentError),

@@ -51,7 +51,7 @@ pub use components::{
     register_validator,
 };
 pub use consumer::{
-    AckFuture, Consumer, DataAllocator, DataSegment, DataSelector, Event, Events, PullFuture,
+    AckFuture, Consumer, ConsumerStats, DataAllocator, DataSegment, DataSelector, Event, Events, PullFuture,
 };
 pub use data::Data;
 pub use driver::Driver;
@@ -65,7 +65,9 @@ pub use mofka_net::control::{
     ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, ReadStatus, ShardStatus,
     TopicInfo, TopicSummary,
 };
-pub use mofka_net::{DataDescriptor, ErrorCode, Pattern, PatternError, Segment, ViewError, WireError};
+pub use mofka_net::{
+    DataDescriptor, ErrorCode, Pattern, PatternError, Recipe, Segment, ViewError, WireError,
+};
 pub use options::{
     BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
 };

@@ -225,6 +225,10 @@ pub struct ConsumerOptions {
     pub batch_bytes_max: u32,
     /// Indices of the partitions to read; empty: all, those too that are added later.
     pub targets: Vec<usize>,
+    /// Which events are wanted: an event pattern ([`Pattern`](crate::Pattern)) that their metadata has to match. The node looks
+    /// at the metadata, and only what matches is sent; where the topic's serializer is its own, the consumer looks. The
+    /// cursor moves past what does not match. Default: all.
+    pub filter: Option<Value>,
     /// Which data is wanted. Default: none.
     pub data_selector: DataSelector,
     /// Where data is placed. Default: in memory of the library.
@@ -240,6 +244,7 @@ impl Default for ConsumerOptions {
             max_num_batches: 2,
             batch_bytes_max: 4 << 20,
             targets: Vec::new(),
+            filter: None,
             data_selector: DataSelector::none(),
             data_allocator: DataAllocator::default(),
             start: Start::Cursor,

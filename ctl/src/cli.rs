@@ -301,6 +301,13 @@ impl std::str::FromStr for From {
     }
 }
 
+/// An event pattern, as JSON text.
+fn pattern(text: &str) -> Result<serde_json::Value, String> {
+    let value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    mofka_client::Pattern::parse(&value).map_err(|error| error.to_string())?;
+    Ok(value)
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArgs {
     /// Name of the topic.
@@ -346,6 +353,10 @@ pub(crate) struct ReadingArgs {
     /// Which data to fetch.
     #[arg(long, value_name = "WHICH", default_value = "all")]
     pub(crate) data: DataWanted,
+    /// Only events whose metadata matches this EventBridge pattern, as in '{"level": ["FATAL"]}'. The node looks; the
+    /// cursor moves past what does not match.
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    pub(crate) filter: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Subcommand)]

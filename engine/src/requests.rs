@@ -9,17 +9,18 @@ use mofka_net::control::{
 };
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FetchResponse,
-    FlushRequest, FrameHeader, Opcode, ProduceRequest, ProduceResponse, WireError,
+    FlushRequest, FrameHeader, Opcode, Pattern, ProduceRequest, ProduceResponse, WireError,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::intake::Request;
 use crate::io::Io;
 use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
 use crate::session::Session;
 use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
-use crate::subscription::{Subscription, Terms};
+use crate::subscription::{Picking, Subscription, Terms};
 
 /// Handles one request. Returns when the next one may be looked at; the answer may come later.
 pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
@@ -197,6 +198,7 @@ async fn subscribe<I: Io, P: Peers>(
         From::Id(id) => EventId::new(id),
         From::Time(timestamp_us) => partition.find_time(timestamp_us).await?,
     };
+    let picking = picking(&partition, request.filter.as_ref(), request.selection.clone())?;
     let bytes_max = u64::from(request.batch_bytes_max).clamp(1, limits.frame_bytes_max / 2);
     let terms = Terms {
         id: request.subscription,
@@ -206,9 +208,11 @@ async fn subscribe<I: Io, P: Peers>(
         limits: ReadLimits {
             events_max: u64::from(request.batch_events_max.max(1)),
             bytes_max,
-            with_data: request.selection == Selection::All,
+            // What is picked brings its own data along.
+            with_data: picking.is_none() && request.selection == Selection::All,
         },
         credits: request.credits,
+        picking,
     };
     let response = SubscribeResponse {
         next_event_id: start.get(),
@@ -221,6 +225,30 @@ async fn subscribe<I: Io, P: Peers>(
         .borrow_mut()
         .insert(request.subscription, Rc::clone(&subscription));
     Ok((answer, subscription))
+}
+
+/// What of a partition's events a subscription wants.
+fn picking<I: Io>(
+    partition: &Partition<I>,
+    filter: Option<&Value>,
+    selection: Selection,
+) -> Result<Option<Picking>, WireError> {
+    let invalid = |message: String| WireError::new(ErrorCode::InvalidArgument, message);
+    if let Selection::Views(recipe) = &selection {
+        recipe.check().map_err(|error| invalid(error.to_string()))?;
+    }
+    let filter = filter.map(Pattern::parse).transpose();
+    let filter = filter.map_err(|error| invalid(format!("the filter: {error}")))?;
+    let topic = &partition.spec().topic;
+    let serializer = topic.serializer.get("type").and_then(Value::as_str);
+    if filter.is_some() && serializer.is_some_and(|serializer| serializer != "default") {
+        return Err(invalid(format!(
+            "topic \"{}\" has a serializer of type \"{}\", so its metadata cannot be read here: filter at the consumer",
+            topic.name,
+            serializer.unwrap_or_default()
+        )));
+    }
+    Ok(Picking::new(filter, selection))
 }
 
 fn unsubscribe<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Bytes, WireError> {

@@ -1,7 +1,10 @@
 //! One consumer reading one partition: sends what is visible, as far as the client's credit goes.
 
+mod picking;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use event_listener::Event;
@@ -10,6 +13,7 @@ use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
 use mofka_net::{Credits, ErrorCode, FeedHeader, FeedItem, FrameHeader, WireError};
 use uuid::Uuid;
 
+pub(crate) use self::picking::Picking;
 use crate::io::Io;
 use crate::outbox::Outbox;
 use crate::partition::{Partition, ReadLimits, Reader, Slice, Subscriber};
@@ -22,7 +26,12 @@ pub(crate) struct Terms {
     pub(crate) start: EventId,
     pub(crate) limits: ReadLimits,
     pub(crate) credits: u32,
+    /// `None`: whole batches are fed.
+    pub(crate) picking: Option<Picking>,
 }
+
+/// How long a consumer whose filter lets nothing through is left without word of how far it has got.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Subscription<I: Io> {
@@ -31,7 +40,12 @@ pub(crate) struct Subscription<I: Io> {
     member: Uuid,
     partition: Rc<Partition<I>>,
     limits: ReadLimits,
+    picking: Option<Picking>,
+    /// The first event that was not looked at.
     next: Cell<EventId>,
+    /// Where the last feed ended.
+    told_end: Cell<EventId>,
+    told_us: Cell<u64>,
     credits: RefCell<Credits>,
     changed: Event,
     closed: Cell<bool>,
@@ -50,7 +64,10 @@ impl<I: Io> Subscription<I> {
             member: terms.member,
             partition,
             limits: terms.limits,
+            picking: terms.picking,
             next: Cell::new(terms.start),
+            told_end: Cell::new(terms.start),
+            told_us: Cell::new(0),
             credits: RefCell::new(credits),
             changed: Event::new(),
             closed: Cell::new(false),
@@ -90,6 +107,8 @@ impl<I: Io> Subscription<I> {
 
     async fn feed(&self, outbox: &Outbox) {
         let mut reader = Reader::new(Rc::clone(&self.partition), self.limits);
+        let io = self.partition.io();
+        self.told_us.set(io.now_us());
         while self.wait_for_credit().await {
             let grown = self.partition.listen();
             if self.closed.get() || outbox.is_closed() {
@@ -101,6 +120,11 @@ impl<I: Io> Subscription<I> {
             let trim_end = self.partition.trim_end();
             let missed = trim_end.get().saturating_sub(self.next.get().get());
             let from = self.next.get().max(trim_end);
+            if missed > 0 && self.told_end.get() < self.next.get() {
+                // What was looked at comes before what is missed.
+                self.send(outbox, &Slice::empty(self.next.get()), 0, false);
+                continue;
+            }
             if from >= self.partition.visible_end() {
                 if self.partition.is_complete() && from >= self.partition.ends().appended_end {
                     self.send(outbox, &Slice::empty(from), missed, true);
@@ -112,14 +136,22 @@ impl<I: Io> Subscription<I> {
                     self.send(outbox, &Slice::empty(from), missed, false);
                     continue;
                 }
-                grown.await;
+                match self.silence() {
+                    Some(Duration::ZERO) => self.send(outbox, &Slice::empty(from), 0, false),
+                    Some(silence) => future::or(grown, io.sleep(silence)).await,
+                    None => grown.await,
+                }
                 continue;
             }
-            match reader.next(from).await {
-                Ok(slice) => {
+            let read = match &self.picking {
+                None => reader.next(from).await.map(|slice| {
                     self.next.set(slice.end_event_id);
                     self.send(outbox, &slice, missed, false);
-                }
+                }),
+                Some(picking) => self.feed_picked(&mut reader, picking, outbox, from, missed).await,
+            };
+            match read {
+                Ok(()) => {}
                 // It went while it was read: the next round goes on at the first event that is left.
                 Err(error) if error.code == ErrorCode::Trimmed => continue,
                 Err(error) => {
@@ -129,6 +161,42 @@ impl<I: Io> Subscription<I> {
             }
             outbox.room().await;
         }
+    }
+
+    /// One slice, of which only what is picked is sent. When that is nothing, the client hears of it now and then.
+    async fn feed_picked(
+        &self,
+        reader: &mut Reader<I>,
+        picking: &Picking,
+        outbox: &Outbox,
+        from: EventId,
+        missed: u64,
+    ) -> Result<(), WireError> {
+        let slice = reader.next(from).await?;
+        let picks = picking
+            .pick(&self.partition, &slice, self.limits.bytes_max)
+            .await?;
+        self.next.set(slice.end_event_id);
+        if picks.item_count > 0 || missed > 0 || self.silence() == Some(Duration::ZERO) {
+            let first_event_id = if missed > 0 { from } else { self.told_end.get() };
+            let header = self.header(
+                (first_event_id, slice.end_event_id),
+                missed,
+                picks.item_count,
+                false,
+            );
+            self.push(outbox, std::iter::once(header).chain(picks.items).collect());
+        }
+        // Others of this shard have waited while the events were looked at.
+        future::yield_now().await;
+        Ok(())
+    }
+
+    /// How much longer the client may be left without word of what was looked at; `None` when it knows.
+    fn silence(&self) -> Option<Duration> {
+        let waited_us = self.partition.io().now_us().saturating_sub(self.told_us.get());
+        let left = SILENCE.saturating_sub(Duration::from_micros(waited_us));
+        (self.told_end.get() < self.next.get()).then_some(left)
     }
 
     /// An error when there is nothing to be fed any more.
@@ -169,22 +237,46 @@ impl<I: Io> Subscription<I> {
     }
 
     fn send(&self, outbox: &Outbox, slice: &Slice, missed: u64, end_of_stream: bool) {
-        let taken = self.credits.borrow_mut().take();
-        assert!(taken, "a feed is sent only when there is credit");
-        let header = FeedHeader {
-            first_event_id: slice.first_event_id,
-            end_event_id: slice.end_event_id,
-            visible_end: self.partition.visible_end(),
-            missed_count: missed,
-            item_count: u32::try_from(slice.batches.len()).unwrap_or(u32::MAX),
-            end_of_stream,
+        // What was looked at before and not told belongs to it.
+        let first_event_id = match (&self.picking, missed) {
+            (Some(_), 0) => self.told_end.get(),
+            _ => slice.first_event_id,
         };
+        let events = (first_event_id, slice.end_event_id);
+        let item_count = u32::try_from(slice.batches.len()).unwrap_or(u32::MAX);
         let mut body = FeedBody::default();
-        body.copy(&header.encode());
+        body.copy(&self.header(events, missed, item_count, end_of_stream));
         for batch in &slice.batches {
             body.push(batch, self.limits.with_data);
         }
-        let pieces = body.finish();
+        self.push(outbox, body.finish());
+    }
+
+    /// The header of a feed that is sent at once.
+    fn header(
+        &self,
+        (first_event_id, end_event_id): (EventId, EventId),
+        missed_count: u64,
+        item_count: u32,
+        end_of_stream: bool,
+    ) -> Bytes {
+        let taken = self.credits.borrow_mut().take();
+        assert!(taken, "a feed is sent only when there is credit");
+        self.told_end.set(end_event_id);
+        self.told_us.set(self.partition.io().now_us());
+        let header = FeedHeader {
+            first_event_id,
+            end_event_id,
+            visible_end: self.partition.visible_end(),
+            missed_count,
+            item_count,
+            is_picked: self.picking.is_some(),
+            end_of_stream,
+        };
+        header.encode()
+    }
+
+    fn push(&self, outbox: &Outbox, pieces: Vec<Bytes>) {
         let body_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let first = FrameHeader::self_checked(mofka_net::Opcode::Feed, self.id, body_bytes);
         outbox.push(std::iter::once(first).chain(pieces));

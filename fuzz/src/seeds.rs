@@ -404,6 +404,17 @@ fn sessions(seeds: &mut Seeds) {
         (Opcode::Unsubscribe, 0, text(json!({"subscription": 1000}))),
         (Opcode::ConsumerList, 0, text(json!({"topic": "t"}))),
         (
+            Opcode::Subscribe,
+            0,
+            text(
+                json!({"subscription": 1001, "partition": on_device, "consumer": "d", "member": in_memory,
+                        "from": "first", "batch_events_max": 8, "batch_bytes_max": 4096, "credits": 2,
+                        "selection": {"views": [{"sub": {"offset": 1, "bytes": 9}},
+                                                {"strided": {"offset": 0, "block_count": 2, "block_bytes": 1, "gap_bytes": 1}}]},
+                        "filter": {"n": [{"numeric": [">=", 0]}]}}),
+            ),
+        ),
+        (
             Opcode::GroupSync,
             0,
             text(json!({"topic": "t", "consumer": "c", "member": on_device, "generation": 0, "wait_ms": 0})),

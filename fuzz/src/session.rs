@@ -398,7 +398,7 @@ impl Client {
                 }
                 FrameKind::Request(Opcode::Feed) => {
                     let feed = Feed::check(body).expect("a feed is whole");
-                    for item in feed.items {
+                    for item in feed.batches().cloned() {
                         Batch::check(item.frame, item.data).expect("what is fed checks");
                     }
                     continue;

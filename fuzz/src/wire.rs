@@ -290,7 +290,7 @@ fn feed(body: &[u8]) {
     assert!(feed.header.first_event_id <= feed.header.end_event_id);
     let header: &FeedHeader = &feed.header;
     assert_eq!(header.encode(), body[..64], "there is one way to write a header");
-    for item in feed.items {
+    for item in feed.batches().cloned() {
         if let Ok(batch) = Batch::check(item.frame, item.data) {
             assert_eq!(batch.events().count() as u64, u64::from(batch.event_count()));
         }

@@ -17,6 +17,8 @@ use mofka_log::EventId;
 use mofka_log::le::{Le32, Le64};
 
 use crate::body::{BodyError, BodyReader};
+use crate::picked::{PICKED_HEADER_BYTES, Picked};
+use crate::width::{narrow, wide};
 
 /// Bytes of a feed's header.
 pub const FEED_HEADER_BYTES: usize = 64;
@@ -25,6 +27,7 @@ pub const FEED_ITEM_BYTES: usize = 16;
 const CHECKED_BYTES: usize = 40;
 const WHAT: &str = "feed";
 const END_OF_STREAM: u32 = 1;
+const PICKED: u32 = 2;
 const ALIGN_BYTES: u64 = 8;
 /// An item and a frame without events.
 const ITEM_BYTES_MIN: u64 = 16 + 128;
@@ -66,8 +69,10 @@ pub struct FeedHeader {
     pub visible_end: EventId,
     /// Events that the consumer will never get, because retention dropped them before they were fed.
     pub missed_count: u64,
-    /// Batches in the feed.
+    /// Items in the feed.
     pub item_count: u32,
+    /// The items are events that were picked out of their batches. Events between them are not for this consumer.
+    pub is_picked: bool,
     /// No event will ever follow.
     pub end_of_stream: bool,
 }
@@ -81,7 +86,9 @@ impl FeedHeader {
             visible_end: Le64::from(self.visible_end.get()),
             missed_count: Le64::from(self.missed_count),
             item_count: Le32::from(self.item_count),
-            flags: Le32::from(if self.end_of_stream { END_OF_STREAM } else { 0 }),
+            flags: Le32::from(
+                if self.end_of_stream { END_OF_STREAM } else { 0 } | if self.is_picked { PICKED } else { 0 },
+            ),
             header_crc: Le32::from(0),
             reserved: [0; 20],
         };
@@ -96,15 +103,21 @@ impl FeedHeader {
         reader.checksum(checked, raw.header_crc.get())?;
         reader.reserved(&raw.reserved)?;
         let flags = raw.flags.get();
-        if flags & !END_OF_STREAM != 0 {
-            return Err(reader.invalid("flags", u64::from(flags), "only 1 has a meaning"));
+        if flags & !(END_OF_STREAM | PICKED) != 0 {
+            return Err(reader.invalid("flags", u64::from(flags), "only 1 and 2 have a meaning"));
         }
         if raw.end_event_id.get() < raw.first_event_id.get() {
             let rule = "the end is not before the first event";
             return Err(reader.invalid("end_event_id", raw.end_event_id.get(), rule));
         }
         let item_count = raw.item_count.get();
-        let fit = reader.left_bytes().checked_div(ITEM_BYTES_MIN).unwrap_or(0);
+        let is_picked = flags & PICKED != 0;
+        let item_bytes_min = if is_picked {
+            wide(PICKED_HEADER_BYTES)
+        } else {
+            ITEM_BYTES_MIN
+        };
+        let fit = reader.left_bytes().checked_div(item_bytes_min).unwrap_or(0);
         reader.bounded("item_count", u64::from(item_count), fit)?;
         Ok(Self {
             first_event_id: EventId::new(raw.first_event_id.get()),
@@ -112,7 +125,8 @@ impl FeedHeader {
             visible_end: EventId::new(raw.visible_end.get()),
             missed_count: raw.missed_count.get(),
             item_count,
-            end_of_stream: flags == END_OF_STREAM,
+            is_picked,
+            end_of_stream: flags & END_OF_STREAM != 0,
         })
     }
 }
@@ -142,8 +156,17 @@ impl FeedItem {
 pub struct Feed {
     /// What it tells about itself.
     pub header: FeedHeader,
-    /// Its batches.
-    pub items: Vec<FeedItemView>,
+    /// What it brings.
+    pub items: Vec<FeedPart>,
+}
+
+/// An item of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedPart {
+    /// A whole batch.
+    Batch(FeedItemView),
+    /// Events out of one.
+    Picked(Picked),
 }
 
 /// One batch of a feed.
@@ -163,8 +186,12 @@ impl Feed {
     pub fn check(body: Bytes) -> Result<Self, BodyError> {
         let mut reader = BodyReader::new(WHAT, body);
         let header = FeedHeader::check(&mut reader)?;
-        let mut items = Vec::with_capacity(crate::width::narrow(u64::from(header.item_count)));
+        let mut items = Vec::with_capacity(narrow(u64::from(header.item_count)));
         for _ in 0..header.item_count {
+            if header.is_picked {
+                items.push(FeedPart::Picked(Picked::check(&mut reader)?));
+                continue;
+            }
             let raw: RawItem = reader.pod()?;
             let (frame_bytes, data_bytes) = (raw.frame_bytes.get(), raw.data_bytes.get());
             if frame_bytes.checked_rem(ALIGN_BYTES) != Some(0) {
@@ -179,13 +206,21 @@ impl Feed {
                 ALIGN_BYTES.saturating_sub(beyond)
             })?;
             reader.reserved(&pad)?;
-            items.push(FeedItemView {
+            items.push(FeedPart::Batch(FeedItemView {
                 frame,
                 data: (data_bytes > 0).then_some(data),
-            });
+            }));
         }
         reader.finish()?;
         Ok(Self { header, items })
+    }
+
+    /// The whole batches in it.
+    pub fn batches(&self) -> impl Iterator<Item = &FeedItemView> {
+        self.items.iter().filter_map(|item| match item {
+            FeedPart::Batch(batch) => Some(batch),
+            FeedPart::Picked(_) => None,
+        })
     }
 }
 
@@ -202,6 +237,7 @@ mod tests {
             visible_end: EventId::new(12),
             missed_count: 2,
             item_count,
+            is_picked: false,
             end_of_stream: false,
         }
     }
@@ -233,8 +269,7 @@ mod tests {
             let feed = Feed::check(encode(&header, &items).into()).unwrap();
             prop_assert_eq!(feed.header, header);
             let back: Vec<_> = feed
-                .items
-                .iter()
+                .batches()
                 .map(|item| (item.frame.to_vec(), item.data.as_deref().unwrap_or_default().to_vec()))
                 .collect();
             prop_assert_eq!(back, items);

@@ -11,7 +11,8 @@
 //! | `error` | error codes and the body of an error frame |
 //! | [`control`] | requests and answers that are JSON |
 //! | `produce`, `feed`, `fetch`, `acknowledge`, `credit`, `flush` | bodies that are binary |
-//! | `descriptor`, `flatten` | which bytes of an event's data are meant |
+//! | `picked` | events that were taken out of their batches for one consumer |
+//! | `descriptor`, `flatten`, `recipe` | which bytes of an event's data are meant |
 //! | `address`, `group` | where nodes are |
 //! | `pattern` | which metadata is meant: event patterns |
 //! | `session` | what the server remembers of a connection; credit |
@@ -43,7 +44,9 @@ mod frame;
 mod group;
 pub mod limits;
 mod pattern;
+mod picked;
 mod produce;
+mod recipe;
 mod selection;
 mod session;
 mod width;
@@ -54,15 +57,17 @@ pub use body::BodyError;
 pub use credit::CreditRequest;
 pub use descriptor::{DataDescriptor, DescriptorError, ViewError};
 pub use error::{ErrorCode, WireError};
-pub use feed::{FEED_HEADER_BYTES, FEED_ITEM_BYTES, Feed, FeedHeader, FeedItem, FeedItemView};
+pub use feed::{FEED_HEADER_BYTES, FEED_ITEM_BYTES, Feed, FeedHeader, FeedItem, FeedItemView, FeedPart};
 pub use fetch::{FetchItemError, FetchRequest, FetchResponse};
 pub use flatten::{Flatten, Range};
 pub use flush::FlushRequest;
 pub use frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FrameKind, Opcode};
 pub use group::{GroupError, GroupFile, GroupMember};
 pub use pattern::{Pattern, PatternError};
+pub use picked::{PICKED_EVENT_BYTES, PICKED_HEADER_BYTES, Picked, PickedBuilder, PickedEvent};
 pub use produce::{
     PRODUCE_HINT_BYTES, PRODUCE_PREFIX_BYTES, ProducePrefix, ProduceRequest, ProduceResponse, produce_data_at,
 };
+pub use recipe::Recipe;
 pub use selection::{Segment, Selection, Strided};
 pub use session::{Credits, Negotiated, ServerSession};

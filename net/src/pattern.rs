@@ -4,6 +4,7 @@ mod parse;
 mod rule;
 #[cfg(test)]
 mod tests;
+mod text;
 mod wildcard;
 
 use serde_json::Value;
@@ -83,7 +84,10 @@ pub enum PatternError {
 /// The time of a match is bounded by the pattern's parts times the bytes of the metadata, and the bytes of the pattern
 /// once, whatever both of them say.
 #[derive(Clone, Debug)]
-pub struct Pattern(rule::All);
+pub struct Pattern {
+    all: rule::All,
+    outline: text::Outline,
+}
 
 impl Pattern {
     /// Reads a pattern.
@@ -91,11 +95,23 @@ impl Pattern {
     /// # Errors
     /// When it is not of the form told above, or beyond [`PATTERN_DEPTH_MAX`] or [`PATTERN_PARTS_MAX`].
     pub fn parse(pattern: &Value) -> Result<Self, PatternError> {
-        parse::parse(pattern).map(Self)
+        let all = parse::parse(pattern)?;
+        let outline = text::Outline::of(&all);
+        Ok(Self { all, outline })
     }
 
     /// Whether metadata is of this form. Allocates nothing.
     pub fn matches(&self, metadata: &Value) -> bool {
-        self.0.holds(metadata)
+        self.all.holds(metadata)
+    }
+
+    /// The same of metadata as JSON text; what is not JSON matches nothing. Most text that does not match is not even read, where
+    /// the pattern asks for texts: this is for those who look at many events and keep few.
+    pub fn matches_text(&self, metadata: &[u8]) -> bool {
+        self.outline.may_match(metadata)
+            && self
+                .outline
+                .read(metadata)
+                .is_some_and(|fields| self.all.holds(&fields))
     }
 }

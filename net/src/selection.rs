@@ -7,10 +7,13 @@
 //! ```
 //! All numbers u64.
 
+use serde::{Deserialize, Serialize};
+
 use crate::descriptor::{DescriptorError, ViewError};
 
 /// A stretch of a view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Segment {
     /// Where it begins in the view.
     pub offset: u64,
@@ -26,7 +29,8 @@ impl Segment {
 }
 
 /// Blocks of one size at regular distances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Strided {
     /// Where the first block begins.
     pub offset: u64,
@@ -61,7 +65,8 @@ impl Strided {
 }
 
 /// What a view selects of the view below it. Never empty; ascending and without overlap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Selection {
     /// One stretch.
     Sub(Segment),

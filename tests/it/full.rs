@@ -32,6 +32,7 @@ fn check(node: &Node, partition: Uuid, events: u64) {
         partition,
         consumer: "checker".to_owned(),
         member: Uuid::nil(),
+        filter: None,
         from: From::First,
         batch_events_max: 100,
         batch_bytes_max: 1 << 20,

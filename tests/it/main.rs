@@ -2,6 +2,7 @@
 
 mod components;
 mod consume;
+mod filter;
 mod full;
 mod groups;
 mod kill;

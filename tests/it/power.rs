@@ -142,6 +142,7 @@ fn subscribe_request(partition: Uuid, from: From, selection: Selection) -> Subsc
         partition,
         consumer: "c".to_owned(),
         member: Uuid::nil(),
+        filter: None,
         from,
         batch_events_max: 1000,
         batch_bytes_max: 1 << 20,

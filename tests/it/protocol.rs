@@ -17,6 +17,7 @@ fn subscription(partition: Uuid, from: From, selection: Selection) -> SubscribeR
         partition,
         consumer: "c".to_owned(),
         member: Uuid::nil(),
+        filter: None,
         from,
         batch_events_max: 1000,
         batch_bytes_max: 1 << 20,

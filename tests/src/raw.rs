@@ -309,8 +309,7 @@ impl RawClient {
             if received.header.request_id() == subscription {
                 let feed = Feed::check(received.answer().unwrap()).unwrap();
                 let batches = feed
-                    .items
-                    .iter()
+                    .batches()
                     .map(|item| Batch::check(item.frame.clone(), item.data.clone()).unwrap())
                     .collect();
                 return (feed, batches);

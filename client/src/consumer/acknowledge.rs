@@ -29,6 +29,10 @@ pub(super) struct AckLane {
 struct State {
     /// Where the durable cursor is known to be.
     durable_end: EventId,
+    /// All before it is acknowledged, or was never for this consumer; `None`: nothing is known yet.
+    position: Option<EventId>,
+    /// Events that a filter kept away, behind the last one that was delivered.
+    skipped: Option<(EventId, EventId)>,
     under_way: Option<Group>,
     waiting: Option<Group>,
     retry: Option<Retry>,
@@ -64,6 +68,11 @@ impl AckLane {
             Ok(state) => state,
             Err(pid) => return forked(pid),
         };
+        let next_event_id = match state.skipped {
+            Some((from, to)) if next_event_id >= from => next_event_id.max(to),
+            _ => next_event_id,
+        };
+        state.position = state.position.max(Some(next_event_id));
         if next_event_id <= state.durable_end {
             return AckFuture {
                 promise: Arc::new(Promise::settled(Ok(()))),
@@ -88,6 +97,31 @@ impl AckLane {
             Self::send(lane);
         }
         AckFuture { promise }
+    }
+
+    /// The consumer goes on at its cursor, which is here.
+    pub(super) fn begin_at(&self, next_event_id: EventId) {
+        let mut state = lock(&self.state);
+        state.position = state.position.max(Some(next_event_id));
+    }
+
+    /// A filter kept these events away. They count as acknowledged when all before them are.
+    pub(super) fn skip(lane: &Arc<Self>, from: EventId, to: EventId) {
+        if from >= to {
+            return;
+        }
+        let skipped = {
+            let mut state = lock(&lane.state);
+            let from = match state.skipped {
+                Some((start, end)) if (start..=end).contains(&from) => start,
+                _ => from,
+            };
+            state.skipped = Some((from, to));
+            state.position.filter(|position| (from..to).contains(position))
+        };
+        if skipped.is_some() {
+            Self::acknowledge(lane, to);
+        }
     }
 
     /// Waits until nothing is on its way, or the deadline is over.

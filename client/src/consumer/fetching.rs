@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mofka_net::{DataDescriptor, ErrorCode, FetchItemError, FetchRequest, FetchResponse, Opcode};
 
+use super::Core;
 use super::preparing::Prepared;
 use super::worker::Incoming;
 use crate::link::Answer;
@@ -31,6 +32,7 @@ pub(super) struct Abandoned(pub(super) String);
 
 /// Fetches what the prepared events lack. `progress` is called whenever the first `n` of them are complete.
 pub(super) fn fetch(
+    core: &Core,
     incoming: &Incoming,
     prepared: &mut VecDeque<Prepared>,
     mut progress: impl FnMut(&mut VecDeque<Prepared>, usize),
@@ -56,6 +58,9 @@ pub(super) fn fetch(
         let Some(answer) = answer.wait(Deadline::Never) else {
             break;
         };
+        if let Answer::Response(body) = answer {
+            core.counters.fetched(body.len());
+        }
         let last = wants.last().map_or(done, |want| want.place);
         receive(incoming, &wants, answer, prepared, done)?;
         // The event of the last want may have more parts to come; those before it are complete.

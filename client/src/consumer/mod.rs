@@ -11,23 +11,28 @@ mod fetching;
 mod membership;
 mod preparing;
 mod selector;
+mod stats;
 mod subscription;
 mod worker;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use mofka_log::CONSUMER_NAME_BYTES_MAX;
+use mofka_net::Pattern;
 
 pub use acknowledge::AckFuture;
 pub use delivery::PullFuture;
 pub use event::Event;
 pub use selector::{DataAllocator, DataSegment, DataSelector};
+pub use stats::ConsumerStats;
 
 use self::delivery::Delivery;
 use self::membership::Membership;
+use self::selector::SelectorKind;
+use self::stats::Counters;
 use self::subscription::Source;
 use self::worker::Incoming;
 use crate::components::Serializer;
@@ -63,6 +68,8 @@ struct Core {
     name: String,
     options: ConsumerOptions,
     serializer: Option<Arc<dyn Serializer>>,
+    /// Of a topic whose metadata nodes cannot read.
+    local_filter: Option<Pattern>,
     delivery: Arc<Delivery>,
     /// Of the partitions that it reads now.
     sources: Mutex<Vec<Arc<Source>>>,
@@ -70,7 +77,7 @@ struct Core {
     inbox: Mutex<VecDeque<Incoming>>,
     work: Condvar,
     is_closed: AtomicBool,
-    missed: AtomicU64,
+    counters: Counters,
     /// Kept when the thread has ended.
     worker_ended: Promise<()>,
 }
@@ -90,6 +97,10 @@ impl Consumer {
         let targets = targets(topic, &options.targets)?;
         let driver = Arc::clone(topic.driver_core());
         let serializer = topic.components()?.serializer.clone();
+        let filter = options.filter.as_ref().map(Pattern::parse).transpose()?;
+        if let SelectorKind::Views(recipe) = &options.data_selector.kind {
+            recipe.check()?;
+        }
         let membership = Membership::new(topic.name(), name, targets, options.start);
         let first = membership.join(&driver)?;
         let core = Arc::new(Core {
@@ -103,11 +114,12 @@ impl Consumer {
             driver,
             name: name.to_owned(),
             options,
+            local_filter: filter.filter(|_| serializer.is_some()),
             serializer,
             inbox: Mutex::default(),
             work: Condvar::new(),
             is_closed: AtomicBool::new(false),
-            missed: AtomicU64::new(0),
+            counters: Counters::default(),
             worker_ended: Promise::new(),
         });
         let sources: Vec<Arc<Source>> = first
@@ -165,7 +177,12 @@ impl Consumer {
 
     /// Events that this consumer will never get, because retention dropped them before they were sent.
     pub fn missed_count(&self) -> u64 {
-        self.handle.core.missed.load(Ordering::Relaxed)
+        self.stats().missed
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> ConsumerStats {
+        self.handle.core.counters.stats()
     }
 
     /// Unsubscribes. Pulls fail from now on; events that were not pulled are not acknowledged and come again to the

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mofka_log::{Batch, EventId, EventView};
-use mofka_net::DataDescriptor;
+use mofka_net::{DataDescriptor, Pattern, PickedEvent};
 
 use super::event::Parts;
 use super::selector::{DataSegment, Owned, SelectorKind};
@@ -39,43 +39,114 @@ struct Going {
     missing_bytes: u64,
 }
 
+/// An event as it came.
+pub(super) struct Raw {
+    pub(super) id: EventId,
+    pub(super) timestamp_us: u64,
+    pub(super) metadata: Bytes,
+    pub(super) data_bytes: u64,
+    pub(super) included: Included,
+}
+
+/// Data that came with an event. It was checked.
+pub(super) enum Included {
+    None,
+    /// All of it.
+    Whole(Bytes),
+    /// What was declared.
+    Selected(Bytes),
+}
+
+impl Raw {
+    /// An event of a batch.
+    pub(super) fn of_batch(batch: &Batch, event: &EventView<'_>, id: EventId) -> Self {
+        let whole = |data: &Bytes| -> Option<Bytes> {
+            let start = usize::try_from(event.data_offset).ok()?;
+            let end = start.checked_add(usize::try_from(event.data_bytes).ok()?)?;
+            (end <= data.len()).then(|| data.slice(start..end))
+        };
+        Self {
+            id,
+            timestamp_us: batch.timestamp_us(),
+            metadata: batch.body().slice_ref(event.metadata),
+            data_bytes: event.data_bytes,
+            included: batch
+                .data()
+                .and_then(whole)
+                .map_or(Included::None, Included::Whole),
+        }
+    }
+
+    /// An event that was picked out of its batch.
+    pub(super) fn picked(event: PickedEvent, timestamp_us: u64) -> Self {
+        Self {
+            id: event.id,
+            timestamp_us,
+            metadata: event.metadata,
+            data_bytes: event.data_bytes,
+            included: event.data.map_or(Included::None, Included::Selected),
+        }
+    }
+}
+
 /// What is needed to prepare the events of a feed.
 pub(super) struct Preparer<'a> {
     pub(super) source: &'a Source,
     pub(super) options: &'a ConsumerOptions,
     /// `None`: metadata is stored as JSON text.
     pub(super) serializer: Option<&'a dyn Serializer>,
+    /// `None`: all events are wanted, or the node has looked.
+    pub(super) filter: Option<&'a Pattern>,
 }
 
 impl Preparer<'_> {
-    /// Runs the application's functions for one event of a batch.
-    pub(super) fn prepare(&self, batch: &Batch, event: &EventView<'_>, id: EventId) -> Prepared {
-        let stage = self
-            .stage(batch, event, id)
-            .map_or_else(Stage::Failed, Stage::Going);
-        Prepared {
+    /// Runs the application's functions for one event. `None`: the filter keeps it away.
+    pub(super) fn prepare(&self, raw: Raw) -> Option<Prepared> {
+        let (id, timestamp_us) = (raw.id, raw.timestamp_us);
+        let stage = match self.metadata(&raw) {
+            Err(error) => Stage::Failed(error),
+            Ok(metadata) => {
+                if self
+                    .filter
+                    .is_some_and(|filter| !filter.matches(metadata.value()))
+                {
+                    return None;
+                }
+                self.stage(raw, metadata).map_or_else(Stage::Failed, Stage::Going)
+            }
+        };
+        Some(Prepared {
             id,
-            timestamp_us: batch.timestamp_us(),
+            timestamp_us,
             stage,
-        }
+        })
     }
 
-    fn stage(&self, batch: &Batch, event: &EventView<'_>, id: EventId) -> Result<Going, PullError> {
-        let raw = batch.body().slice_ref(event.metadata);
-        let (event_id, partition) = (id.get(), self.source.index());
+    fn metadata(&self, raw: &Raw) -> Result<Metadata, PullError> {
         let metadata = match self.serializer {
-            None => Metadata::check(raw).map_err(Arc::from),
-            Some(serializer) => guarded(|| serializer.deserialize(&raw)),
+            None => Metadata::check(raw.metadata.clone()).map_err(Arc::from),
+            Some(serializer) => guarded(|| serializer.deserialize(&raw.metadata)),
         };
-        let metadata = metadata.map_err(|reason| PullError::Metadata {
-            event_id,
-            partition,
+        metadata.map_err(|reason| PullError::Metadata {
+            event_id: raw.id.get(),
+            partition: self.source.index(),
             reason,
-        })?;
-        let whole = DataDescriptor::of_event(id, event.data_bytes);
+        })
+    }
+
+    fn stage(&self, raw: Raw, metadata: Metadata) -> Result<Going, PullError> {
+        let (id, partition) = (raw.id, self.source.index());
+        let event_id = id.get();
+        let whole = DataDescriptor::of_event(id, raw.data_bytes);
         let selected = match &self.options.data_selector.kind {
             SelectorKind::None => DataDescriptor::default(),
             SelectorKind::All => whole,
+            SelectorKind::Views(recipe) => recipe.apply(&whole).map_err(|error| PullError::Callback {
+                what: "data selector",
+                event_id,
+                partition,
+                reason: error.to_string().into(),
+            })?,
             SelectorKind::Custom(select) => {
                 let selected = self.call("data selector", id, || select(&metadata, &whole))?;
                 let is_of_event =
@@ -116,7 +187,7 @@ impl Preparer<'_> {
             pieces: Pieces::default(),
             missing_bytes,
         };
-        going.take_included(batch, event);
+        going.take_included(raw.included);
         Ok(going)
     }
 
@@ -194,28 +265,25 @@ impl Prepared {
 }
 
 impl Going {
-    /// The data that came with the batch. It was checked with it.
-    fn take_included(&mut self, batch: &Batch, event: &EventView<'_>) {
-        let Some(data) = batch.data().filter(|_| self.selected.bytes() > 0) else {
-            return;
-        };
-        let part = |offset: u64, bytes: u64| -> Option<Bytes> {
-            let start = usize::try_from(event.data_offset.checked_add(offset)?).ok()?;
-            let end = start.checked_add(usize::try_from(bytes).ok()?)?;
-            (end <= data.len()).then(|| data.slice(start..end))
-        };
+    /// The data that came with the event.
+    fn take_included(&mut self, included: Included) {
         let mut pieces = Pieces::default();
-        if self.selected.is_whole() {
-            let Some(whole) = part(0, event.data_bytes) else {
-                return;
-            };
-            pieces.push(whole);
-        } else {
-            for range in self.selected.flatten() {
-                let Some(part) = part(range.offset, range.bytes) else {
-                    return;
-                };
-                pieces.push(part);
+        match included {
+            _ if self.selected.is_empty() => return,
+            Included::None => return,
+            Included::Selected(data) if data.len() as u64 == self.selected.bytes() => pieces.push(data),
+            // The node understood something else.
+            Included::Selected(_) => return,
+            Included::Whole(data) if self.selected.is_whole() => pieces.push(data),
+            Included::Whole(data) => {
+                for range in self.selected.flatten() {
+                    let start = usize::try_from(range.offset).unwrap_or(usize::MAX);
+                    let end = start.saturating_add(usize::try_from(range.bytes).unwrap_or(usize::MAX));
+                    if end > data.len() {
+                        return;
+                    }
+                    pieces.push(data.slice(start..end));
+                }
             }
         }
         self.pieces = pieces;

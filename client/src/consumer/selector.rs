@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mofka_net::DataDescriptor;
+use mofka_net::{DataDescriptor, Recipe};
 
 use crate::error::BoxError;
 use crate::metadata::Metadata;
@@ -40,6 +40,7 @@ pub struct DataSelector {
 pub(super) enum SelectorKind {
     None,
     All,
+    Views(Recipe),
     Custom(Arc<Select>),
 }
 
@@ -55,6 +56,15 @@ impl DataSelector {
     pub fn all() -> Self {
         Self {
             kind: SelectorKind::All,
+        }
+    }
+
+    /// The same views of the data of every event; of events without data, nothing. The node knows in advance: only the selected
+    /// bytes leave the disk, and come with the events. An event whose data is too short for a strided or unstructured view fails
+    /// its own pull.
+    pub fn views(recipe: Recipe) -> Self {
+        Self {
+            kind: SelectorKind::Views(recipe),
         }
     }
 
@@ -81,6 +91,7 @@ impl fmt::Debug for DataSelector {
         f.write_str(match self.kind {
             SelectorKind::None => "DataSelector::none()",
             SelectorKind::All => "DataSelector::all()",
+            SelectorKind::Views(_) => "DataSelector::views(..)",
             SelectorKind::Custom(_) => "DataSelector::new(..)",
         })
     }

@@ -279,7 +279,13 @@ impl Source {
             subscription.end();
             return Ok(());
         }
-        state.next.get_or_insert(EventId::new(answer.next_event_id));
+        if state.next.is_none() {
+            let next = EventId::new(answer.next_event_id);
+            state.next = Some(next);
+            if self.start == Start::Cursor {
+                self.lane.begin_at(next);
+            }
+        }
         state.live = Some(subscription);
         state.is_subscribing = false;
         Ok(())
@@ -301,9 +307,16 @@ impl Source {
             credits: u32::try_from(options.max_num_batches.max(1))
                 .unwrap_or(u32::MAX)
                 .min(1 << 16),
-            selection: match options.data_selector.kind {
-                SelectorKind::All => Selection::All,
+            selection: match &options.data_selector.kind {
+                SelectorKind::All if core.local_filter.is_none() => Selection::All,
+                SelectorKind::Views(recipe) if core.local_filter.is_none() => {
+                    Selection::Views(recipe.clone())
+                }
                 _ => Selection::None,
+            },
+            filter: match core.local_filter {
+                Some(_) => None,
+                None => options.filter.clone(),
             },
         }
     }

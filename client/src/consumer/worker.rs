@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use mofka_log::{Batch, EventId};
-use mofka_net::{Feed, FeedItemView};
+use mofka_net::{Feed, FeedItemView, FeedPart, Picked};
 
+use super::acknowledge::AckLane;
 use super::event::{Event, Parts};
 use super::fetching::{self, Abandoned};
-use super::preparing::{Prepared, Preparer};
+use super::preparing::{Prepared, Preparer, Raw};
 use super::selector::SelectorKind;
 use super::subscription::{Source, Subscription};
 use super::{CLOSE_TIMEOUT, Core};
@@ -103,6 +103,7 @@ impl Taking<'_> {
         let Some(expected) = source.expected(generation) else {
             return Ok(());
         };
+        self.core.counters.feed(self.incoming.body.len());
         let feed = Feed::check(self.incoming.body.clone()).map_err(|error| error.to_string())?;
         let header = feed.header;
         let first = expected.map(|expected| expected.get().saturating_add(header.missed_count));
@@ -120,8 +121,12 @@ impl Taking<'_> {
         let ready_count = if has_callbacks { 1 } else { READY_COUNT };
         let mut waiting = VecDeque::new();
         let mut next = header.first_event_id;
+        let end = header.end_event_id;
         for item in feed.items {
-            self.prepare(item, &mut next, header.end_event_id, &mut waiting)?;
+            match item {
+                FeedPart::Batch(batch) => self.prepare(batch, &mut next, end, &mut waiting)?,
+                FeedPart::Picked(picked) => self.prepare_picked(picked, &mut next, end, &mut waiting)?,
+            }
             if self.core.is_closed() {
                 return Ok(());
             }
@@ -132,6 +137,9 @@ impl Taking<'_> {
         }
         if !self.deliver_ready() {
             return Ok(());
+        }
+        if header.is_picked {
+            self.skip(&mut next, end);
         }
         if next != header.end_event_id {
             return Err(format!(
@@ -155,7 +163,7 @@ impl Taking<'_> {
                 missed = count,
                 "retention dropped events before this consumer got them"
             );
-            self.core.missed.fetch_add(count, Ordering::Relaxed);
+            self.core.counters.missed(count);
         }
     }
 
@@ -175,11 +183,6 @@ impl Taking<'_> {
             None => Batch::check(item.frame, None),
         };
         let batch = checked.map_err(|error| error.to_string())?;
-        let preparer = Preparer {
-            source: &self.incoming.source,
-            options: &self.core.options,
-            serializer: self.core.serializer.as_deref(),
-        };
         for event in batch.events() {
             let id = batch
                 .base_event_id()
@@ -191,23 +194,62 @@ impl Taking<'_> {
             if id != *next {
                 return Err(format!("event {next} is missing before {id}"));
             }
-            let prepared = preparer.prepare(&batch, &event, id);
-            if waiting.is_empty() && prepared.wanted().is_none() {
-                self.ready.push(prepared.finish());
-                self.ready_end = Some(id.next());
-            } else {
-                waiting.push_back(prepared);
-            }
-            *next = id.next();
+            self.prepare_one(Raw::of_batch(&batch, &event, id), next, waiting);
         }
         Ok(())
+    }
+
+    /// Prepares events that the node picked for us. Those between them are not ours.
+    fn prepare_picked(
+        &mut self,
+        picked: Picked,
+        next: &mut EventId,
+        end: EventId,
+        waiting: &mut VecDeque<Prepared>,
+    ) -> Result<(), String> {
+        for event in picked.events {
+            let id = event.id;
+            if id < *next || id >= end {
+                return Err(format!(
+                    "event {id} was picked where {next} to {end} were to come"
+                ));
+            }
+            self.skip(next, id);
+            self.prepare_one(Raw::picked(event, picked.timestamp_us), next, waiting);
+        }
+        Ok(())
+    }
+
+    fn prepare_one(&mut self, raw: Raw, next: &mut EventId, waiting: &mut VecDeque<Prepared>) {
+        let preparer = Preparer {
+            source: &self.incoming.source,
+            options: &self.core.options,
+            serializer: self.core.serializer.as_deref(),
+            filter: self.core.local_filter.as_ref(),
+        };
+        let id = raw.id;
+        match preparer.prepare(raw) {
+            None => return self.skip(next, id.next()),
+            Some(prepared) if waiting.is_empty() && prepared.wanted().is_none() => {
+                self.ready.push(prepared.finish());
+                self.ready_end = Some(id.next());
+            }
+            Some(prepared) => waiting.push_back(prepared),
+        }
+        *next = id.next();
+    }
+
+    /// A filter kept the events before `to` away.
+    fn skip(&self, next: &mut EventId, to: EventId) {
+        AckLane::skip(self.incoming.source.lane(), *next, to);
+        *next = to;
     }
 
     fn fetch(&self, waiting: &mut VecDeque<Prepared>) -> Result<(), String> {
         if waiting.is_empty() {
             return Ok(());
         }
-        let outcome = fetching::fetch(self.incoming, waiting, |waiting, complete| {
+        let outcome = fetching::fetch(self.core, self.incoming, waiting, |waiting, complete| {
             // A generation that is over is noticed at the end.
             self.deliver(waiting, complete);
         });
@@ -235,6 +277,7 @@ impl Taking<'_> {
     /// `next` is the event after them, and after those before it that are missed; `None` when there is nothing.
     fn hand_over(&self, events: Vec<Result<Parts, PullError>>, next: Option<EventId>) -> bool {
         let Some(next) = next else { return true };
+        self.core.counters.events(events.len());
         let source = &self.incoming.source;
         let items = Event::group(source.lane(), events);
         source.deliver(self.core, self.incoming.generation, items, next)

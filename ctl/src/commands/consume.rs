@@ -66,6 +66,7 @@ impl Reading<'_> {
                 DataWanted::None => DataSelector::none(),
                 DataWanted::All => DataSelector::all(),
             },
+            filter: self.args.filter.clone(),
             start: node::start_at(self.from),
             ..ConsumerOptions::default()
         };

@@ -172,7 +172,8 @@ pub struct FetchedBatch {
 }
 
 impl FetchedBatch {
-    fn new(batch: Batch) -> Self {
+    /// A batch that is about to be fetched from.
+    pub(crate) fn new(batch: Batch) -> Self {
         let places = batch
             .events()
             .map(|event| Place {
@@ -184,7 +185,8 @@ impl FetchedBatch {
         Self { batch, places }
     }
 
-    fn holds(&self, id: EventId) -> bool {
+    /// Whether an event is in it.
+    pub(crate) fn holds(&self, id: EventId) -> bool {
         self.batch.base_event_id() <= id && id < self.batch.end_event_id()
     }
 

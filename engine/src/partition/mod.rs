@@ -227,6 +227,11 @@ impl<I: Io> Partition<I> {
         });
     }
 
+    /// The machine that it is on.
+    pub(crate) fn io(&self) -> &I {
+        &self.io
+    }
+
     /// What the catalog says of it.
     pub fn spec(&self) -> &PartitionSpec {
         &self.spec

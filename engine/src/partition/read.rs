@@ -170,6 +170,7 @@ impl<I: Io> Partition<I> {
         self.memory.note_read(false);
         if let Some(mut walk) = walk.filter(|walk| walk.is_at(from)) {
             walk.resume();
+            walk.bound(store.meta_end(&walk.segment));
             let readable = store.reopen(&walk.segment).await;
             let readable = readable.map_err(|error| self.unreadable(&error.to_string()))?;
             let is_over = self.gather(&mut walk, &readable, limits, &mut slice).await?;
@@ -187,7 +188,9 @@ impl<I: Io> Partition<I> {
             return Ok((slice, None));
         };
         let segment = Rc::clone(&readable.segment);
+        let meta_end = store.meta_end(&segment);
         let mut walk = Walk::new(segment, at, window_bytes, Rc::clone(&self.memory));
+        walk.bound(meta_end);
         let is_over = self.gather(&mut walk, &readable, limits, &mut slice).await?;
         if slice.batches.is_empty() {
             return Err(self.lost(from));

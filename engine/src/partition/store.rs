@@ -168,6 +168,14 @@ impl<I: Io> Store<I> {
         Ok(Some((Readable { segment, files }, at)))
     }
 
+    /// Where a segment's meta file ends, or the part of it that is written; `None` when that is not known.
+    pub(crate) fn meta_end(&self, segment: &Segment) -> Option<FilePos> {
+        match segment.end() {
+            None => Some(self.committer.with_appender(|appender| appender.meta_end())),
+            Some(_) => segment.bytes().map(|(meta_bytes, _)| FilePos::new(meta_bytes)),
+        }
+    }
+
     /// All segments, in order.
     pub(crate) fn segments(&self) -> Vec<Rc<Segment>> {
         self.segments.borrow().clone()

@@ -24,6 +24,8 @@ pub(super) struct Walk {
     window: Bytes,
     window_at: FilePos,
     window_bytes: usize,
+    /// Nothing is written from there on, as far as is known.
+    until: Option<FilePos>,
     /// The window was read after the caller looked what is visible.
     fresh: bool,
 }
@@ -46,8 +48,14 @@ impl Walk {
             window: Bytes::new(),
             window_at: at,
             window_bytes,
+            until: None,
             fresh: true,
         }
+    }
+
+    /// Nothing is written behind `until` yet: reading on from there brings only room.
+    pub(super) fn bound(&mut self, until: Option<FilePos>) {
+        self.until = until;
     }
 
     /// Whether the next batch begins with this event. Not at the end of the segment: the event is in the next one then,
@@ -127,7 +135,14 @@ impl Walk {
         if let Some(found) = inside(self.window_at, &self.window) {
             return Ok(found);
         }
-        let wanted = bytes.max(self.window_bytes);
+        let written = self.until.map_or(u64::MAX, |until| {
+            let end = until.align_up(BLOCK_BYTES as u64);
+            end.get().saturating_sub(at.get())
+        });
+        let window_bytes = self
+            .window_bytes
+            .min(usize::try_from(written).unwrap_or(usize::MAX));
+        let wanted = bytes.max(window_bytes);
         self.memory.note_device_bytes(at.get(), wanted);
         self.window = meta
             .read_at(at, wanted)

@@ -1,9 +1,11 @@
 //! Every body, and a stream of frames.
 
+use bytes::Bytes;
 use mofka_log::{Durability, EventId};
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FeedHeader, FeedItem, FetchRequest,
-    FetchResponse, FlushRequest, FrameHeader, Opcode, ProducePrefix, ProduceResponse, WireError,
+    FetchResponse, FlushRequest, FrameHeader, Opcode, PickedBuilder, ProducePrefix, ProduceResponse,
+    WireError,
 };
 use serde_json::{Value, json};
 
@@ -23,8 +25,22 @@ pub(super) fn seeds(seeds: &mut Seeds, lines: &[&str]) {
         visible_end: EventId::new(9),
         missed_count: 0,
         item_count: 1,
+        is_picked: false,
         end_of_stream: false,
     };
+    let mut picked = PickedBuilder::new(EventId::new(0), 1_700_000_000_000_000);
+    picked.push(1, b"{\"a\":1}", 5, None);
+    picked.push(
+        3,
+        b"{}",
+        100,
+        Some((Bytes::from_static(b"part"), crc32fast::hash(b"part"))),
+    );
+    let picked_header = FeedHeader {
+        is_picked: true,
+        ..header
+    };
+    let picked = [picked_header.encode().to_vec(), picked.finish().concat()].concat();
     let item = FeedItem {
         frame_bytes: frame.len() as u64,
         data_bytes: data.len() as u64,
@@ -87,7 +103,7 @@ pub(super) fn seeds(seeds: &mut Seeds, lines: &[&str]) {
     let bodies = binary
         .into_iter()
         .chain(texts)
-        .chain([("error", error.to_json())]);
+        .chain([("error", error.to_json()), ("feed", picked)]);
     for (n, (name, body)) in bodies.enumerate() {
         let place = BODIES
             .iter()

@@ -1,9 +1,11 @@
 //! Consumers: share partitions, subscribe, unsubscribe, seek, list.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::partition::PartitionInfo;
+use crate::recipe::Recipe;
 
 /// A place in a partition's events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +29,7 @@ pub enum From {
 }
 
 /// Which data comes with the events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selection {
     /// None: it is fetched when it is wanted.
@@ -35,6 +37,8 @@ pub enum Selection {
     None,
     /// All that fits and is in memory; the rest is fetched.
     All,
+    /// Views of it, the same for each event.
+    Views(Recipe),
 }
 
 /// Starts feeds.
@@ -61,6 +65,9 @@ pub struct SubscribeRequest {
     pub credits: u32,
     /// Which data comes along.
     pub selection: Selection,
+    /// An event pattern: only events whose metadata matches are fed. Of topics whose metadata is stored as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Value>,
 }
 
 /// Feeds will come.

@@ -87,7 +87,7 @@ fn any_of(patterns: &[All], value: &Value) -> bool {
 }
 
 impl Condition {
-    fn holds(&self, value: Option<&Value>) -> bool {
+    pub(super) fn holds(&self, value: Option<&Value>) -> bool {
         match self {
             Self::OneOf(scalars) => {
                 value.is_some_and(|value| scalars.iter().any(|scalar| scalar.equals(value)))

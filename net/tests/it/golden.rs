@@ -199,7 +199,7 @@ fn feed() {
         ),
         (50, 3, true)
     );
-    let [item] = read.items.as_slice() else {
+    let [item] = read.batches().collect::<Vec<_>>()[..] else {
         panic!("{} items", read.items.len())
     };
     let batch = Batch::check(item.frame.clone(), item.data.clone()).unwrap();

@@ -359,6 +359,7 @@ impl State {
                 visible_end: EventId::new(part.end),
                 missed_count: missed,
                 item_count: batches.len() as u32,
+                is_picked: false,
                 end_of_stream,
             };
             let mut body = header.encode().to_vec();
