@@ -66,6 +66,7 @@ pub use mofka_net::control::{
     TopicInfo, TopicSummary,
 };
 pub use mofka_net::{DataDescriptor, ErrorCode, Pattern, PatternError, Segment, ViewError, WireError};
+pub use mofka_plugins::LibraryPolicy;
 pub use options::{
     BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
 };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mofka_log::{Durability, PartitionKind, Retention};
+use mofka_plugins::LibraryPolicy;
 use serde_json::Value;
 
 use crate::consumer::{DataAllocator, DataSelector};
@@ -22,6 +23,10 @@ pub struct DriverOptions {
     pub reconnect_timeout: Duration,
     /// How often a consumer of all partitions looks for partitions that were added; zero: never. Default: 5 s.
     pub refresh_interval: Duration,
+    /// Which shared libraries may be loaded for the components of topics, whose documents name them: a topic's document comes
+    /// from whoever created it. What is loaded is known in the whole process, for all of its drivers. Default: what
+    /// `MOFKA_PLUGIN_PATH` says, plain names on the system's search path when it is not set.
+    pub libraries: LibraryPolicy,
     /// A name for the nodes' logs and status. Default: the process id.
     pub client_name: String,
 }
@@ -34,6 +39,7 @@ impl Default for DriverOptions {
             connect_timeout: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(60),
             refresh_interval: Duration::from_secs(5),
+            libraries: LibraryPolicy::default(),
             client_name: format!("pid {}", std::process::id()),
         }
     }

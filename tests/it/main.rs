@@ -4,6 +4,7 @@ mod components;
 mod consume;
 mod full;
 mod kill;
+mod libraries;
 mod power;
 mod protocol;
 mod restart;
