@@ -97,7 +97,7 @@ fn metadata(bytes: usize, n: u64) -> String {
     let class = if n % ONE_IN == 7 { "calibration" } else { "physics" };
     let start = json!({
         "run": 4711, "n": n, "class": class, "energy": (n * 7919) % (10 * ONE_IN) , "time_us": 1_700_000_000_000_000_u64 + n * 13,
-        "detector": {"name": "calorimeter", "side": if n % 2 == 0 { "A" } else { "C" }, "temperature": 290.25 + (n % 10) as f64},
+        "detector": {"name": "calorimeter", "side": if n.is_multiple_of(2) { "A" } else { "C" }, "temperature": 290.25 + (n % 10) as f64},
         "channels": [n % 64, (n + 17) % 64, (n + 31) % 64], "triggers": ["muon", "jet"], "good": true
     });
     let text = start.to_string();

@@ -11,6 +11,7 @@ use mofka_net::control::{
     TopicRequest, TopicSummary, decode_any, encode,
 };
 use mofka_net::{Address, ErrorCode, GroupFile, Opcode};
+use mofka_plugins::LibraryPolicy;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -79,12 +80,13 @@ impl Driver {
     ///
     /// # Errors
     /// When it exists, its name cannot be one, or a component's document makes no sense: nothing is created then. Types of
-    /// components that this process does not know are left to those that do.
+    /// components that this process neither knows nor can load are left to those that can.
     pub fn create_topic(&self, options: TopicOptions) -> Result<TopicHandle, DriverError> {
         let components = Components::new(
             options.validator.as_ref().unwrap_or(&Value::Null),
             options.partition_selector.as_ref().unwrap_or(&Value::Null),
             options.serializer.as_ref().unwrap_or(&Value::Null),
+            self.core.libraries(),
         );
         if let Err(error) = components
             && !error.is_unknown_type
@@ -252,6 +254,11 @@ pub(crate) enum Repeat {
 }
 
 impl DriverCore {
+    /// Which libraries may be loaded for topics.
+    pub(crate) fn libraries(&self) -> &LibraryPolicy {
+        &self.options.libraries
+    }
+
     pub(crate) fn reconnect_timeout(&self) -> Duration {
         self.options.reconnect_timeout
     }

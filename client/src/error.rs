@@ -17,7 +17,8 @@ pub struct ComponentError {
     pub what: &'static str,
     /// What is wrong with its document, or who is missing.
     pub reason: Arc<str>,
-    /// The document may be right: its type is not known in this process, and may be in others.
+    /// The document may be right: its type is neither known in this process nor in a library that it could load, and may be
+    /// in others.
     pub is_unknown_type: bool,
 }
 

@@ -68,6 +68,7 @@ pub use mofka_net::control::{
 pub use mofka_net::{
     DataDescriptor, ErrorCode, Pattern, PatternError, Recipe, Segment, ViewError, WireError,
 };
+pub use mofka_plugins::LibraryPolicy;
 pub use options::{
     BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
 };

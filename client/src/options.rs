@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mofka_log::{Durability, PartitionKind, Retention};
+use mofka_plugins::LibraryPolicy;
 use serde_json::Value;
 
 use crate::consumer::{DataAllocator, DataSelector};
@@ -20,6 +21,10 @@ pub struct DriverOptions {
     pub connect_timeout: Duration,
     /// How long a lost node is looked for before events, pulls and requests fail. Default: 60 s.
     pub reconnect_timeout: Duration,
+    /// Which shared libraries may be loaded for the components of topics, whose documents name them: a topic's document comes
+    /// from whoever created it. What is loaded is known in the whole process, for all of its drivers. Default: what
+    /// `MOFKA_PLUGIN_PATH` says, plain names on the system's search path when it is not set.
+    pub libraries: LibraryPolicy,
     /// A name for the nodes' logs and status. Default: the process id.
     pub client_name: String,
 }
@@ -31,6 +36,7 @@ impl Default for DriverOptions {
             addresses: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(60),
+            libraries: LibraryPolicy::default(),
             client_name: format!("pid {}", std::process::id()),
         }
     }

@@ -78,7 +78,8 @@ impl TopicHandle {
     }
 
     /// Whether the topic's validator, partition selector and serializer can work in this process. Pushing fails if not, and so
-    /// does making a consumer; everything else can be done with the topic.
+    /// does making a consumer; everything else can be done with the topic. The first of these calls loads the libraries that they
+    /// are in ([`DriverOptions::libraries`](crate::DriverOptions::libraries)); a handle keeps its answer.
     ///
     /// # Errors
     /// Which of them cannot, and why.
@@ -254,7 +255,10 @@ impl TopicCore {
 
     /// The topic's components, as they work for this handle.
     pub(crate) fn components(&self) -> Result<&Components, ComponentError> {
-        let made = self.components.get_or_init(|| Components::of(&self.info()));
+        let made = self.components.get_or_init(|| {
+            let libraries = self.driver.core().libraries();
+            Components::of(&self.info(), libraries)
+        });
         made.as_ref().map_err(Clone::clone)
     }
 

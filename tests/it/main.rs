@@ -6,6 +6,7 @@ mod filter;
 mod full;
 mod groups;
 mod kill;
+mod libraries;
 mod power;
 mod protocol;
 mod restart;

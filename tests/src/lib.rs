@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod library;
 pub mod raw;
 
 use std::fs::File;

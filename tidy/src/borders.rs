@@ -9,7 +9,13 @@ pub const FILE_LINES_MAX: usize = 600;
 /// Where the runtime may be named. System tests look from outside whether it is in use.
 const URING_PLACES: [&str; 4] = ["engine/src/uring", "engine/src/bin/", "benches/", "tests/"];
 /// Where `unsafe` may stand.
-const UNSAFE_PLACES: [&str; 4] = ["engine/src/uring", "net/src/shm", "client/c/", "benches/"];
+const UNSAFE_PLACES: [&str; 5] = [
+    "engine/src/uring",
+    "net/src/shm",
+    "client/c/",
+    "client/plugins/src/",
+    "benches/",
+];
 /// File and directory names that say nothing about what is inside.
 const JUNK_DRAWERS: [&str; 6] = ["utils", "util", "helpers", "helper", "common", "misc"];
 

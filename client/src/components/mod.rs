@@ -9,10 +9,12 @@
 //! | partition selector | in turn; by the value at a place of the metadata | `default`, `key_hash` |
 //! | serializer | JSON text; without the names that a schema knows; values of a list of text properties | `default`, `schema`, `property_list_serializer` |
 //!
-//! Others are registered in the process ([`register_validator`] and its siblings). A `type` of the form `name:library` is looked for
-//! under `name`.
+//! Others are registered in the process ([`register_validator`] and its siblings), or come from shared libraries: a type `name`
+//! that is not known is looked for in `libname.so`, a type `name:library.so` in that library, as far as
+//! [`DriverOptions::libraries`](crate::DriverOptions::libraries) lets it. What a library offers is known from then on.
 
 mod compact;
+mod library;
 mod property_list;
 mod registry;
 mod schema;
@@ -27,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use mofka_net::control::TopicInfo;
+use mofka_plugins::LibraryPolicy;
 use serde_json::{Map, Value};
 
 pub use registry::{register_partition_selector, register_serializer, register_validator};
@@ -52,9 +55,14 @@ impl Components {
     /// Those of a topic.
     ///
     /// # Errors
-    /// When one is not known in this process, or its document makes no sense.
-    pub(crate) fn of(info: &TopicInfo) -> Result<Self, ComponentError> {
-        Self::new(&info.validator, &info.partition_selector, &info.serializer)
+    /// When one is not known in this process and cannot be loaded, or its document makes no sense.
+    pub(crate) fn of(info: &TopicInfo, libraries: &LibraryPolicy) -> Result<Self, ComponentError> {
+        Self::new(
+            &info.validator,
+            &info.partition_selector,
+            &info.serializer,
+            libraries,
+        )
     }
 
     /// Those that these documents describe. `null` is the default one.
@@ -65,13 +73,14 @@ impl Components {
         validator: &Value,
         selector: &Value,
         serializer: &Value,
+        libraries: &LibraryPolicy,
     ) -> Result<Self, ComponentError> {
         Ok(Self {
-            validator: registry::VALIDATORS.make(validator)?,
+            validator: registry::VALIDATORS.make(validator, libraries)?,
             selector: registry::SELECTORS
-                .make(selector)?
+                .make(selector, libraries)?
                 .unwrap_or_else(|| Arc::new(selector::InTurn::default())),
-            serializer: registry::SERIALIZERS.make(serializer)?,
+            serializer: registry::SERIALIZERS.make(serializer, libraries)?,
         })
     }
 }

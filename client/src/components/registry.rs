@@ -1,12 +1,15 @@
 //! Which types of components this process knows.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use mofka_net::Pattern;
+use mofka_plugins::LibraryPolicy;
 use serde_json::Value;
 
 use super::compact::Compact;
+use super::library::{load, offer};
 use super::property_list::PropertyList;
 use super::schema::SchemaValidator;
 use super::selector::KeyHash;
@@ -14,7 +17,7 @@ use super::validator::PatternValidator;
 use super::{Config, PartitionSelector, Serializer, Validator, guarded, object_at};
 use crate::error::{BoxError, ComponentError};
 
-type Factory<T> = Arc<dyn Fn(&Config) -> Result<Arc<T>, BoxError> + Send + Sync>;
+pub(super) type Factory<T> = Arc<dyn Fn(&Config) -> Result<Arc<T>, BoxError> + Send + Sync>;
 
 /// What a built-in type makes; `None`: nothing has to be done.
 type BuiltIn<T> = fn(&str, &Config) -> Option<Result<Option<Arc<T>>, BoxError>>;
@@ -89,8 +92,27 @@ impl<T: ?Sized> Registry<T> {
         Ok(())
     }
 
-    /// Makes what a document describes.
-    pub(super) fn make(&self, document: &Value) -> Result<Option<Arc<T>>, ComponentError> {
+    /// Adds a type, unless one of that name is known: whether it did. For types of libraries.
+    pub(super) fn add(&self, name: &str, factory: Factory<T>) -> bool {
+        if (self.built_in)(name, &Config::new()).is_some() {
+            return false;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        match known.entry(name.to_owned()) {
+            Entry::Vacant(place) => {
+                place.insert(factory);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
+    /// Makes what a document describes. A type that is not known is looked for in a library, as far as these may be loaded.
+    pub(super) fn make(
+        &self,
+        document: &Value,
+        libraries: &LibraryPolicy,
+    ) -> Result<Option<Arc<T>>, ComponentError> {
         let empty = Config::new();
         let config = match document {
             Value::Null => &empty,
@@ -110,31 +132,49 @@ impl<T: ?Sized> Registry<T> {
             Some((name, library)) => (name, Some(library)),
             None => (kind, None),
         };
-        let factory = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.get(name).map(Arc::clone)
-        };
-        if let Some(factory) = factory {
-            let made = guarded(|| factory(config));
-            return made.map(Some).map_err(|reason| self.error(reason.to_string()));
+        if let Some(made) = self.make_known(name, config) {
+            return made;
         }
-        if library.is_none()
-            && let Some(made) = (self.built_in)(name, config)
-        {
-            return made.map_err(|error| self.error(error.to_string()));
+        self.load(name, library, libraries)
+            .map_err(|reason| ComponentError {
+                is_unknown_type: true,
+                ..self.error(reason)
+            })
+            .and_then(|factory| self.make_by(&factory, config).map(Some))
+    }
+
+    /// What a type makes that is known in this process.
+    fn make_known(&self, name: &str, config: &Config) -> Option<Result<Option<Arc<T>>, ComponentError>> {
+        if let Some(factory) = self.factory(name) {
+            return Some(self.make_by(&factory, config).map(Some));
         }
+        let made = (self.built_in)(name, config)?;
+        Some(made.map_err(|error| self.error(error.to_string())))
+    }
+
+    fn factory(&self, name: &str) -> Option<Factory<T>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).map(Arc::clone)
+    }
+
+    fn make_by(&self, factory: &Factory<T>, config: &Config) -> Result<Arc<T>, ComponentError> {
+        guarded(|| factory(config)).map_err(|reason| self.error(reason.to_string()))
+    }
+
+    /// Looks for a type that is not known in a library: the one that is named, or the one that is named like the type.
+    fn load(&self, name: &str, library: Option<&str>, policy: &LibraryPolicy) -> Result<Factory<T>, String> {
         let what = self.what;
-        let hint = match library {
-            Some(library) => {
-                format!("; \"{library}\" is not loaded: this client takes types that the program registers")
-            }
-            None => String::new(),
-        };
-        Err(ComponentError {
-            is_unknown_type: true,
-            ..self.error(format!(
-                "no {what} of type \"{name}\" is known in this process{hint}"
-            ))
+        let file = library.map_or_else(|| format!("lib{name}.so"), str::to_owned);
+        let loaded = load(&file, policy).map_err(|error| {
+            let told = match library {
+                Some(_) => error.to_string(),
+                None => format!("Trying to load {file} failed: {}", error.reason()),
+            };
+            format!("{told}; no {what} of type \"{name}\" is known in this process without it")
+        })?;
+        self.factory(name).ok_or_else(|| {
+            let offer = offer(&loaded);
+            format!("Factory method not found for type {name}: {file} was loaded, and offers no such {what}, but {offer}")
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mofka_log::PartitionKind;
 use mofka_net::control::PartitionInfo;
+use mofka_plugins::LibraryPolicy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,7 +16,10 @@ use crate::data::Data;
 use crate::metadata::Metadata;
 
 fn validator(document: &Value) -> Arc<dyn Validator> {
-    VALIDATORS.make(document).unwrap().expect("it looks at events")
+    VALIDATORS
+        .make(document, &LibraryPolicy::Never)
+        .unwrap()
+        .expect("it looks at events")
 }
 
 fn verdict(validator: &dyn Validator, metadata: Value) -> Result<(), String> {
@@ -24,11 +28,14 @@ fn verdict(validator: &dyn Validator, metadata: Value) -> Result<(), String> {
 }
 
 fn serializer(document: &Value) -> Arc<dyn Serializer> {
-    SERIALIZERS.make(document).unwrap().expect("it is not the text")
+    SERIALIZERS
+        .make(document, &LibraryPolicy::Never)
+        .unwrap()
+        .expect("it is not the text")
 }
 
 fn refusal<T: ?Sized>(registry: &registry::Registry<T>, document: &Value) -> String {
-    match registry.make(document) {
+    match registry.make(document, &LibraryPolicy::Never) {
         Ok(_) => panic!("{document} was taken"),
         Err(error) => error.to_string(),
     }
@@ -54,9 +61,27 @@ fn documents_name_a_type_or_are_of_the_default_one() {
         json!({"type": "default"}),
         json!({"type": "default", "other": 1}),
     ] {
-        assert!(VALIDATORS.make(&document).unwrap().is_none(), "{document}");
-        assert!(SELECTORS.make(&document).unwrap().is_none(), "{document}");
-        assert!(SERIALIZERS.make(&document).unwrap().is_none(), "{document}");
+        assert!(
+            VALIDATORS
+                .make(&document, &LibraryPolicy::Never)
+                .unwrap()
+                .is_none(),
+            "{document}"
+        );
+        assert!(
+            SELECTORS
+                .make(&document, &LibraryPolicy::Never)
+                .unwrap()
+                .is_none(),
+            "{document}"
+        );
+        assert!(
+            SERIALIZERS
+                .make(&document, &LibraryPolicy::Never)
+                .unwrap()
+                .is_none(),
+            "{document}"
+        );
     }
     for document in [json!([]), json!("default"), json!({"type": 1})] {
         let told = refusal(&VALIDATORS, &document);
@@ -65,19 +90,58 @@ fn documents_name_a_type_or_are_of_the_default_one() {
             "{told}"
         );
     }
-    let told = refusal(&SELECTORS, &json!({"type": "by_moon:libmoon.so"}));
-    assert_eq!(
-        told,
-        "Cannot create partition selector from Metadata: no partition selector of type \"by_moon\" is known in this \
-         process; \"libmoon.so\" is not loaded: this client takes types that the program registers"
-    );
+}
+
+#[test]
+fn types_that_are_not_known_are_looked_for_in_libraries() {
+    let unknown = |kind: &str, policy: &LibraryPolicy| {
+        let made = SELECTORS.make(&json!({"type": kind}), policy);
+        let error = made.err().expect("there is no such type");
+        assert!(error.is_unknown_type, "{error}");
+        error.to_string()
+    };
+    let search = LibraryPolicy::SearchPath;
+    let told = unknown("by_moon:libtests_moon.so", &search);
     assert!(
-        VALIDATORS
-            .make(&json!({"type": "by_moon"}))
-            .err()
-            .unwrap()
-            .is_unknown_type
+        told.starts_with(
+            "Cannot create partition selector from Metadata: Could not dlopen libtests_moon.so: libtests_moon.so: "
+        ) && told.ends_with("; no partition selector of type \"by_moon\" is known in this process without it"),
+        "{told}"
     );
+    let told = unknown("tests_by_moon", &search);
+    assert!(
+        told.starts_with(
+            "Cannot create partition selector from Metadata: Trying to load libtests_by_moon.so failed: libtests_by_moon.so: "
+        ) && told.contains("LD_LIBRARY_PATH"),
+        "{told}"
+    );
+    // A document comes from the network: what it names is not looked for everywhere.
+    for (kind, part) in [
+        (
+            "by_moon:/tmp/libmoon.so",
+            "only when its directory is in MOFKA_PLUGIN_PATH",
+        ),
+        (
+            "by_moon:../libmoon.so",
+            "only when its directory is in MOFKA_PLUGIN_PATH",
+        ),
+        ("../by_moon", "only when its directory is in MOFKA_PLUGIN_PATH"),
+        ("by_moon:", "is no file name of a library"),
+        ("by_moon:$ORIGIN", "is no file name of a library"),
+    ] {
+        let told = unknown(kind, &search);
+        assert!(told.contains(part), "{kind}: {told}");
+    }
+    for kind in ["by_moon", "by_moon:libmoon.so", "by_moon:/tmp/libmoon.so"] {
+        let told = unknown(kind, &LibraryPolicy::Never);
+        assert!(
+            told.contains("this process may not load libraries"),
+            "{kind}: {told}"
+        );
+    }
+    // A type that is known needs no library.
+    let document = json!({"type": "eventbridge:libtests_moon.so", "schema": {"a": [1]}});
+    assert!(VALIDATORS.make(&document, &search).unwrap().is_some());
 }
 
 #[test]
@@ -89,7 +153,7 @@ fn types_of_the_program_are_known_once_registered() {
         }
     }
     let document = json!({"type": "tests_never:libnever.so", "wanted": true});
-    assert!(VALIDATORS.make(&document).is_err());
+    assert!(VALIDATORS.make(&document, &LibraryPolicy::Never).is_err());
     register_validator("tests_never", |config| match config.get("wanted") {
         Some(Value::Bool(true)) => Ok(Never),
         other => Err(format!("wanted is {other:?}").into()),
@@ -184,7 +248,8 @@ fn a_pattern_takes_what_matches() {
 
 #[test]
 fn partitions_are_taken_in_turn_or_as_requested() {
-    let components = Components::new(&Value::Null, &Value::Null, &Value::Null).unwrap();
+    let components =
+        Components::new(&Value::Null, &Value::Null, &Value::Null, &LibraryPolicy::Never).unwrap();
     let (partitions, metadata) = (partitions(3), Metadata::default());
     let select = |requested| {
         let event = Selection {
@@ -201,7 +266,10 @@ fn partitions_are_taken_in_turn_or_as_requested() {
 #[test]
 fn equal_keys_meet_in_one_partition_for_ever() {
     let selector = SELECTORS
-        .make(&json!({"type": "key_hash", "key": "detector.id"}))
+        .make(
+            &json!({"type": "key_hash", "key": "detector.id"}),
+            &LibraryPolicy::Never,
+        )
         .unwrap()
         .unwrap();
     let partitions = partitions(4);
