@@ -188,7 +188,7 @@ fn check(driver: &Driver, records: &[Record], total: usize) {
     assert!(more.is_none(), "more events are stored than were acknowledged");
 }
 
-fn seed_of_clock() -> u64 {
+pub(crate) fn seed_of_clock() -> u64 {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();

@@ -2,6 +2,7 @@
 
 mod components;
 mod consume;
+mod crowd;
 mod filter;
 mod full;
 mod groups;
