@@ -126,6 +126,39 @@ impl DriverError {
     }
 }
 
+/// Why there is no thread pool, or why it takes no task.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ThreadPoolError {
+    /// Beyond the bound of a pool.
+    #[error("a thread pool of {wanted} threads was asked for, and at most {max} are allowed")]
+    TooMany {
+        /// What was asked for.
+        wanted: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The system starts no more threads.
+    #[error(
+        "a thread pool of {wanted} threads cannot be started, only {started} of them: {reason}; \
+         ask for fewer, or look at the limits of processes and memory (ulimit -u)"
+    )]
+    Threads {
+        /// What was asked for.
+        wanted: usize,
+        /// How many there were when it failed; they have ended.
+        started: usize,
+        /// What the system said.
+        reason: Arc<str>,
+    },
+    /// The process forked after the pool was made.
+    #[error("this thread pool was made by process {pid}: after a fork, make another in the child")]
+    Forked {
+        /// The process that made it.
+        pid: u32,
+    },
+}
+
 /// Why an event was not taken by `push`: nothing of it was queued.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

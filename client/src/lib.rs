@@ -40,6 +40,7 @@ mod future;
 mod link;
 mod metadata;
 mod options;
+mod pool;
 mod producer;
 mod promise;
 mod retry;
@@ -57,7 +58,7 @@ pub use data::Data;
 pub use driver::Driver;
 pub use error::{
     AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, PullError,
-    PushError,
+    PushError, ThreadPoolError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
@@ -69,5 +70,6 @@ pub use mofka_net::{DataDescriptor, ErrorCode, Pattern, PatternError, Segment, V
 pub use options::{
     BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
 };
+pub use pool::ThreadPool;
 pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, PushFuture};
 pub use topic::TopicHandle;
