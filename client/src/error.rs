@@ -211,10 +211,29 @@ pub enum PushError {
     },
 }
 
+impl PushError {
+    /// The reason as one word, for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoTarget { .. } => "no_target",
+            Self::InvalidMetadata { .. } => "invalid_metadata",
+            Self::Rejected { .. } => "rejected",
+            Self::Callback { .. } => "callback",
+            Self::Component(_) => "component",
+            Self::TooLarge { .. } => "too_large",
+            Self::Closed => "closed",
+            Self::Forked { .. } => "forked",
+        }
+    }
+}
+
 /// Why a pushed event is not acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
+    /// It could not be taken. Only of a loose producer: others are told by `push`.
+    #[error(transparent)]
+    NotTaken(Arc<PushError>),
     /// The node refused it.
     #[error(transparent)]
     Refused(Arc<WireError>),
@@ -239,15 +258,33 @@ pub enum DeliveryError {
     },
 }
 
+impl From<PushError> for DeliveryError {
+    fn from(error: PushError) -> Self {
+        Self::NotTaken(Arc::new(error))
+    }
+}
+
 impl DeliveryError {
     /// The reason as one word, for counting.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::NotTaken(error) => error.reason(),
             Self::Refused(error) => error.code.name(),
             Self::Unreachable { .. } => "unreachable",
             Self::Gone(_) => "gone",
             Self::Forked { .. } => "forked",
         }
+    }
+
+    /// Whether the event may be stored all the same: it was sent, and only the answer is missing.
+    pub fn may_be_stored(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable {
+                may_be_stored: true,
+                ..
+            }
+        )
     }
 }
 

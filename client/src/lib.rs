@@ -68,7 +68,8 @@ pub use mofka_net::control::{
 };
 pub use mofka_net::{DataDescriptor, ErrorCode, Pattern, PatternError, Segment, ViewError, WireError};
 pub use options::{
-    BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
+    BatchSize, ConsumerOptions, DriverOptions, Ordering, PartitionOptions, ProducerOptions, Start,
+    TopicOptions,
 };
 pub use pool::ThreadPool;
 pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, PushFuture};

@@ -8,6 +8,7 @@ use mofka_log::{Durability, PartitionKind, Retention};
 use serde_json::Value;
 
 use crate::consumer::{DataAllocator, DataSelector};
+use crate::pool::ThreadPool;
 
 /// Where the nodes are, and how patient to be with them.
 #[derive(Clone, Debug)]
@@ -167,6 +168,17 @@ impl BatchSize {
     }
 }
 
+/// Whether a producer keeps the order of its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// In each partition events are stored in the order of the calls of `push`, which does everything in the calling thread.
+    #[default]
+    Strict,
+    /// Events may be stored in another order: the topic's validator, partition selector and serializer run in the threads of a
+    /// pool. What they refuse is told by the event's future then.
+    Loose,
+}
+
 /// How a producer works.
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
@@ -179,6 +191,11 @@ pub struct ProducerOptions {
     pub max_num_batches: usize,
     /// Bytes from which on a batch is full, whatever the batch size says. One event may be larger. Default: 8 MiB.
     pub batch_bytes_max: u64,
+    /// Whether order is kept. Default: strict.
+    pub ordering: Ordering,
+    /// Where events are prepared that need no order. As many of them as fit `max_num_batches` batches wait for it. `None`: the
+    /// driver's default pool. Without threads, and for a strict producer, they are prepared where they are pushed.
+    pub thread_pool: Option<ThreadPool>,
     /// When to acknowledge; `None`: as the topic says.
     pub durability: Option<Durability>,
     /// How long dropping the producer waits for its events. Default: 10 s.
@@ -192,6 +209,8 @@ impl Default for ProducerOptions {
             batch_size: BatchSize::Adaptive,
             max_num_batches: 2,
             batch_bytes_max: 8 << 20,
+            ordering: Ordering::Strict,
+            thread_pool: None,
             durability: None,
             drop_timeout: Duration::from_secs(10),
         }

@@ -153,7 +153,6 @@ impl ThreadPool {
     }
 
     /// Whether this is one of its threads, which must not wait for the others.
-    #[cfg(test)]
     pub(crate) fn is_mine(&self) -> bool {
         MINE.get() == self.handle.shared.address()
     }

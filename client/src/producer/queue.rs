@@ -2,17 +2,22 @@
 //!
 //! ```text
 //! push -> gathering -> outgoing (in order; at most max_num_batches) -> answered
-//!                      to be sent <-> sent
+//! parked -^            to be sent <-> sent
 //! ```
+//!
+//! Events of a loose producer are parked while there is no room; whoever pushes to a strict one waits.
 //!
 //! An outgoing batch keeps its place until its answer came. When the connection is lost, or the node asks for patience,
 //! it is *to be sent* again, with the same numbers, so that the node knows it if it has it already. Whatever happens,
 //! everything ends in [`Queue::pump`], which does the next thing that can be done.
 
+mod losing;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use mofka_log::EventId;
 use mofka_net::{ErrorCode, ProduceResponse, WireError};
 
@@ -20,14 +25,15 @@ use super::Shared;
 use super::batch::{
     AROUND_EVENTS_BYTES, BatchPromise, Bounds, Gathering, Outgoing, event_bytes, random_producer,
 };
+use super::loose::{Placed, Ticket};
 use super::sequence::Sequence;
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Answer, Connection};
-use crate::options::BatchSize;
+use crate::options::{BatchSize, ProducerOptions};
 use crate::promise::{Deadline, lock, lock_unless_forked, wait_on};
 use crate::retry::Retry;
-use crate::route::{Route, RouteError};
+use crate::route::Route;
 
 pub(super) struct Queue {
     shared: Arc<Shared>,
@@ -39,6 +45,8 @@ pub(super) struct Queue {
 }
 
 struct State {
+    /// Events of a loose producer that wait for room.
+    parked: VecDeque<Parked>,
     gathering: Option<Gathering>,
     outgoing: VecDeque<Outgoing>,
     next_number: u64,
@@ -56,13 +64,25 @@ struct State {
     is_closed: bool,
 }
 
+/// An event of a loose producer, ready for its batch.
+pub(super) struct Parked {
+    pub(super) metadata: Bytes,
+    pub(super) data: Data,
+    pub(super) ticket: Ticket,
+}
+
 /// Promises to be kept once the lock is released: whoever waits may do anything.
-type Settled = Vec<(Arc<BatchPromise>, Result<EventId, DeliveryError>)>;
+#[derive(Default)]
+struct Settled {
+    batches: Vec<(Arc<BatchPromise>, Result<EventId, DeliveryError>)>,
+    events: Vec<(Ticket, Result<Placed, DeliveryError>)>,
+}
 
 impl Queue {
     pub(super) fn new(shared: Arc<Shared>, route: Route) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             state: Mutex::new(State {
+                parked: VecDeque::new(),
                 gathering: None,
                 outgoing: VecDeque::new(),
                 next_number: 0,
@@ -82,17 +102,33 @@ impl Queue {
         })
     }
 
-    /// Adds an event; returns its batch and its place there. Blocks while there is no room.
-    pub(super) fn push(&self, metadata: &[u8], data: &Data) -> Result<(Arc<BatchPromise>, u32), PushError> {
+    /// Adds an event. Blocks while there is no room.
+    pub(super) fn push(&self, metadata: &[u8], data: &Data) -> Result<Placed, PushError> {
         let bytes = event_bytes(metadata, data);
         let mut state = self.lock_with_room(bytes)?;
+        if state.gathering.is_none() {
+            self.shared.check_process()?;
+        }
+        let placed = self.gather(&mut state, metadata, data)?;
+        self.shared.counters.pushed();
+        self.pump(state, Settled::default());
+        Ok(placed)
+    }
+
+    /// Adds an event of a loose producer, now or when there is room.
+    pub(super) fn park(&self, event: Parked) {
+        let mut state = lock(&self.state);
+        state.parked.push_back(event);
+        self.pump(state, Settled::default());
+    }
+
+    /// Adds an event to the gathering batch, which has room.
+    fn gather(&self, state: &mut State, metadata: &[u8], data: &Data) -> Result<Placed, PushError> {
+        let bytes = event_bytes(metadata, data);
         let max = state.bounds.event_bytes_max();
         let too_large = PushError::TooLarge { bytes, max };
         if bytes.saturating_add(AROUND_EVENTS_BYTES) > max {
             return Err(too_large);
-        }
-        if state.gathering.is_none() {
-            self.check_process()?;
         }
         let number = state.next_number;
         let gathering = state
@@ -100,7 +136,7 @@ impl Queue {
             .get_or_insert_with(|| Gathering::new(Weak::clone(&self.me), number));
         let is_new = gathering.number == number;
         let pushed = gathering.push(metadata, data);
-        let promise = Arc::clone(&gathering.promise);
+        let batch = Arc::clone(&gathering.promise);
         let Ok(index) = pushed else {
             if is_new {
                 state.gathering = None;
@@ -110,43 +146,43 @@ impl Queue {
         if is_new {
             state.next_number += 1;
         }
-        self.shared.counters.pushed(metadata.len() as u64 + data.bytes());
-        self.pump(state, Vec::new());
-        Ok((promise, index))
+        self.shared
+            .counters
+            .gathered(metadata.len() as u64 + data.bytes());
+        Ok(Placed { batch, index })
     }
 
     /// Waits until the gathering batch, or a new one, takes an event of this size.
     fn lock_with_room(&self, bytes: u64) -> Result<MutexGuard<'_, State>, PushError> {
-        let bound = self.shared.options.max_num_batches.max(1);
-        let mut state = lock_unless_forked(&self.state, || self.check_process())?;
+        let mut state = lock_unless_forked(&self.state, || self.shared.check_process())?;
         loop {
             if state.is_closed {
                 return Err(PushError::Closed);
             }
-            let takes = |gathering: &Gathering| {
-                let has_room = match self.shared.options.batch_size {
-                    BatchSize::Fixed(n) => gathering.event_count() < n.get(),
-                    BatchSize::Adaptive => true,
-                };
-                has_room && gathering.takes(bytes, &state.bounds)
-            };
-            if state.gathering.as_ref().is_none_or(takes) {
+            if state.make_room(bytes, &self.shared.options) {
                 return Ok(state);
             }
-            if state.outgoing.len() < bound {
-                state.finish_gathering();
-                return Ok(state);
-            }
-            self.check_process()?;
+            self.shared.check_process()?;
             state = wait_on(&self.room, state, Deadline::Never);
         }
     }
 
-    fn check_process(&self) -> Result<(), PushError> {
-        self.shared
-            .driver
-            .check_process()
-            .map_err(|pid| PushError::Forked { pid })
+    /// Brings parked events into batches, as far as there is room.
+    fn gather_parked(&self, state: &mut State, settled: &mut Settled) {
+        while let Some(event) = state.parked.front() {
+            let bytes = event_bytes(&event.metadata, &event.data);
+            if !state.make_room(bytes, &self.shared.options) {
+                return;
+            }
+            let Some(event) = state.parked.pop_front() else {
+                return;
+            };
+            let placed = self.gather(state, &event.metadata, &event.data);
+            if let Some(gathering) = &mut state.gathering {
+                gathering.wanted |= event.ticket.is_flushed();
+            }
+            settled.events.push((event.ticket, placed.map_err(Into::into)));
+        }
     }
 
     /// The process that made this, if it is another.
@@ -163,7 +199,7 @@ impl Queue {
             .filter(|gathering| gathering.number == number && !gathering.wanted)
         {
             gathering.wanted = true;
-            self.pump(state, Vec::new());
+            self.pump(state, Settled::default());
         }
     }
 
@@ -179,7 +215,7 @@ impl Queue {
             gathering.wanted = true;
             promises.push(Arc::clone(&gathering.promise));
         }
-        self.pump(state, Vec::new());
+        self.pump(state, Settled::default());
         promises
     }
 
@@ -193,16 +229,24 @@ impl Queue {
     fn pump(&self, mut state: MutexGuard<'_, State>, settled: Settled) {
         let settled = self.pump_locked(&mut state, settled);
         drop(state);
-        if !settled.is_empty() {
+        if !settled.batches.is_empty() {
             self.room.notify_all();
         }
-        for (promise, outcome) in settled {
+        // Places first: whoever is told of an event asks for its batch next.
+        for (ticket, outcome) in settled.events {
+            ticket.settle(outcome);
+        }
+        for (promise, outcome) in settled.batches {
             promise.settled.set(outcome);
         }
     }
 
     fn pump_locked(&self, state: &mut State, mut settled: Settled) -> Settled {
-        while state.has_work(self.shared.options.batch_size) && !state.is_patient && !state.is_connecting {
+        loop {
+            self.gather_parked(state, &mut settled);
+            if state.is_patient || state.is_connecting || !state.has_work(self.shared.options.batch_size) {
+                break;
+            }
             if state.sequence.is_broken() {
                 if state.sent_count() > 0 {
                     // What is still on its way may have been accepted: wait for the answers.
@@ -263,7 +307,7 @@ impl Queue {
         let Some(place) = state.outgoing.iter().position(|batch| batch.number == number) else {
             return;
         };
-        let mut settled = Vec::new();
+        let mut settled = Settled::default();
         let owed = |batch: &Outgoing| {
             batch
                 .sent_on
@@ -343,126 +387,6 @@ impl Queue {
             }
         }
     }
-
-    /// Lets the node have a pause, unless it had enough of them.
-    fn be_patient(&self, state: &mut State, error: WireError, settled: &mut Settled) {
-        if state.is_patient {
-            return;
-        }
-        let retry = state
-            .retry
-            .get_or_insert_with(|| Retry::new(self.shared.driver.reconnect_timeout()));
-        match (retry.pause(), self.me.upgrade()) {
-            (Some(pause), Some(me)) => {
-                tracing::debug!(%error, ?pause, "a batch has to wait");
-                state.is_patient = true;
-                self.shared.driver.chores.after(pause, move || {
-                    let mut state = lock(&me.state);
-                    state.is_patient = false;
-                    me.pump(state, Vec::new());
-                });
-            }
-            _ => self.fail_all(state, &DeliveryError::Refused(Arc::new(error)), settled),
-        }
-    }
-
-    fn disconnected(
-        &self,
-        state: &mut State,
-        connection: &Arc<Connection>,
-        reason: &str,
-        settled: &mut Settled,
-    ) {
-        self.forget(state, connection);
-        self.trouble(state, reason, settled);
-    }
-
-    fn forget(&self, state: &mut State, connection: &Arc<Connection>) {
-        if state
-            .link
-            .as_ref()
-            .is_some_and(|link| Arc::ptr_eq(link, connection))
-        {
-            state.link = None;
-        }
-    }
-
-    /// Without a connection: looks for one after a pause, unless that took too long already.
-    fn trouble(&self, state: &mut State, reason: &str, settled: &mut Settled) {
-        if state.link.is_some() || state.is_connecting {
-            return;
-        }
-        state.last_trouble = reason.into();
-        if state.outgoing.is_empty() && state.gathering.is_none() {
-            return;
-        }
-        self.route.lost();
-        let retry = state
-            .retry
-            .get_or_insert_with(|| Retry::new(self.shared.driver.reconnect_timeout()));
-        match retry.pause() {
-            Some(pause) => self.connect(state, pause),
-            None => {
-                let (waited, reason) = (retry.waited(), Arc::clone(&state.last_trouble));
-                self.fail_all(
-                    state,
-                    &DeliveryError::Unreachable {
-                        waited,
-                        may_be_stored: false,
-                        reason,
-                    },
-                    settled,
-                );
-            }
-        }
-    }
-
-    /// Brings a connection, on a thread where that may take a while.
-    fn connect(&self, state: &mut State, pause: Duration) {
-        let Some(me) = self.me.upgrade() else { return };
-        state.is_connecting = true;
-        self.shared.driver.chores.after(pause, move || {
-            let outcome = me.route.establish();
-            let mut state = lock(&me.state);
-            let mut settled = Vec::new();
-            state.is_connecting = false;
-            match outcome {
-                Ok(link) => me.use_link(&mut state, &link),
-                Err(RouteError::Gone(reason)) => {
-                    me.fail_all(&mut state, &DeliveryError::Gone(reason.into()), &mut settled);
-                }
-                Err(RouteError::Away(reason)) => me.trouble(&mut state, &reason, &mut settled),
-            }
-            me.pump(state, settled);
-        });
-    }
-
-    /// Gives up everything. What is pushed later gets a new chance.
-    fn fail_all(&self, state: &mut State, error: &DeliveryError, settled: &mut Settled) {
-        state.retry = None;
-        state.sequence.broken();
-        for batch in state.outgoing.drain(..) {
-            let error = match error {
-                DeliveryError::Unreachable { waited, reason, .. } => DeliveryError::Unreachable {
-                    waited: *waited,
-                    may_be_stored: batch.was_sent,
-                    reason: Arc::clone(reason),
-                },
-                other => other.clone(),
-            };
-            fail(batch.promise, batch.event_count, error, &self.shared, settled);
-        }
-        if let Some(gathering) = state.gathering.take() {
-            let event_count = gathering.event_count();
-            fail(
-                gathering.promise,
-                event_count,
-                error.clone(),
-                &self.shared,
-                settled,
-            );
-        }
-    }
 }
 
 fn fail(
@@ -473,10 +397,29 @@ fn fail(
     settled: &mut Settled,
 ) {
     shared.counters.failed(event_count, &error);
-    settled.push((promise, Err(error)));
+    settled.batches.push((promise, Err(error)));
 }
 
 impl State {
+    /// Whether the gathering batch takes an event of this size, or can make way for one that does.
+    fn make_room(&mut self, bytes: u64, options: &ProducerOptions) -> bool {
+        let takes = |gathering: &Gathering| {
+            let has_room = match options.batch_size {
+                BatchSize::Fixed(n) => gathering.event_count() < n.get(),
+                BatchSize::Adaptive => true,
+            };
+            has_room && gathering.takes(bytes, &self.bounds)
+        };
+        if self.gathering.as_ref().is_none_or(takes) {
+            return true;
+        }
+        let may_wait = self.outgoing.len() < options.max_num_batches.max(1);
+        if may_wait {
+            self.finish_gathering();
+        }
+        may_wait
+    }
+
     /// Whether something is to be sent, or what gathered is due.
     fn has_work(&self, batch_size: BatchSize) -> bool {
         let is_due = |gathering: &Gathering| match batch_size {
@@ -516,7 +459,7 @@ impl State {
         self.retry = None;
         if let Some(batch) = self.outgoing.remove(place) {
             shared.counters.acknowledged(batch.event_count);
-            settled.push((batch.promise, Ok(base)));
+            settled.batches.push((batch.promise, Ok(base)));
         }
     }
 

@@ -1,34 +1,11 @@
 //! What every future promises.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use mofka_client::{BatchSize, ConsumerOptions, ErrorCode, ProducerOptions};
 use serde_json::json;
 
-use crate::node::{Action, Node};
-
-/// The smallest executor there is.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
+use crate::node::{Action, Node, block_on};
 
 #[test]
 fn waiting_with_zero_polls_and_waiting_again_gives_the_same() {

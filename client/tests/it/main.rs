@@ -6,6 +6,7 @@ mod acknowledging;
 mod consuming;
 mod fetching;
 mod futures;
+mod loose;
 mod producing;
 mod recovery;
 mod topics;

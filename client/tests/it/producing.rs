@@ -215,7 +215,8 @@ fn an_error_reaches_its_own_event_and_later_ones_succeed() {
         .collect();
     assert_eq!(node.stored(&topic, 0), expected);
     let report = producer.close().unwrap();
-    assert_eq!((report.acknowledged, report.failed), (19, 1));
+    assert_eq!((report.pushed, report.acknowledged, report.failed), (20, 19, 1));
+    assert_eq!(report.may_be_stored, 0);
     assert_eq!(
         report.failed_by_reason,
         BTreeMap::from([("bad_checksum".to_owned(), 1)])

@@ -122,7 +122,8 @@ fn a_node_that_stays_away_fails_the_events_in_time() {
         0
     );
     let report = producer.close().unwrap();
-    assert_eq!((report.acknowledged, report.failed), (1, 2));
+    assert_eq!((report.pushed, report.acknowledged, report.failed), (3, 1, 2));
+    assert_eq!(report.may_be_stored, 1);
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
         }
     }
     for (connection, header, partition, batch) in std::mem::take(&mut state.held) {
-        if (state.on_produce)(&batch).is_hold() {
+        if (state.on_produce)(partition, &batch).is_hold() {
             state.held.push((connection, header, partition, batch));
         } else if let Some(stream) = connections.get_mut(&connection) {
             let stored = state.store(partition, batch).map(|stored| stored.encode());
@@ -214,7 +214,7 @@ fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Byt
 fn produce(state: &mut State, connection: u64, header: FrameHeader, body: Bytes) -> Outcome {
     let request = ProduceRequest::check(body).unwrap();
     let batch = Batch::check_client(request.frame, request.data).unwrap();
-    let action = (state.on_produce)(&batch);
+    let action = (state.on_produce)(request.partition, &batch);
     let outcome = match action {
         Action::Accept => state.store(request.partition, batch),
         Action::Refuse(code) => Err(WireError::new(code, "as the test wants it")),

@@ -27,6 +27,9 @@ pub(crate) enum Action {
     Hold,
 }
 
+/// Says what to do with a batch for a partition.
+type OnProduce = Box<dyn FnMut(Uuid, &Batch) -> Action + Send>;
+
 #[derive(Default)]
 pub(crate) struct Part {
     batches: Vec<Batch>,
@@ -51,7 +54,7 @@ pub(crate) struct State {
     address: String,
     topics: BTreeMap<String, TopicInfo>,
     parts: HashMap<Uuid, Part>,
-    pub(crate) on_produce: Box<dyn FnMut(&Batch) -> Action + Send>,
+    pub(crate) on_produce: OnProduce,
     /// Frames that wait to be answered: connection, header id and what is to be done.
     pub(crate) held: Vec<(u64, mofka_net::FrameHeader, Uuid, Batch)>,
     pub(crate) subscriptions: HashMap<u64, Feeding>,
@@ -86,7 +89,7 @@ impl State {
             address: String::new(),
             topics: BTreeMap::new(),
             parts: HashMap::new(),
-            on_produce: Box::new(|_| Action::Accept),
+            on_produce: Box::new(|_, _| Action::Accept),
             held: Vec::new(),
             subscriptions: HashMap::new(),
             batch_sizes: Vec::new(),
