@@ -247,6 +247,20 @@ pub enum DeliveryError {
         /// What happened last.
         reason: Arc<str>,
     },
+    /// It was not acknowledged within [`ProducerOptions::delivery_timeout`](crate::ProducerOptions::delivery_timeout).
+    #[error(
+        "the event was not acknowledged within {waited:.1?}{}", if *.may_be_stored {
+            ": it was sent, and may be stored, or will be when the node is back"
+        } else {
+            ": it was not sent, and will not be"
+        }
+    )]
+    TimedOut {
+        /// How long it waited, or the first event of its batch.
+        waited: Duration,
+        /// Whether it was sent. It is still on its way then, since what was sent after it depends on it.
+        may_be_stored: bool,
+    },
     /// The topic or the partition does not exist any more.
     #[error("{0}")]
     Gone(Arc<str>),
@@ -271,6 +285,7 @@ impl DeliveryError {
             Self::NotTaken(error) => error.reason(),
             Self::Refused(error) => error.code.name(),
             Self::Unreachable { .. } => "unreachable",
+            Self::TimedOut { .. } => "timed_out",
             Self::Gone(_) => "gone",
             Self::Forked { .. } => "forked",
         }
@@ -281,6 +296,9 @@ impl DeliveryError {
         matches!(
             self,
             Self::Unreachable {
+                may_be_stored: true,
+                ..
+            } | Self::TimedOut {
                 may_be_stored: true,
                 ..
             }

@@ -157,7 +157,7 @@ pub enum BatchSize {
     /// when there is much.
     #[default]
     Adaptive,
-    /// This many, or fewer after a flush or when somebody waits for one of them.
+    /// This many, or fewer after a flush, a timeout, or when somebody waits for one of them.
     Fixed(NonZeroU32),
 }
 
@@ -196,6 +196,16 @@ pub struct ProducerOptions {
     /// Where events are prepared that need no order. As many of them as fit `max_num_batches` batches wait for it. `None`: the
     /// driver's default pool. Without threads, and for a strict producer, they are prepared where they are pushed.
     pub thread_pool: Option<ThreadPool>,
+    /// How long an event may wait for its acknowledgement before its future fails, counted from the first event of its batch.
+    /// `None`, the default: as long as the node lives, or is looked for ([`DriverOptions::reconnect_timeout`]).
+    ///
+    /// What was not sent by then is not sent any more. What was sent is told that it may be stored, and is brought to its end in
+    /// the background, since the batches after it depend on it. A batch of a fixed size is sent when half of the time is over,
+    /// full or not.
+    pub delivery_timeout: Option<Duration>,
+    /// A batch of a fixed size is sent, full or not, when no event came into it for so long. `None`, the default: it waits to be
+    /// full, flushed or waited for. Adaptive batches do not wait.
+    pub batch_idle_timeout: Option<Duration>,
     /// When to acknowledge; `None`: as the topic says.
     pub durability: Option<Durability>,
     /// How long dropping the producer waits for its events. Default: 10 s.
@@ -211,6 +221,8 @@ impl Default for ProducerOptions {
             batch_bytes_max: 8 << 20,
             ordering: Ordering::Strict,
             thread_pool: None,
+            delivery_timeout: None,
+            batch_idle_timeout: None,
             durability: None,
             drop_timeout: Duration::from_secs(10),
         }

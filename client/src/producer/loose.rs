@@ -11,6 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::batch::BatchPromise;
@@ -125,6 +126,7 @@ impl Loose {
             loose: Arc::clone(self),
             wave: Arc::clone(&state.wave),
             coming: Arc::new(coming),
+            pushed: shared.options.delivery_timeout.map(|_| Instant::now()),
             bytes,
             outcome: None,
         })
@@ -202,6 +204,8 @@ pub(super) struct Ticket {
     loose: Arc<Loose>,
     wave: Arc<Wave>,
     coming: Arc<Coming>,
+    /// When; not looked at unless a timeout needs it.
+    pushed: Option<Instant>,
     bytes: u64,
     outcome: Option<Result<Placed, DeliveryError>>,
 }
@@ -214,6 +218,21 @@ impl Ticket {
     /// Whether its batch must not wait for more events.
     pub(super) fn is_flushed(&self) -> bool {
         self.wave.is_flushed.load(Ordering::Acquire)
+    }
+
+    /// When it was pushed, if anything depends on it.
+    pub(super) fn pushed(&self) -> Option<Instant> {
+        self.pushed
+    }
+
+    /// When it fails; `None`: never.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        self.pushed?.checked_add(self.shared.options.delivery_timeout?)
+    }
+
+    /// Since it was pushed.
+    pub(super) fn waited(&self) -> Duration {
+        self.pushed.map(|pushed| pushed.elapsed()).unwrap_or_default()
     }
 
     /// It is in a batch, or will never be.

@@ -14,6 +14,7 @@ mod sequence;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 pub use futures::{FlushFuture, PushFuture};
 pub use report::{ProducerReport, ProducerStats};
@@ -24,7 +25,7 @@ use self::queue::{Parked, Queue};
 use self::report::Counters;
 use crate::data::Data;
 use crate::driver::DriverCore;
-use crate::error::PushError;
+use crate::error::{DeliveryError, PushError};
 use crate::metadata::Metadata;
 use crate::options::{Ordering, ProducerOptions};
 use crate::pool::ThreadPool;
@@ -229,6 +230,13 @@ impl Core {
 
     /// The task of one event.
     fn prepare_and_park(&self, metadata: &Metadata, data: Data, requested: Option<usize>, ticket: Ticket) {
+        if ticket.late_at().is_some_and(|at| at <= Instant::now()) {
+            let waited = ticket.waited();
+            return ticket.settle(Err(DeliveryError::TimedOut {
+                waited,
+                may_be_stored: false,
+            }));
+        }
         let prepared = self.topic.prepare(metadata, &data, requested);
         match prepared.and_then(|(index, stored)| Ok((self.queue(index)?, stored))) {
             Ok((queue, metadata)) => queue.park(Parked {

@@ -8,14 +8,16 @@
 //! Events of a loose producer are parked while there is no room; whoever pushes to a strict one waits.
 //!
 //! An outgoing batch keeps its place until its answer came. When the connection is lost, or the node asks for patience,
-//! it is *to be sent* again, with the same numbers, so that the node knows it if it has it already. Whatever happens,
+//! it is *to be sent* again, with the same numbers, so that the node knows it if it has it already. It gets its numbers when it
+//! is sent for the first time: one that was not may vanish (`queue/timing.rs`) without leaving a hole. Whatever happens,
 //! everything ends in [`Queue::pump`], which does the next thing that can be done.
 
 mod losing;
+mod timing;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mofka_log::EventId;
@@ -62,6 +64,10 @@ struct State {
     retry: Option<Retry>,
     last_trouble: Arc<str>,
     is_closed: bool,
+    /// A chore will look whether the gathering batch is due.
+    is_gathering_watched: bool,
+    /// When a chore will look for what was not acknowledged in time.
+    late_at: Option<Instant>,
 }
 
 /// An event of a loose producer, ready for its batch.
@@ -94,6 +100,8 @@ impl Queue {
                 retry: None,
                 last_trouble: "".into(),
                 is_closed: shared.counters.is_closed(),
+                is_gathering_watched: false,
+                late_at: None,
             }),
             shared,
             route,
@@ -109,7 +117,7 @@ impl Queue {
         if state.gathering.is_none() {
             self.shared.check_process()?;
         }
-        let placed = self.gather(&mut state, metadata, data)?;
+        let placed = self.gather(&mut state, metadata, data, None)?;
         self.shared.counters.pushed();
         self.pump(state, Settled::default());
         Ok(placed)
@@ -118,12 +126,19 @@ impl Queue {
     /// Adds an event of a loose producer, now or when there is room.
     pub(super) fn park(&self, event: Parked) {
         let mut state = lock(&self.state);
+        self.watch_late(&mut state, event.ticket.late_at());
         state.parked.push_back(event);
         self.pump(state, Settled::default());
     }
 
-    /// Adds an event to the gathering batch, which has room.
-    fn gather(&self, state: &mut State, metadata: &[u8], data: &Data) -> Result<Placed, PushError> {
+    /// Adds an event to the gathering batch, which has room. It was pushed now, if `pushed` does not say when.
+    fn gather(
+        &self,
+        state: &mut State,
+        metadata: &[u8],
+        data: &Data,
+        pushed: Option<Instant>,
+    ) -> Result<Placed, PushError> {
         let bytes = event_bytes(metadata, data);
         let max = state.bounds.event_bytes_max();
         let too_large = PushError::TooLarge { bytes, max };
@@ -135,17 +150,21 @@ impl Queue {
             .gathering
             .get_or_insert_with(|| Gathering::new(Weak::clone(&self.me), number));
         let is_new = gathering.number == number;
-        let pushed = gathering.push(metadata, data);
+        let added = gathering.push(metadata, data);
         let batch = Arc::clone(&gathering.promise);
-        let Ok(index) = pushed else {
+        let Ok(index) = added else {
             if is_new {
                 state.gathering = None;
             }
             return Err(too_large);
         };
+        let now = self.now();
+        gathering.times.add(pushed.or(now), now);
+        let late_at = gathering.times.after_first(self.shared.options.delivery_timeout);
         if is_new {
             state.next_number += 1;
         }
+        self.watch_late(state, late_at);
         self.shared
             .counters
             .gathered(metadata.len() as u64 + data.bytes());
@@ -177,7 +196,8 @@ impl Queue {
             let Some(event) = state.parked.pop_front() else {
                 return;
             };
-            let placed = self.gather(state, &event.metadata, &event.data);
+            let pushed = event.ticket.pushed();
+            let placed = self.gather(state, &event.metadata, &event.data, pushed);
             if let Some(gathering) = &mut state.gathering {
                 gathering.wanted |= event.ticket.is_flushed();
             }
@@ -228,6 +248,7 @@ impl Queue {
     /// Does whatever can be done now, then keeps the promises of what was settled.
     fn pump(&self, mut state: MutexGuard<'_, State>, settled: Settled) {
         let settled = self.pump_locked(&mut state, settled);
+        self.watch_gathering(&mut state);
         drop(state);
         if !settled.batches.is_empty() {
             self.room.notify_all();
@@ -287,8 +308,12 @@ impl Queue {
         let (Some(me), Some(batch)) = (self.me.upgrade(), state.outgoing.get_mut(place)) else {
             return true;
         };
+        batch.stamp(&mut state.sequence);
         let id = link.fresh_id();
-        let frame = batch.to_frame(id, self.route.partition(), self.shared.options.durability);
+        let durability = self.shared.options.durability;
+        let Some(frame) = batch.to_frame(id, self.route.partition(), durability) else {
+            return true;
+        };
         let (number, connection) = (batch.number, Arc::clone(link));
         let sent = link.request_frame(id, frame, move |answer| me.answered(&connection, number, answer));
         if sent.is_err() {
@@ -382,7 +407,7 @@ impl Queue {
                 state.sequence.broken();
                 let error = DeliveryError::Refused(Arc::new(error));
                 if let Some(batch) = state.outgoing.remove(place) {
-                    fail(batch.promise, batch.event_count, error, &self.shared, settled);
+                    fail_sent(batch, error, &self.shared, settled);
                 }
             }
         }
@@ -398,6 +423,13 @@ fn fail(
 ) {
     shared.counters.failed(event_count, &error);
     settled.batches.push((promise, Err(error)));
+}
+
+/// The same of a batch that may have been given up before: its events were told.
+fn fail_sent(batch: Outgoing, error: DeliveryError, shared: &Shared, settled: &mut Settled) {
+    if !batch.is_given_up {
+        fail(batch.promise, batch.event_count, error, shared, settled);
+    }
 }
 
 impl State {
@@ -443,8 +475,7 @@ impl State {
 
     fn finish_gathering(&mut self) {
         if let Some(gathering) = self.gathering.take() {
-            let stamp = self.sequence.next();
-            self.outgoing.push_back(gathering.finish(stamp));
+            self.outgoing.push_back(gathering.finish());
         }
     }
 
@@ -457,7 +488,8 @@ impl State {
     fn accepted(&mut self, place: usize, base: EventId, shared: &Shared, settled: &mut Settled) {
         self.sequence.accepted();
         self.retry = None;
-        if let Some(batch) = self.outgoing.remove(place) {
+        let batch = self.outgoing.remove(place);
+        if let Some(batch) = batch.filter(|batch| !batch.is_given_up) {
             shared.counters.acknowledged(batch.event_count);
             settled.batches.push((batch.promise, Ok(base)));
         }
@@ -468,15 +500,14 @@ impl State {
         self.sequence.restart();
         let batches = std::mem::take(&mut self.outgoing);
         for mut batch in batches {
-            match batch.restamp(self.sequence.next()) {
+            match batch.restamp(|| self.sequence.next()) {
                 Ok(()) => self.outgoing.push_back(batch),
                 // The bytes in memory do not check any more: they must not be sent.
                 Err(error) => {
                     let error =
                         WireError::new(ErrorCode::BadChecksum, format!("in the client's memory: {error}"));
                     let error = DeliveryError::Refused(Arc::new(error));
-                    fail(batch.promise, batch.event_count, error, shared, settled);
-                    self.sequence.broken();
+                    fail_sent(batch, error, shared, settled);
                 }
             }
         }

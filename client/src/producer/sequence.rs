@@ -59,6 +59,11 @@ impl Sequence {
         stamp
     }
 
+    /// The last number was never sent, and is free again.
+    pub(super) fn take_back(&mut self) {
+        self.next = self.next.saturating_sub(1);
+    }
+
     /// Batches that may be on their way at once. One until the partition knows this epoch: were the first one refused
     /// for a while, a partition without memory of us would take the second as the beginning.
     pub(super) fn in_flight_max(&self, wanted: usize) -> usize {
@@ -112,6 +117,8 @@ mod tests {
     fn an_epoch_begins_at_0_and_one_at_a_time() {
         let mut sequence = Sequence::new(ProducerId::new(7));
         assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 0));
+        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 1));
+        sequence.take_back();
         assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 1));
         assert_eq!(sequence.in_flight_max(2), 1);
         sequence.accepted();

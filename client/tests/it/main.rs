@@ -9,4 +9,5 @@ mod futures;
 mod loose;
 mod producing;
 mod recovery;
+mod timing;
 mod topics;

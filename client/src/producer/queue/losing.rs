@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mofka_net::WireError;
 
-use super::{Queue, Settled, State, fail};
+use super::{Queue, Settled, State, fail, fail_sent};
 use crate::error::DeliveryError;
 use crate::link::Connection;
 use crate::promise::lock;
@@ -63,6 +63,8 @@ impl Queue {
         }
         state.last_trouble = reason.into();
         if state.outgoing.is_empty() && state.gathering.is_none() {
+            // Whoever pushes next is patient anew.
+            state.retry = None;
             return;
         }
         self.route.lost();
@@ -119,7 +121,7 @@ impl Queue {
                 },
                 other => other.clone(),
             };
-            fail(batch.promise, batch.event_count, error, &self.shared, settled);
+            fail_sent(batch, error, &self.shared, settled);
         }
         if let Some(gathering) = state.gathering.take() {
             let event_count = gathering.event_count();
