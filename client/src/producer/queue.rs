@@ -268,7 +268,9 @@ impl Queue {
             if state.is_patient || state.is_connecting || !state.has_work(self.shared.options.batch_size) {
                 break;
             }
-            if state.sequence.is_broken() {
+            let hole = state.sequence.hole();
+            let keeps_number = |batch: &Outgoing| hole.is_none_or(|hole| batch.number < hole);
+            if hole.is_some() && !state.outgoing.iter().any(keeps_number) {
                 if state.sent_count() > 0 {
                     // What is still on its way may have been accepted: wait for the answers.
                     break;
@@ -284,11 +286,16 @@ impl Queue {
                 break;
             };
             self.use_link(state, &link);
-            if let Some(place) = state.outgoing.iter().position(|batch| batch.sent_on.is_none()) {
+            let is_to_be_sent = |batch: &Outgoing| batch.sent_on.is_none() && keeps_number(batch);
+            if let Some(place) = state.outgoing.iter().position(is_to_be_sent) {
                 if !self.send(state, place, &link) {
                     self.trouble(state, "the connection was lost", &mut settled);
                 }
                 continue;
+            }
+            if hole.is_some() {
+                // Those before it are on their way.
+                break;
             }
             // Nothing is left to be sent, so what gathered may go.
             state.finish_gathering();
@@ -385,6 +392,9 @@ impl Queue {
         error: WireError,
         settled: &mut Settled,
     ) {
+        let Some(number) = state.outgoing.get(place).map(|batch| batch.number) else {
+            return;
+        };
         match error.code {
             ErrorCode::ShuttingDown | ErrorCode::Overloaded | ErrorCode::NoSpace => {
                 state.send_again(place);
@@ -400,11 +410,11 @@ impl Queue {
             ErrorCode::SequenceGap | ErrorCode::UnknownProducer if place > 0 => state.send_again(place),
             // The node lost what it had accepted from us (which is how weaker durabilities end), or forgot us: this
             // batch is not there. A node only forgets a producer after thousands of others were busier.
-            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown() => {
+            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown_at(number) => {
                 state.send_again(place);
             }
             _ => {
-                state.sequence.broken();
+                state.sequence.broken_at(number);
                 let error = DeliveryError::Refused(Arc::new(error));
                 if let Some(batch) = state.outgoing.remove(place) {
                     fail_sent(batch, error, &self.shared, settled);

@@ -111,7 +111,8 @@ impl Queue {
     /// Gives up everything. What is pushed later gets a new chance.
     fn fail_all(&self, state: &mut State, error: &DeliveryError, settled: &mut Settled) {
         state.retry = None;
-        state.sequence.broken();
+        // Nobody is left who could keep a number.
+        state.sequence.broken_at(0);
         for batch in state.outgoing.drain(..) {
             let error = match error {
                 DeliveryError::Unreachable { waited, reason, .. } => DeliveryError::Unreachable {

@@ -223,6 +223,10 @@ fn produce(state: &mut State, connection: u64, header: FrameHeader, body: Bytes)
             state.store(request.partition, batch).ok();
             return Outcome::Hang;
         }
+        Action::Swallow => {
+            state.store(request.partition, batch).ok();
+            return Outcome::Nothing;
+        }
         Action::Hold => {
             state.held.push((connection, header, request.partition, batch));
             return Outcome::Nothing;

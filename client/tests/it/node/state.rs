@@ -25,6 +25,8 @@ pub(crate) enum Action {
     DropAfter,
     /// Answer when [`super::Node::change`] releases it.
     Hold,
+    /// Store the batch, and never answer.
+    Swallow,
 }
 
 /// Says what to do with a batch for a partition.
