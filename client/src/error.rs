@@ -376,6 +376,17 @@ pub enum PullError {
     },
 }
 
+/// Why events are not processed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// There is one call at a time for a consumer and its clones.
+    #[error(
+        "events of this consumer are processed already: wait until that call of process has ended, or make another consumer"
+    )]
+    UnderWay,
+}
+
 /// Why an acknowledgement did not become durable.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -52,13 +52,14 @@ pub use components::{
     register_validator,
 };
 pub use consumer::{
-    AckFuture, Consumer, DataAllocator, DataSegment, DataSelector, Event, Events, PullFuture,
+    AckFuture, Consumer, DataAllocator, DataSegment, DataSelector, Event, Events, ProcessEnd, ProcessFailure,
+    ProcessOptions, ProcessReport, PullFuture,
 };
 pub use data::Data;
 pub use driver::Driver;
 pub use error::{
-    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, PullError,
-    PushError, ThreadPoolError,
+    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, ProcessError,
+    PullError, PushError, ThreadPoolError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};

@@ -263,6 +263,10 @@ pub struct ConsumerOptions {
     pub data_selector: DataSelector,
     /// Where data is placed. Default: in memory of the library.
     pub data_allocator: DataAllocator,
+    /// Where metadata is deserialized, data selected, allocated and fetched. In a pool, partitions are worked on side by side,
+    /// each in its order; a thread is busy also while it waits for data. `None`, the default, or a pool without threads: one
+    /// thread of the consumer's own, for all of its partitions.
+    pub thread_pool: Option<ThreadPool>,
     /// Where to begin.
     pub start: Start,
 }
@@ -276,6 +280,7 @@ impl Default for ConsumerOptions {
             targets: Vec::new(),
             data_selector: DataSelector::none(),
             data_allocator: DataAllocator::default(),
+            thread_pool: None,
             start: Start::Cursor,
         }
     }

@@ -1,4 +1,4 @@
-//! The consumer's thread: from feeds to events.
+//! The consumer's thread: from feeds to events. With a pool, feeds are taken there (`strand.rs`), and the thread only unsubscribes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -50,6 +50,9 @@ pub(super) fn start(core: &Arc<Core>) -> io::Result<()> {
         for end in ends {
             end.wait(deadline);
         }
+        for source in sources {
+            source.strand().wait(deadline);
+        }
         core.worker_ended.set(());
     })?;
     Ok(())
@@ -68,7 +71,8 @@ fn next(core: &Core) -> Option<Incoming> {
     }
 }
 
-fn take(core: &Core, incoming: Incoming) {
+/// Takes one feed.
+pub(super) fn take(core: &Core, incoming: Incoming) {
     let credit = Subscription::credit(&incoming.connection, incoming.subscription);
     let mut taking = Taking {
         core,

@@ -7,6 +7,7 @@ mod consuming;
 mod fetching;
 mod futures;
 mod loose;
+mod processing;
 mod producing;
 mod recovery;
 mod timing;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use mofka_client::{
     BatchSize, ConsumerOptions, DataSelector, DeliveryError, Driver, ErrorCode, ProducerOptions, PullError,
+    ThreadPool,
 };
 use serde_json::json;
 
@@ -160,10 +161,12 @@ fn a_deleted_topic_is_gone_for_its_producers() {
 
 #[test]
 fn a_consumer_sees_every_event_once_through_lost_connections() {
-    for selector in [
-        DataSelector::none(),
-        DataSelector::all(),
-        DataSelector::new(|_, all| Ok(all.sub_view(1, 3))),
+    let part = || DataSelector::new(|_, all| Ok(all.sub_view(1, 3)));
+    for (selector, threads) in [
+        (DataSelector::none(), 0),
+        (DataSelector::all(), 0),
+        (part(), 0),
+        (part(), 2),
     ] {
         let node = Node::start();
         node.state().spare_data = true;
@@ -174,7 +177,8 @@ fn a_consumer_sees_every_event_once_through_lost_connections() {
         });
         let options = ConsumerOptions {
             batch_size: BatchSize::fixed(6),
-            data_selector: selector.clone(),
+            data_selector: selector,
+            thread_pool: Some(ThreadPool::new(threads).unwrap()),
             ..Default::default()
         };
         let consumer = topic.consumer("c", options).unwrap();
