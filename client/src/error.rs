@@ -126,6 +126,24 @@ impl DriverError {
     }
 }
 
+/// Why metadata is not what it was taken for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The text is not JSON.
+    #[error("Could not parse JSON: {reason}")]
+    NotJson {
+        /// What is wrong with it, and where.
+        reason: Arc<str>,
+    },
+    /// It is not a JSON string.
+    #[error("Metadata content is not a string, it is {kind}")]
+    NotString {
+        /// What it is.
+        kind: &'static str,
+    },
+}
+
 /// Why there is no thread pool, or why it takes no task.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -170,7 +188,7 @@ pub enum PushError {
         topic: String,
     },
     /// The metadata is not JSON.
-    #[error("could not parse JSON: {reason}")]
+    #[error("Could not parse JSON: {reason}")]
     InvalidMetadata {
         /// What is wrong with it.
         reason: String,

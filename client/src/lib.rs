@@ -58,8 +58,8 @@ pub use consumer::{
 pub use data::Data;
 pub use driver::Driver;
 pub use error::{
-    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, ProcessError,
-    PullError, PushError, ThreadPoolError,
+    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, MetadataError,
+    ProcessError, PullError, PushError, ThreadPoolError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};

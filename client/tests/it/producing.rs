@@ -149,10 +149,9 @@ fn what_cannot_be_taken_is_refused_at_once() {
         "{error}"
     );
     let producer = node.topic(1).producer(ProducerOptions::default());
-    assert!(matches!(
-        producer.push("{", "", None),
-        Err(PushError::InvalidMetadata { .. })
-    ));
+    let error = producer.push("{", "", None).unwrap_err();
+    assert!(matches!(&error, PushError::InvalidMetadata { .. }));
+    assert!(error.to_string().starts_with("Could not parse JSON: "), "{error}");
     let large = producer.push(json!({}), vec![0_u8; 65 << 20], None);
     assert!(matches!(large, Err(PushError::TooLarge { max, .. }) if max <= 64 << 20));
     // None of this left anything behind.
