@@ -80,15 +80,9 @@ enum Outcome {
     Hang,
 }
 
-/// Sends all feeds that may be sent.
+/// Answers what is not held any more, and sends all feeds that may be sent.
 pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
     let mut connections = shared.connections.lock().unwrap();
-    while let Some((connection, subscription, body)) = state.next_feed() {
-        let header = FrameHeader::self_checked(Opcode::Feed, subscription, body.len() as u64);
-        if let Some(stream) = connections.get_mut(&connection) {
-            send(stream, &[header, body.into()]).ok();
-        }
-    }
     for (connection, header, partition, batch) in std::mem::take(&mut state.held) {
         if (state.on_produce)(partition, &batch).is_hold() {
             state.held.push((connection, header, partition, batch));
@@ -103,6 +97,13 @@ pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
             if let Some(stream) = connections.get_mut(&connection) {
                 send(stream, &respond(&header, Ok(body))).ok();
             }
+        }
+    }
+    // Last: what was held may be fed now.
+    while let Some((connection, subscription, body)) = state.next_feed() {
+        let header = FrameHeader::self_checked(Opcode::Feed, subscription, body.len() as u64);
+        if let Some(stream) = connections.get_mut(&connection) {
+            send(stream, &[header, body.into()]).ok();
         }
     }
 }
