@@ -8,4 +8,5 @@ mod power;
 mod protocol;
 mod restart;
 mod retention;
+mod selection;
 mod start;
