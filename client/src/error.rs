@@ -410,10 +410,10 @@ pub enum ProcessError {
 #[non_exhaustive]
 pub enum AcknowledgeError {
     /// The node refused it.
-    #[error("could not acknowledge event: {0}")]
+    #[error("Could not acknowledge event: {0}")]
     Refused(Arc<WireError>),
     /// The node could not be reached.
-    #[error("could not acknowledge event within {waited:.1?}: {reason}")]
+    #[error("Could not acknowledge event within {waited:.1?}: {reason}")]
     Unreachable {
         /// How long it was tried.
         waited: Duration,

@@ -285,3 +285,41 @@ impl Default for ConsumerOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_original() {
+        let producer = ProducerOptions::default();
+        assert_eq!((producer.name.as_str(), producer.max_num_batches), ("", 2));
+        assert_eq!(
+            (producer.batch_size, producer.ordering),
+            (BatchSize::Adaptive, Ordering::Strict)
+        );
+        assert!(producer.thread_pool.is_none() && producer.durability.is_none());
+        assert_eq!(
+            (producer.delivery_timeout, producer.batch_idle_timeout),
+            (None, None)
+        );
+        let consumer = ConsumerOptions::default();
+        assert_eq!(
+            (consumer.batch_size, consumer.max_num_batches),
+            (BatchSize::Adaptive, 2)
+        );
+        assert!(consumer.targets.is_empty() && consumer.thread_pool.is_none());
+        assert_eq!(consumer.start, Start::Cursor);
+        let wants = format!("{:?} {:?}", consumer.data_selector, consumer.data_allocator);
+        assert_eq!(wants, "DataSelector::none() DataAllocator::default()");
+    }
+
+    #[test]
+    fn a_batch_size_of_zero_is_adaptive() {
+        assert_eq!(BatchSize::fixed(0), BatchSize::Adaptive);
+        assert_eq!(
+            BatchSize::fixed(3),
+            BatchSize::Fixed(NonZeroU32::MIN.saturating_add(2))
+        );
+    }
+}

@@ -6,6 +6,7 @@ mod full;
 mod kill;
 mod power;
 mod protocol;
+mod reference;
 mod restart;
 mod retention;
 mod selection;

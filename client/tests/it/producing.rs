@@ -360,3 +360,67 @@ fn many_threads_push_and_nothing_is_lost() {
         }
     }
 }
+
+#[test]
+fn a_batch_that_fails_fails_all_of_its_events_in_the_same_way() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Refuse(ErrorCode::Poisoned));
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(5),
+        ..Default::default()
+    });
+    let futures: Vec<_> = (0..5)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    let errors: Vec<String> = futures
+        .iter()
+        .map(|future| future.wait().unwrap_err().to_string())
+        .collect();
+    assert!(errors[0].contains("as the test wants it"), "{errors:?}");
+    assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+    assert_eq!(producer.close().unwrap().failed, 5);
+}
+
+#[test]
+fn no_batches_at_all_is_taken_as_one() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Hold);
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 0,
+        ..Default::default()
+    });
+    // One is on its way, one gathers; the third has to wait for room.
+    producer.push(json!({"n": 0}), "", None).unwrap();
+    producer.push(json!({"n": 1}), "", None).unwrap();
+    let pusher = producer.clone();
+    let third = std::thread::spawn(move || pusher.push(json!({"n": 2}), "", None).unwrap().wait());
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(producer.stats().events, 2);
+    node.on_produce(|_| Action::Accept);
+    // Its batch may not have come yet.
+    eventually("all are stored", || {
+        node.change(|_| ());
+        third.is_finished()
+    });
+    assert_eq!(third.join().unwrap().unwrap().get(), 2);
+    assert_eq!(node.stored(&topic, 0), numbers(0..3));
+}
+
+#[test]
+fn a_future_that_nobody_keeps_loses_nothing_but_its_report() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        name: "forgetful".to_owned(),
+        ..Default::default()
+    });
+    assert_eq!(producer.name(), "forgetful");
+    for n in 0..50 {
+        drop(producer.push(json!({"n": n}), "", None).unwrap());
+    }
+    producer.flush().wait().unwrap();
+    assert_eq!(node.stored(&topic, 0), numbers(0..50));
+}

@@ -133,6 +133,11 @@ impl State {
         self.parts.get_mut(&partition).unwrap()
     }
 
+    /// It does not exist any more, though its topic still names it.
+    pub(crate) fn lose_partition(&mut self, partition: Uuid) {
+        self.parts.remove(&partition);
+    }
+
     pub(crate) fn stored(&self, partition: Uuid) -> Vec<String> {
         let events = self.parts[&partition].batches.iter().flat_map(Batch::events);
         events
