@@ -187,3 +187,16 @@ fn a_driver_has_a_thread_pool_and_makes_others() {
     barrier.wait();
     received.recv().unwrap();
 }
+
+#[test]
+fn whether_a_topic_exists_is_an_error_when_no_node_can_say() {
+    let node = Node::start();
+    let name = node.topic(1).name();
+    let mut options = node.options();
+    options.reconnect_timeout = Duration::from_millis(100);
+    let driver = Driver::connect(options).unwrap();
+    assert!(driver.topic_exists(&name).unwrap());
+    node.go_away();
+    let error = driver.topic_exists(&name).unwrap_err();
+    assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
+}
