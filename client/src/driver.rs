@@ -1,7 +1,7 @@
 //! The way to the nodes: connections, topics, administration.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +18,10 @@ use serde_json::{Value, json};
 
 use crate::chores::Chores;
 use crate::components::Components;
-use crate::error::DriverError;
+use crate::error::{DriverError, ThreadPoolError};
 use crate::link::{Answer, Connection, Links};
 use crate::options::{DriverOptions, PartitionOptions, TopicOptions};
+use crate::pool::{THREADS_MAX, ThreadPool};
 use crate::promise::{Deadline, lock};
 use crate::retry::Retry;
 use crate::topic::TopicHandle;
@@ -41,6 +42,8 @@ pub(crate) struct DriverCore {
     /// Addresses of each node, by rank.
     members: Mutex<Vec<Vec<Address>>>,
     limits: Mutex<NodeLimits>,
+    /// Started when it is first asked for.
+    default_pool: OnceLock<Result<ThreadPool, ThreadPoolError>>,
     pid: u32,
 }
 
@@ -64,11 +67,30 @@ impl Driver {
                 fetch_bytes_max: 0,
                 subscriptions_max: 0,
             }),
+            default_pool: OnceLock::new(),
             pid: std::process::id(),
         };
         let connection = core.any_node()?;
         core.note_limits(&connection);
         Ok(Self { core: Arc::new(core) })
+    }
+
+    /// Starts a pool of this many threads, for producers, consumers and whatever the application likes. 0: whoever pushes a
+    /// task runs it.
+    ///
+    /// # Errors
+    /// When these are too many, for us or for the system.
+    pub fn make_thread_pool(&self, thread_count: usize) -> Result<ThreadPool, ThreadPoolError> {
+        ThreadPool::new(thread_count)
+    }
+
+    /// The pool of those who name none and need one: as many threads as the process may use cores. They are started at the first
+    /// call, and end with the driver.
+    ///
+    /// # Errors
+    /// When the system has no room for them; the same each time.
+    pub fn default_thread_pool(&self) -> Result<ThreadPool, ThreadPoolError> {
+        self.core.default_thread_pool()
     }
 
     /// How many nodes there are.
@@ -257,6 +279,15 @@ impl DriverCore {
     /// Which libraries may be loaded for topics.
     pub(crate) fn libraries(&self) -> &LibraryPolicy {
         &self.options.libraries
+    }
+
+    pub(crate) fn default_thread_pool(&self) -> Result<ThreadPool, ThreadPoolError> {
+        let cores = || {
+            std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(THREADS_MAX)
+        };
+        self.default_pool.get_or_init(|| ThreadPool::new(cores())).clone()
     }
 
     pub(crate) fn reconnect_timeout(&self) -> Duration {

@@ -127,6 +127,57 @@ impl DriverError {
     }
 }
 
+/// Why metadata is not what it was taken for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The text is not JSON.
+    #[error("Could not parse JSON: {reason}")]
+    NotJson {
+        /// What is wrong with it, and where.
+        reason: Arc<str>,
+    },
+    /// It is not a JSON string.
+    #[error("Metadata content is not a string, it is {kind}")]
+    NotString {
+        /// What it is.
+        kind: &'static str,
+    },
+}
+
+/// Why there is no thread pool, or why it takes no task.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ThreadPoolError {
+    /// Beyond the bound of a pool.
+    #[error("a thread pool of {wanted} threads was asked for, and at most {max} are allowed")]
+    TooMany {
+        /// What was asked for.
+        wanted: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The system starts no more threads.
+    #[error(
+        "a thread pool of {wanted} threads cannot be started, only {started} of them: {reason}; \
+         ask for fewer, or look at the limits of processes and memory (ulimit -u)"
+    )]
+    Threads {
+        /// What was asked for.
+        wanted: usize,
+        /// How many there were when it failed; they have ended.
+        started: usize,
+        /// What the system said.
+        reason: Arc<str>,
+    },
+    /// The process forked after the pool was made.
+    #[error("this thread pool was made by process {pid}: after a fork, make another in the child")]
+    Forked {
+        /// The process that made it.
+        pid: u32,
+    },
+}
+
 /// Why an event was not taken by `push`: nothing of it was queued.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -138,7 +189,7 @@ pub enum PushError {
         topic: String,
     },
     /// The metadata is not JSON.
-    #[error("could not parse JSON: {reason}")]
+    #[error("Could not parse JSON: {reason}")]
     InvalidMetadata {
         /// What is wrong with it.
         reason: String,
@@ -179,10 +230,29 @@ pub enum PushError {
     },
 }
 
+impl PushError {
+    /// The reason as one word, for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoTarget { .. } => "no_target",
+            Self::InvalidMetadata { .. } => "invalid_metadata",
+            Self::Rejected { .. } => "rejected",
+            Self::Callback { .. } => "callback",
+            Self::Component(_) => "component",
+            Self::TooLarge { .. } => "too_large",
+            Self::Closed => "closed",
+            Self::Forked { .. } => "forked",
+        }
+    }
+}
+
 /// Why a pushed event is not acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
+    /// It could not be taken. Only of a loose producer: others are told by `push`.
+    #[error(transparent)]
+    NotTaken(Arc<PushError>),
     /// The node refused it.
     #[error(transparent)]
     Refused(Arc<WireError>),
@@ -196,6 +266,20 @@ pub enum DeliveryError {
         /// What happened last.
         reason: Arc<str>,
     },
+    /// It was not acknowledged within [`ProducerOptions::delivery_timeout`](crate::ProducerOptions::delivery_timeout).
+    #[error(
+        "the event was not acknowledged within {waited:.1?}{}", if *.may_be_stored {
+            ": it was sent, and may be stored, or will be when the node is back"
+        } else {
+            ": it was not sent, and will not be"
+        }
+    )]
+    TimedOut {
+        /// How long it waited, or the first event of its batch.
+        waited: Duration,
+        /// Whether it was sent. It is still on its way then, since what was sent after it depends on it.
+        may_be_stored: bool,
+    },
     /// The topic or the partition does not exist any more.
     #[error("{0}")]
     Gone(Arc<str>),
@@ -207,15 +291,37 @@ pub enum DeliveryError {
     },
 }
 
+impl From<PushError> for DeliveryError {
+    fn from(error: PushError) -> Self {
+        Self::NotTaken(Arc::new(error))
+    }
+}
+
 impl DeliveryError {
     /// The reason as one word, for counting.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::NotTaken(error) => error.reason(),
             Self::Refused(error) => error.code.name(),
             Self::Unreachable { .. } => "unreachable",
+            Self::TimedOut { .. } => "timed_out",
             Self::Gone(_) => "gone",
             Self::Forked { .. } => "forked",
         }
+    }
+
+    /// Whether the event may be stored all the same: it was sent, and only the answer is missing.
+    pub fn may_be_stored(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable {
+                may_be_stored: true,
+                ..
+            } | Self::TimedOut {
+                may_be_stored: true,
+                ..
+            }
+        )
     }
 }
 
@@ -295,15 +401,26 @@ pub enum PullError {
     },
 }
 
+/// Why events are not processed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// There is one call at a time for a consumer and its clones.
+    #[error(
+        "events of this consumer are processed already: wait until that call of process has ended, or make another consumer"
+    )]
+    UnderWay,
+}
+
 /// Why an acknowledgement did not become durable.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcknowledgeError {
     /// The node refused it.
-    #[error("could not acknowledge event: {0}")]
+    #[error("Could not acknowledge event: {0}")]
     Refused(Arc<WireError>),
     /// The node could not be reached.
-    #[error("could not acknowledge event within {waited:.1?}: {reason}")]
+    #[error("Could not acknowledge event within {waited:.1?}: {reason}")]
     Unreachable {
         /// How long it was tried.
         waited: Duration,

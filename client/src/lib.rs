@@ -40,6 +40,7 @@ mod future;
 mod link;
 mod metadata;
 mod options;
+mod pool;
 mod producer;
 mod promise;
 mod retry;
@@ -51,13 +52,14 @@ pub use components::{
     register_validator,
 };
 pub use consumer::{
-    AckFuture, Consumer, ConsumerStats, DataAllocator, DataSegment, DataSelector, Event, Events, PullFuture,
+    AckFuture, Consumer, ConsumerStats, DataAllocator, DataSegment, DataSelector, Event, Events, ProcessEnd,
+    ProcessFailure, ProcessOptions, ProcessReport, PullFuture,
 };
 pub use data::Data;
 pub use driver::Driver;
 pub use error::{
-    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, PullError,
-    PushError,
+    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, MetadataError,
+    ProcessError, PullError, PushError, ThreadPoolError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
@@ -70,7 +72,9 @@ pub use mofka_net::{
 };
 pub use mofka_plugins::LibraryPolicy;
 pub use options::{
-    BatchSize, ConsumerOptions, DriverOptions, PartitionOptions, ProducerOptions, Start, TopicOptions,
+    BatchSize, ConsumerOptions, DriverOptions, Ordering, PartitionOptions, ProducerOptions, Start,
+    TopicOptions,
 };
+pub use pool::ThreadPool;
 pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, PushFuture};
 pub use topic::TopicHandle;

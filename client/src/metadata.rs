@@ -7,9 +7,11 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use crate::error::MetadataError;
+
 /// An event's metadata.
 ///
-/// Made from a [`Value`], or from JSON text, which `push` then checks. Text is stored as it is given.
+/// Made from a [`Value`], or from JSON text, which `push` then checks, or [`Metadata::parse`] at once. Text is stored as it is given.
 #[derive(Clone)]
 pub struct Metadata {
     raw: Bytes,
@@ -19,6 +21,45 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// JSON text, checked here and not by `push`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: impl Into<Bytes>) -> Result<Self, MetadataError> {
+        Self::check(text.into()).map_err(|reason| MetadataError::NotJson {
+            reason: reason.into(),
+        })
+    }
+
+    /// A JSON string with this content, whatever that is.
+    pub fn string(text: impl Into<String>) -> Self {
+        Self::from(Value::String(text.into()))
+    }
+
+    /// The content of a JSON string.
+    ///
+    /// # Errors
+    /// When it is something else. Its JSON text is [`Metadata::raw`].
+    pub fn as_str(&self) -> Result<&str, MetadataError> {
+        let value = self.value();
+        value.as_str().ok_or(MetadataError::NotString {
+            kind: match value {
+                Value::Null => "null",
+                Value::Bool(_) => "a truth value",
+                Value::Number(_) => "a number",
+                Value::String(_) => "a string",
+                Value::Array(_) => "an array",
+                Value::Object(_) => "an object",
+            },
+        })
+    }
+
+    /// The document, to be changed and made metadata of again.
+    pub fn into_value(mut self) -> Value {
+        self.value();
+        self.value.take().unwrap_or_default()
+    }
+
     /// Bytes that have to be JSON.
     ///
     /// # Errors
@@ -141,6 +182,67 @@ mod tests {
         assert!(Metadata::from("").verify().is_err());
         assert!(Metadata::from("{} x").verify().is_err());
         assert!(Metadata::check(Bytes::from_static(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn text_that_is_parsed_is_checked_at_once() {
+        let metadata = Metadata::parse("[1, 2]").unwrap();
+        assert_eq!(
+            (metadata.value(), metadata.raw().as_ref()),
+            (&json!([1, 2]), &b"[1, 2]"[..])
+        );
+        for text in ["", "{", "{} x", "nul", "{'a': 1}", "\"\n\""] {
+            let error = Metadata::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with("Could not parse JSON: "), "{error}");
+        }
+        assert!(Metadata::parse(vec![0xff]).is_err());
+    }
+
+    #[test]
+    fn text_that_is_not_parsed_is_a_json_string() {
+        for text in ["", "{", "{\"a\": 1}", "\u{1f980}\n\"\\"] {
+            let metadata = Metadata::string(text);
+            assert_eq!(metadata.value(), &json!(text));
+            assert_eq!(metadata.as_str().unwrap(), text);
+            // What is sent is JSON, quoted and escaped.
+            assert_eq!(
+                Metadata::parse(metadata.raw().clone()).unwrap().as_str().unwrap(),
+                text
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_json_string_has_text() {
+        assert_eq!(Metadata::from("\"x\"").as_str().unwrap(), "x");
+        for (value, kind) in [
+            (json!(null), "null"),
+            (json!(true), "a truth value"),
+            (json!(1), "a number"),
+            (json!([]), "an array"),
+            (json!({}), "an object"),
+        ] {
+            let error = Metadata::from(value).as_str().unwrap_err();
+            assert!(matches!(error, MetadataError::NotString { kind: told } if told == kind));
+            assert!(
+                error.to_string().starts_with("Metadata content is not a string"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_document_is_taken_changed_and_made_metadata_again() {
+        for metadata in [
+            Metadata::from("{\"a\": 1}"),
+            Metadata::from(json!({"a": 1})),
+            Metadata::from(&json!({"a": 1})),
+        ] {
+            let mut value = metadata.into_value();
+            value["b"] = json!([2]);
+            assert_eq!(Metadata::from(value).raw().as_ref(), b"{\"a\":1,\"b\":[2]}");
+        }
+        assert_eq!(Metadata::default().into_value(), json!({}));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use mofka_plugins::LibraryPolicy;
 use serde_json::Value;
 
 use crate::consumer::{DataAllocator, DataSelector};
+use crate::pool::ThreadPool;
 
 /// Where the nodes are, and how patient to be with them.
 #[derive(Clone, Debug)]
@@ -159,7 +160,7 @@ pub enum BatchSize {
     /// when there is much.
     #[default]
     Adaptive,
-    /// This many, or fewer after a flush or when somebody waits for one of them.
+    /// This many, or fewer after a flush, a timeout, or when somebody waits for one of them.
     Fixed(NonZeroU32),
 }
 
@@ -168,6 +169,17 @@ impl BatchSize {
     pub fn fixed(n: u32) -> Self {
         NonZeroU32::new(n).map_or(Self::Adaptive, Self::Fixed)
     }
+}
+
+/// Whether a producer keeps the order of its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// In each partition events are stored in the order of the calls of `push`, which does everything in the calling thread.
+    #[default]
+    Strict,
+    /// Events may be stored in another order: the topic's validator, partition selector and serializer run in the threads of a
+    /// pool. What they refuse is told by the event's future then.
+    Loose,
 }
 
 /// How a producer works.
@@ -182,6 +194,21 @@ pub struct ProducerOptions {
     pub max_num_batches: usize,
     /// Bytes from which on a batch is full, whatever the batch size says. One event may be larger. Default: 8 MiB.
     pub batch_bytes_max: u64,
+    /// Whether order is kept. Default: strict.
+    pub ordering: Ordering,
+    /// Where events are prepared that need no order. As many of them as fit `max_num_batches` batches wait for it. `None`: the
+    /// driver's default pool. Without threads, and for a strict producer, they are prepared where they are pushed.
+    pub thread_pool: Option<ThreadPool>,
+    /// How long an event may wait for its acknowledgement before its future fails, counted from the first event of its batch.
+    /// `None`, the default: as long as the node lives, or is looked for ([`DriverOptions::reconnect_timeout`]).
+    ///
+    /// What was not sent by then is not sent any more. What was sent is told that it may be stored, and is brought to its end in
+    /// the background, since the batches after it depend on it. A batch of a fixed size is sent when half of the time is over,
+    /// full or not.
+    pub delivery_timeout: Option<Duration>,
+    /// A batch of a fixed size is sent, full or not, when no event came into it for so long. `None`, the default: it waits to be
+    /// full, flushed or waited for. Adaptive batches do not wait.
+    pub batch_idle_timeout: Option<Duration>,
     /// When to acknowledge; `None`: as the topic says.
     pub durability: Option<Durability>,
     /// How long dropping the producer waits for its events. Default: 10 s.
@@ -195,6 +222,10 @@ impl Default for ProducerOptions {
             batch_size: BatchSize::Adaptive,
             max_num_batches: 2,
             batch_bytes_max: 8 << 20,
+            ordering: Ordering::Strict,
+            thread_pool: None,
+            delivery_timeout: None,
+            batch_idle_timeout: None,
             durability: None,
             drop_timeout: Duration::from_secs(10),
         }
@@ -239,6 +270,10 @@ pub struct ConsumerOptions {
     pub data_selector: DataSelector,
     /// Where data is placed. Default: in memory of the library.
     pub data_allocator: DataAllocator,
+    /// Where metadata is deserialized, data selected, allocated and fetched. In a pool, partitions are worked on side by side,
+    /// each in its order; a thread is busy also while it waits for data. `None`, the default, or a pool without threads: one
+    /// thread of the consumer's own, for all of its partitions.
+    pub thread_pool: Option<ThreadPool>,
     /// Where to begin.
     pub start: Start,
 }
@@ -253,7 +288,46 @@ impl Default for ConsumerOptions {
             filter: None,
             data_selector: DataSelector::none(),
             data_allocator: DataAllocator::default(),
+            thread_pool: None,
             start: Start::Cursor,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_original() {
+        let producer = ProducerOptions::default();
+        assert_eq!((producer.name.as_str(), producer.max_num_batches), ("", 2));
+        assert_eq!(
+            (producer.batch_size, producer.ordering),
+            (BatchSize::Adaptive, Ordering::Strict)
+        );
+        assert!(producer.thread_pool.is_none() && producer.durability.is_none());
+        assert_eq!(
+            (producer.delivery_timeout, producer.batch_idle_timeout),
+            (None, None)
+        );
+        let consumer = ConsumerOptions::default();
+        assert_eq!(
+            (consumer.batch_size, consumer.max_num_batches),
+            (BatchSize::Adaptive, 2)
+        );
+        assert!(consumer.targets.is_empty() && consumer.thread_pool.is_none());
+        assert_eq!(consumer.start, Start::Cursor);
+        let wants = format!("{:?} {:?}", consumer.data_selector, consumer.data_allocator);
+        assert_eq!(wants, "DataSelector::none() DataAllocator::default()");
+    }
+
+    #[test]
+    fn a_batch_size_of_zero_is_adaptive() {
+        assert_eq!(BatchSize::fixed(0), BatchSize::Adaptive);
+        assert_eq!(
+            BatchSize::fixed(3),
+            BatchSize::Fixed(NonZeroU32::MIN.saturating_add(2))
+        );
     }
 }

@@ -10,6 +10,8 @@ mod kill;
 mod libraries;
 mod power;
 mod protocol;
+mod reference;
 mod restart;
 mod retention;
+mod selection;
 mod start;

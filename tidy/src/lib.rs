@@ -5,6 +5,7 @@
 pub mod borders;
 pub mod dependencies;
 pub mod edges;
+pub mod evidence;
 pub mod layouts;
 pub mod links;
 pub mod source;

@@ -1,7 +1,8 @@
 //! What a topic brings along: its validator, its partition selector and its serializer.
 //!
 //! Each is described by a JSON object that is stored with the topic; its key `type` names the implementation, and the rest is for
-//! that. They run in clients only: producers validate, select and serialize, consumers deserialize.
+//! that. They run in clients only: producers validate, select and serialize, consumers deserialize. All of them may be called by
+//! several threads at once.
 //!
 //! | | built in | `type` |
 //! |---|---|---|

@@ -9,7 +9,8 @@ use super::Config;
 use crate::error::BoxError;
 use crate::metadata::Metadata;
 
-/// Chooses the partition of an event. Called by `push`, on the pushing thread; one for each topic handle.
+/// Chooses the partition of an event. Called by `push`, on the pushing thread; for a loose producer
+/// ([`Ordering::Loose`](crate::Ordering::Loose)) on the threads of its pool. One for each topic handle.
 pub trait PartitionSelector: Send + Sync {
     /// The index of the partition.
     ///

@@ -7,7 +7,7 @@ use crate::metadata::Metadata;
 
 /// Turns metadata into the bytes that are stored and sent, and back. Nodes never look inside.
 pub trait Serializer: Send + Sync {
-    /// Appends the metadata's bytes. Called by `push`, on the pushing thread.
+    /// Appends the metadata's bytes. Called by `push`, on the pushing thread; for a loose producer on the threads of its pool.
     ///
     /// # Errors
     /// Why it cannot be stored: `push` fails with it, as it does after a panic.

@@ -6,7 +6,8 @@ use crate::data::Data;
 use crate::error::BoxError;
 use crate::metadata::Metadata;
 
-/// Says which events a topic takes. Called by `push`, on the pushing thread, before anything is queued.
+/// Says which events a topic takes. Called by `push`, on the pushing thread, before anything is queued; for a loose producer
+/// ([`Ordering::Loose`](crate::Ordering::Loose)) on the threads of its pool.
 pub trait Validator: Send + Sync {
     /// Looks at an event. The metadata is JSON, which was checked before.
     ///

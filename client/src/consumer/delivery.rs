@@ -212,6 +212,11 @@ impl Delivery {
         drop(dropped);
     }
 
+    /// Lets those who wait look again.
+    pub(super) fn wake(&self) {
+        self.change(|_| ());
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = lock(&self.state);
         change(&mut state);
@@ -292,6 +297,19 @@ pub struct PullFuture {
 future_methods!(PullFuture, Option<Event>, PullError);
 
 impl PullFuture {
+    /// Waits, also no longer than until `is_stopped`. Whoever stops it calls [`Delivery::wake`].
+    pub(super) fn settle_unless(&self, deadline: Deadline, is_stopped: impl Fn() -> bool) -> Option<Pulled> {
+        self.take(|mut state| {
+            if deadline.is_over() || is_stopped() {
+                return None;
+            }
+            state.sleepers += 1;
+            let mut state = wait_on(&self.delivery.arrived, state, deadline);
+            state.sleepers -= 1;
+            Some(state)
+        })
+    }
+
     fn forked(&self) -> Option<Pulled> {
         self.delivery
             .driver
@@ -336,15 +354,7 @@ impl Settle for PullFuture {
     type Error = PullError;
 
     fn settle(&self, deadline: Deadline) -> Option<Pulled> {
-        self.take(|mut state| {
-            if deadline.is_over() {
-                return None;
-            }
-            state.sleepers += 1;
-            let mut state = wait_on(&self.delivery.arrived, state, deadline);
-            state.sleepers -= 1;
-            Some(state)
-        })
+        self.settle_unless(deadline, || false)
     }
 
     fn settle_or_wake(&self, waker: &Waker) -> Option<Pulled> {

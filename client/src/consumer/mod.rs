@@ -2,7 +2,8 @@
 //!
 //! Nodes send feeds as far as they have credit. The connections' reader threads only put them into the consumer's
 //! inbox; one thread of the consumer takes them from there, runs the application's selector and allocator, fetches
-//! data, and puts the events where pulls take them. A feed's credit goes back when its last event was pulled.
+//! data, and puts the events where pulls take them. With a thread pool there is a queue for each partition instead, so that
+//! several are at work at once. A feed's credit goes back when its last event was pulled.
 
 mod acknowledge;
 mod delivery;
@@ -10,12 +11,15 @@ mod event;
 mod fetching;
 mod membership;
 mod preparing;
+mod processing;
 mod selector;
 mod stats;
+mod strand;
 mod subscription;
 mod worker;
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -26,6 +30,7 @@ use mofka_net::Pattern;
 pub use acknowledge::AckFuture;
 pub use delivery::PullFuture;
 pub use event::Event;
+pub use processing::{ProcessEnd, ProcessFailure, ProcessOptions, ProcessReport};
 pub use selector::{DataAllocator, DataSegment, DataSelector};
 pub use stats::ConsumerStats;
 
@@ -33,17 +38,21 @@ use self::delivery::Delivery;
 use self::membership::Membership;
 use self::selector::SelectorKind;
 use self::stats::Counters;
+use self::strand::Strand;
 use self::subscription::Source;
 use self::worker::Incoming;
 use crate::components::Serializer;
 use crate::driver::DriverCore;
-use crate::error::{ConsumerError, DriverError, PullError};
+use crate::error::{BoxError, ConsumerError, DriverError, ProcessError, PullError};
 use crate::options::ConsumerOptions;
+use crate::pool::ThreadPool;
 use crate::promise::{Deadline, Promise, lock};
 use crate::topic::TopicHandle;
 
 /// How long closing waits for nodes and for the application's own functions.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// After which silence a loop over a consumer ends.
+const ITERATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pulls events from some or all partitions of a topic. Cheap to clone; may be used by any number of threads.
 ///
@@ -70,6 +79,8 @@ struct Core {
     serializer: Option<Arc<dyn Serializer>>,
     /// Of a topic whose metadata nodes cannot read.
     local_filter: Option<Pattern>,
+    /// With threads; `None`: the consumer's own thread takes all feeds.
+    pool: Option<ThreadPool>,
     delivery: Arc<Delivery>,
     /// Of the partitions that it reads now.
     sources: Mutex<Vec<Arc<Source>>>,
@@ -78,6 +89,7 @@ struct Core {
     work: Condvar,
     is_closed: AtomicBool,
     counters: Counters,
+    is_processing: AtomicBool,
     /// Kept when the thread has ended.
     worker_ended: Promise<()>,
 }
@@ -113,6 +125,7 @@ impl Consumer {
             membership,
             driver,
             name: name.to_owned(),
+            pool: options.thread_pool.clone().filter(|pool| pool.thread_count() > 0),
             options,
             local_filter: filter.filter(|_| serializer.is_some()),
             serializer,
@@ -120,6 +133,7 @@ impl Consumer {
             work: Condvar::new(),
             is_closed: AtomicBool::new(false),
             counters: Counters::default(),
+            is_processing: AtomicBool::new(false),
             worker_ended: Promise::new(),
         });
         let sources: Vec<Arc<Source>> = first
@@ -175,6 +189,25 @@ impl Consumer {
         }
     }
 
+    /// Pulls events and hands each to `processor`, until that says [`ControlFlow::Break`], or the topic is complete and all of it was
+    /// pulled, or [`ProcessOptions::max_events`] were handed over. Whenever nothing came within [`ProcessOptions::timeout`],
+    /// that is handed over as `None`, and an event that could not be had as its error.
+    ///
+    /// Everything that was pulled is handed over, once, before this returns; with a thread pool, up to two events for each of its
+    /// threads may still come after one that stopped it. All that was not pulled is left to later pulls. Nothing is acknowledged
+    /// unless `processor` does it.
+    ///
+    /// What `processor` fails with, or a panic in it, stops nothing: it is counted, and the first one is told in the report.
+    ///
+    /// # Errors
+    /// When somebody else processes with this consumer.
+    pub fn process<F>(&self, processor: F, options: &ProcessOptions) -> Result<ProcessReport, ProcessError>
+    where
+        F: Fn(Result<Option<Event>, PullError>) -> Result<ControlFlow<()>, BoxError> + Send + Sync + 'static,
+    {
+        processing::process(&self.handle.core, processor, options)
+    }
+
     /// Events that this consumer will never get, because retention dropped them before they were sent.
     pub fn missed_count(&self) -> u64 {
         self.stats().missed
@@ -223,8 +256,20 @@ impl Core {
         self.is_closed.load(Ordering::Acquire)
     }
 
+    /// Whether this error of a pull cannot be followed by anything else.
+    fn is_over_after(&self, error: &PullError) -> bool {
+        match error {
+            PullError::Closed | PullError::Forked { .. } => true,
+            PullError::Partition { .. } | PullError::Membership { .. } => self.delivery.is_exhausted(),
+            _ => false,
+        }
+    }
+
     /// Adds to the inbox. Its length is bounded by the credit that nodes have.
-    fn receive(&self, incoming: Incoming) {
+    fn receive(self: &Arc<Self>, incoming: Incoming) {
+        if let Some(pool) = &self.pool {
+            return Strand::add(self, pool, incoming);
+        }
         lock(&self.inbox).push_back(incoming);
         self.work.notify_one();
     }
@@ -247,6 +292,16 @@ impl Core {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.core.close();
+    }
+}
+
+impl<'a> IntoIterator for &'a Consumer {
+    type Item = Result<Event, PullError>;
+    type IntoIter = Events<'a>;
+
+    /// Events as they come; ends when there are no more, and after 5 s without one.
+    fn into_iter(self) -> Events<'a> {
+        self.events(ITERATION_TIMEOUT)
     }
 }
 
@@ -273,14 +328,8 @@ impl Iterator for Events<'_> {
                 None
             }
             Err(error) => {
-                // What cannot be followed by anything else is told once.
-                self.is_over = match error {
-                    PullError::Closed | PullError::Forked { .. } => true,
-                    PullError::Partition { .. } | PullError::Membership { .. } => {
-                        self.consumer.handle.core.delivery.is_exhausted()
-                    }
-                    _ => false,
-                };
+                // It is told once.
+                self.is_over = self.consumer.handle.core.is_over_after(&error);
                 Some(Err(error))
             }
         }

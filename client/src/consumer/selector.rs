@@ -69,8 +69,8 @@ impl DataSelector {
     }
 
     /// What `select` says: it gets an event's metadata and the descriptor of all of its data, and returns a view of
-    /// that, or an empty descriptor. Called on a thread of the consumer, in the order of the events of a partition. An
-    /// error (or a panic) fails the pull of that event only.
+    /// that, or an empty descriptor. Called on a thread of the consumer, or of its pool, in the order of the events of a
+    /// partition; in a pool, for several partitions at once. An error (or a panic) fails the pull of that event only.
     pub fn new(
         select: impl Fn(&Metadata, &DataDescriptor) -> Result<DataDescriptor, BoxError> + Send + Sync + 'static,
     ) -> Self {
@@ -106,8 +106,8 @@ pub struct DataAllocator {
 
 impl DataAllocator {
     /// Where `allocate` says: it gets an event's metadata and the selected descriptor, and returns segments whose sizes
-    /// add up to the selection's. It is also called when nothing is selected. Called on a thread of the consumer; an
-    /// error (or a panic) fails the pull of that event only.
+    /// add up to the selection's. It is also called when nothing is selected. Called on a thread of the consumer, or of its
+    /// pool; an error (or a panic) fails the pull of that event only.
     pub fn new<S: DataSegment>(
         allocate: impl Fn(&Metadata, &DataDescriptor) -> Result<Vec<S>, BoxError> + Send + Sync + 'static,
     ) -> Self {

@@ -17,6 +17,7 @@ use mofka_net::{CreditRequest, ErrorCode, FrameHeader, Opcode, WireError};
 use super::acknowledge::AckLane;
 use super::delivery::Item;
 use super::selector::SelectorKind;
+use super::strand::Strand;
 use super::worker::Incoming;
 use super::{Core, membership};
 use crate::driver::Repeat;
@@ -35,6 +36,7 @@ pub(super) struct Source {
     core: Weak<Core>,
     route: Route,
     lane: Arc<AckLane>,
+    strand: Strand,
     index: usize,
     /// Where to begin.
     start: Start,
@@ -87,6 +89,7 @@ impl Source {
             core: Arc::downgrade(core),
             route: route(),
             lane: Arc::new(AckLane::new(route(), info.clone(), core.name.clone())),
+            strand: Strand::default(),
             index: info.index as usize,
             start,
             state: Mutex::new(State {
@@ -103,6 +106,10 @@ impl Source {
 
     pub(super) fn lane(&self) -> &Arc<AckLane> {
         &self.lane
+    }
+
+    pub(super) fn strand(&self) -> &Strand {
+        &self.strand
     }
 
     pub(super) fn index(&self) -> usize {

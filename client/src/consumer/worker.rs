@@ -1,4 +1,4 @@
-//! The consumer's thread: from feeds to events.
+//! The consumer's thread: from feeds to events. With a pool, feeds are taken there (`strand.rs`), and the thread only unsubscribes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -51,6 +51,7 @@ pub(super) fn start(core: &Arc<Core>) -> io::Result<()> {
             end.wait(deadline);
         }
         for source in &sources {
+            source.strand().wait(deadline);
             source.lane().wait_until_idle(deadline);
         }
         core.membership.leave(&core.driver).wait(deadline);
@@ -72,7 +73,8 @@ fn next(core: &Core) -> Option<Incoming> {
     }
 }
 
-fn take(core: &Core, incoming: Incoming) {
+/// Takes one feed.
+pub(super) fn take(core: &Core, incoming: Incoming) {
     let credit = Subscription::credit(&incoming.connection, incoming.subscription);
     let mut taking = Taking {
         core,

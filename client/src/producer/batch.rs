@@ -1,6 +1,7 @@
 //! Batches of one partition: the one that gathers events, and those on their way.
 
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mofka_log::{Batch, BatchBuilder, Durability, EventId, PIECE_BYTES, ProducerId};
@@ -9,7 +10,7 @@ use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, P
 use uuid::Uuid;
 
 use super::queue::Queue;
-use super::sequence::Stamp;
+use super::sequence::{Sequence, Stamp};
 use crate::data::Data;
 use crate::error::DeliveryError;
 use crate::link::Connection;
@@ -48,8 +49,44 @@ pub(super) struct Gathering {
     builder: BatchBuilder,
     pub(super) promise: Arc<BatchPromise>,
     pub(super) number: u64,
-    /// Somebody flushed, or waits for one of its events.
+    /// Somebody flushed, or waits for one of its events, or it gathered for long enough.
     pub(super) wanted: bool,
+    pub(super) times: Times,
+}
+
+/// When events came into a batch. Not looked at unless a timeout needs it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    /// When the first one was pushed.
+    first: Option<Instant>,
+    /// When the last one was added.
+    last: Option<Instant>,
+}
+
+impl Times {
+    /// An event is added that was pushed at `pushed`.
+    pub(super) fn add(&mut self, pushed: Option<Instant>, now: Option<Instant>) {
+        self.first = match (self.first, pushed) {
+            (Some(first), Some(pushed)) => Some(first.min(pushed)),
+            (first, pushed) => first.or(pushed),
+        };
+        self.last = now;
+    }
+
+    /// `timeout` after the first event was pushed; `None`: never.
+    pub(super) fn after_first(&self, timeout: Option<Duration>) -> Option<Instant> {
+        self.first?.checked_add(timeout?)
+    }
+
+    /// `timeout` after the last event was added; `None`: never.
+    pub(super) fn after_last(&self, timeout: Option<Duration>) -> Option<Instant> {
+        self.last?.checked_add(timeout?)
+    }
+
+    /// Since the first event was pushed.
+    pub(super) fn waited(&self) -> Duration {
+        self.first.map(|first| first.elapsed()).unwrap_or_default()
+    }
 }
 
 /// What a batch may hold at most.
@@ -103,6 +140,7 @@ impl Gathering {
             promise,
             number,
             wanted: false,
+            times: Times::default(),
         }
     }
 
@@ -131,17 +169,16 @@ impl Gathering {
     }
 
     /// No more events: it can be sent.
-    pub(super) fn finish(self, stamp: Stamp) -> Outgoing {
-        let event_count = self.builder.event_count();
-        let (frame, data) = self.builder.finish(Some(stamp.fields()));
+    pub(super) fn finish(self) -> Outgoing {
         Outgoing {
             number: self.number,
             promise: self.promise,
-            event_count,
-            frame,
-            data,
+            event_count: self.builder.event_count(),
+            times: self.times,
+            content: Content::Gathered(self.builder),
             sent_on: None,
             was_sent: false,
+            is_given_up: false,
         }
     }
 }
@@ -151,23 +188,50 @@ pub(super) struct Outgoing {
     pub(super) number: u64,
     pub(super) promise: Arc<BatchPromise>,
     pub(super) event_count: u32,
-    frame: Bytes,
-    data: Bytes,
+    pub(super) times: Times,
+    content: Content,
     /// The connection that owes an answer. `None`: it is to be sent.
     pub(super) sent_on: Option<Arc<Connection>>,
     /// Whether it ever was sent.
     pub(super) was_sent: bool,
+    /// Its events were told that they failed, and yet it keeps its place: it may be stored, or will be.
+    pub(super) is_given_up: bool,
+}
+
+enum Content {
+    /// Without a number: it may still vanish, and nobody would miss it.
+    Gathered(BatchBuilder),
+    Stamped {
+        frame: Bytes,
+        data: Bytes,
+    },
 }
 
 impl Outgoing {
-    /// The frame to send, in pieces: what the application gave is not copied again.
+    /// Whether it has a place among the batches of its producer.
+    pub(super) fn is_stamped(&self) -> bool {
+        matches!(self.content, Content::Stamped { .. })
+    }
+
+    /// Gives it the next place, unless it has one.
+    pub(super) fn stamp(&mut self, sequence: &mut Sequence) {
+        if let Content::Gathered(builder) = &mut self.content {
+            let (frame, data) = std::mem::take(builder).finish(Some(sequence.next().fields()));
+            self.content = Content::Stamped { frame, data };
+        }
+    }
+
+    /// The frame to send, in pieces: what the application gave is not copied again. `None`: it has no place yet.
     pub(super) fn to_frame(
         &self,
         request_id: u64,
         partition: Uuid,
         durability: Option<Durability>,
-    ) -> [Bytes; 3] {
-        let body_bytes = (PRODUCE_PREFIX_BYTES + self.frame.len() + self.data.len()) as u64;
+    ) -> Option<[Bytes; 3]> {
+        let Content::Stamped { frame, data } = &self.content else {
+            return None;
+        };
+        let body_bytes = (PRODUCE_PREFIX_BYTES + frame.len() + data.len()) as u64;
         let mut first = BytesMut::with_capacity(FRAME_HEADER_BYTES + PRODUCE_PREFIX_BYTES);
         first.extend_from_slice(&FrameHeader::self_checked(
             Opcode::Produce,
@@ -181,24 +245,25 @@ impl Outgoing {
             }
             .encode(),
         );
-        [first.freeze(), self.frame.clone(), self.data.clone()]
+        Some([first.freeze(), frame.clone(), data.clone()])
     }
 
-    /// Gives it another place in the producer's sequence. Its events are laid out anew for that, which only happens
-    /// after a batch before it was refused for good.
-    pub(super) fn restamp(&mut self, stamp: Stamp) -> Result<(), mofka_log::BatchError> {
-        let batch = Batch::check_client(self.frame.clone(), self.data.clone())?;
+    /// Gives it another place, if it has one. Its events are laid out anew for that, which only happens after a batch before
+    /// it was refused for good.
+    pub(super) fn restamp(&mut self, next: impl FnOnce() -> Stamp) -> Result<(), mofka_log::BatchError> {
+        let Content::Stamped { frame, data } = &self.content else {
+            return Ok(());
+        };
+        let batch = Batch::check_client(frame.clone(), data.clone())?;
         let mut builder = BatchBuilder::new();
         for event in batch.events() {
             let start = usize::try_from(event.data_offset).unwrap_or(usize::MAX);
             let bytes = usize::try_from(event.data_bytes).unwrap_or(usize::MAX);
-            let data = self
-                .data
-                .get(start..start.saturating_add(bytes))
-                .unwrap_or_default();
-            builder.push(event.metadata, std::iter::once(data))?;
+            let part = data.get(start..start.saturating_add(bytes)).unwrap_or_default();
+            builder.push(event.metadata, std::iter::once(part))?;
         }
-        (self.frame, self.data) = builder.finish(Some(stamp.fields()));
+        let (frame, data) = builder.finish(Some(next().fields()));
+        self.content = Content::Stamped { frame, data };
         Ok(())
     }
 }

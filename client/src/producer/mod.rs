@@ -2,36 +2,42 @@
 //!
 //! Events gather in a batch per partition, laid out as it will be stored. A batch is sent by whoever makes it due: the
 //! pushing thread, or the answer to the batch before it. There is no sender thread.
+//!
+//! A strict producer does everything else in the pushing thread, too. A loose one leaves it to a thread pool (`loose.rs`).
 
 mod batch;
+mod futures;
+mod loose;
 mod queue;
 mod report;
 mod sequence;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use mofka_log::EventId;
-
+pub use futures::{FlushFuture, PushFuture};
 pub use report::{ProducerReport, ProducerStats};
 
 use self::batch::BatchPromise;
-use self::queue::Queue;
+use self::loose::{Loose, Ticket};
+use self::queue::{Parked, Queue};
 use self::report::Counters;
 use crate::data::Data;
 use crate::driver::DriverCore;
 use crate::error::{DeliveryError, PushError};
-use crate::future::{Settle, future_methods};
 use crate::metadata::Metadata;
-use crate::options::ProducerOptions;
-use crate::promise::{Deadline, lock, lock_unless_forked};
+use crate::options::{Ordering, ProducerOptions};
+use crate::pool::ThreadPool;
+use crate::promise::{lock, lock_unless_forked};
 use crate::route::Route;
 use crate::topic::TopicCore;
 
 /// Pushes events into a topic. Cheap to clone; may be used by any number of threads.
 ///
-/// In each partition events are stored in the order of the calls of `push`. Dropping the last clone sends what is left
-/// and waits for the answers, up to [`ProducerOptions::drop_timeout`]; [`Producer::close`] says what became of them.
+/// In each partition events are stored in the order of the calls of `push`, unless the producer is loose
+/// ([`ProducerOptions::ordering`]). Dropping the last clone sends what is left and waits for the answers, up to
+/// [`ProducerOptions::drop_timeout`]; [`Producer::close`] says what became of them.
 #[derive(Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -44,49 +50,70 @@ struct Shared {
     counters: Counters,
 }
 
+impl Shared {
+    fn check_process(&self) -> Result<(), PushError> {
+        self.driver
+            .check_process()
+            .map_err(|pid| PushError::Forked { pid })
+    }
+}
+
+/// The producer of the application: dropping the last clone ends it.
 struct Handle {
+    core: Arc<Core>,
+}
+
+/// What the producer and the tasks of its events share.
+struct Core {
     topic: Arc<TopicCore>,
     shared: Arc<Shared>,
     /// By partition index, made when they are first needed.
     queues: Mutex<BTreeMap<usize, Arc<Queue>>>,
+    /// `None`: events are prepared where they are pushed.
+    loose: Option<Arc<Loose>>,
 }
 
 impl Producer {
     pub(crate) fn new(topic: Arc<TopicCore>, options: ProducerOptions) -> Self {
         let driver = Arc::clone(topic.driver().core());
+        let pool = pool_of(&options, &driver);
+        let loose = pool.map(|pool| Arc::new(Loose::new(pool, &options)));
         let shared = Arc::new(Shared {
             options,
             driver,
             counters: Counters::default(),
         });
+        let core = Arc::new(Core {
+            topic,
+            shared,
+            queues: Mutex::default(),
+            loose,
+        });
         Self {
-            handle: Arc::new(Handle {
-                topic,
-                shared,
-                queues: Mutex::default(),
-            }),
+            handle: Arc::new(Handle { core }),
         }
     }
 
     /// The producer's name.
     pub fn name(&self) -> &str {
-        &self.handle.shared.options.name
+        &self.handle.core.shared.options.name
     }
 
     /// What it was made with.
     pub fn options(&self) -> &ProducerOptions {
-        &self.handle.shared.options
+        &self.handle.core.shared.options
     }
 
     /// Takes an event and returns what will become its id. The event is copied: nothing has to be kept alive.
     ///
-    /// The topic's validator, partition selector and serializer run here, in this order.
+    /// The topic's validator, partition selector and serializer run here, in this order. Those of a loose producer may run in
+    /// its thread pool later: what they refuse is told by the future then.
     ///
     /// `partition`: what the topic's partition selector makes of it. The default one takes the next partition in turn for
     /// `None`, and a number modulo the number of partitions.
     ///
     /// Blocks while the partition's batches are at their bound ([`ProducerOptions::max_num_batches`]) and the one that
-    /// gathers is full.
+    /// gathers is full; of a loose producer, while as much waits for the pool or for room in batches as that bound allows.
     ///
     /// # Errors
     /// When the event cannot be taken; nothing of it is queued then. What happens later is told by the future.
@@ -100,19 +127,22 @@ impl Producer {
         metadata
             .verify()
             .map_err(|reason| PushError::InvalidMetadata { reason })?;
-        let handle = &self.handle;
+        let core = &self.handle.core;
         let data = data.into();
-        let (index, stored) = handle.topic.prepare(&metadata, &data, partition)?;
-        let (batch, index) = handle.queue(index)?.push(&stored, &data)?;
-        Ok(PushFuture { batch, index })
+        // A thread of the pool does not leave to others what it may wait for.
+        if let Some(loose) = core.loose.as_ref().filter(|loose| !loose.pool.is_mine()) {
+            return core.push_loosely(loose, metadata, data, partition);
+        }
+        let (index, stored) = core.topic.prepare(&metadata, &data, partition)?;
+        core.queue(index)?.push(&stored, &data).map(PushFuture::known)
     }
 
     /// Sends what gathered; the future completes when every event pushed before was acknowledged or failed. Errors are
     /// told by the events' own futures.
+    ///
+    /// Of a loose producer, do not wait for it in a task of its own pool: there it may wait for itself.
     pub fn flush(&self) -> FlushFuture {
-        FlushFuture {
-            batches: self.handle.flush(),
-        }
+        self.handle.core.flush()
     }
 
     /// Sends what is left, waits until every event was acknowledged or failed, and counts. Later pushes fail; calling
@@ -124,19 +154,15 @@ impl Producer {
     /// # Errors
     /// In a forked child.
     pub fn close(&self) -> Result<ProducerReport, PushError> {
-        self.handle
-            .shared
-            .driver
-            .check_process()
-            .map_err(|pid| PushError::Forked { pid })?;
-        self.handle.close();
+        self.handle.core.shared.check_process()?;
+        self.handle.core.close();
         self.flush().wait()?;
-        Ok(self.handle.shared.counters.report())
+        Ok(self.handle.core.shared.counters.report())
     }
 
     /// What it has done so far.
     pub fn stats(&self) -> ProducerStats {
-        self.handle.shared.counters.stats()
+        self.handle.core.shared.counters.stats()
     }
 }
 
@@ -146,15 +172,27 @@ impl std::fmt::Debug for Producer {
     }
 }
 
-impl Handle {
+/// The pool in which a loose producer's events are prepared, if there is one with threads.
+fn pool_of(options: &ProducerOptions, driver: &DriverCore) -> Option<ThreadPool> {
+    if options.ordering == Ordering::Strict {
+        return None;
+    }
+    let pool = match &options.thread_pool {
+        Some(pool) => Ok(pool.clone()),
+        None => driver.default_thread_pool(),
+    };
+    match pool {
+        Ok(pool) => Some(pool).filter(|pool| pool.thread_count() > 0),
+        Err(error) => {
+            tracing::warn!(%error, producer = options.name, "events are prepared where they are pushed");
+            None
+        }
+    }
+}
+
+impl Core {
     fn queue(&self, index: usize) -> Result<Arc<Queue>, PushError> {
-        let check = || {
-            self.shared
-                .driver
-                .check_process()
-                .map_err(|pid| PushError::Forked { pid })
-        };
-        if let Some(queue) = lock_unless_forked(&self.queues, check)?.get(&index) {
+        if let Some(queue) = lock_unless_forked(&self.queues, || self.shared.check_process())?.get(&index) {
             return Ok(Arc::clone(queue));
         }
         let info = self.topic.info();
@@ -171,16 +209,61 @@ impl Handle {
         Ok(Arc::clone(queue))
     }
 
-    fn flush(&self) -> Vec<Arc<BatchPromise>> {
-        if self.shared.driver.check_process().is_err() {
-            return Vec::new();
+    fn push_loosely(
+        self: &Arc<Self>,
+        loose: &Arc<Loose>,
+        metadata: Metadata,
+        data: Data,
+        requested: Option<usize>,
+    ) -> Result<PushFuture, PushError> {
+        self.shared.check_process()?;
+        let bytes = (metadata.raw().len() as u64).saturating_add(data.bytes());
+        let ticket = loose.admit(&self.shared, bytes)?;
+        let future = PushFuture::coming(ticket.coming());
+        self.shared.counters.pushed();
+        let core = Arc::clone(self);
+        let task = move || core.prepare_and_park(&metadata, data, requested, ticket);
+        // It takes every task of this process.
+        loose.pool.push_work(task, ThreadPool::DEFAULT_PRIORITY).ok();
+        Ok(future)
+    }
+
+    /// The task of one event.
+    fn prepare_and_park(&self, metadata: &Metadata, data: Data, requested: Option<usize>, ticket: Ticket) {
+        if ticket.late_at().is_some_and(|at| at <= Instant::now()) {
+            let waited = ticket.waited();
+            return ticket.settle(Err(DeliveryError::TimedOut {
+                waited,
+                may_be_stored: false,
+            }));
         }
+        let prepared = self.topic.prepare(metadata, &data, requested);
+        match prepared.and_then(|(index, stored)| Ok((self.queue(index)?, stored))) {
+            Ok((queue, metadata)) => queue.park(Parked {
+                metadata,
+                data,
+                ticket,
+            }),
+            Err(error) => ticket.settle(Err(error.into())),
+        }
+    }
+
+    fn flush(&self) -> FlushFuture {
+        if self.shared.check_process().is_err() {
+            return FlushFuture::new(Vec::new(), Vec::new());
+        }
+        // First: an event that is not on its way any more is in one of the batches.
+        let waves = self.loose.as_ref().map(|loose| loose.flush()).unwrap_or_default();
         let queues: Vec<Arc<Queue>> = lock(&self.queues).values().cloned().collect();
-        queues.iter().flat_map(|queue| queue.flush()).collect()
+        let batches: Vec<Arc<BatchPromise>> = queues.iter().flat_map(|queue| queue.flush()).collect();
+        FlushFuture::new(batches, waves)
     }
 
     fn close(&self) {
         self.shared.counters.close();
+        if let Some(loose) = &self.loose {
+            loose.close();
+        }
         for queue in lock(&self.queues).values() {
             queue.close();
         }
@@ -189,122 +272,19 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.shared.driver.check_process().is_err() {
+        let shared = &self.core.shared;
+        if shared.check_process().is_err() {
             return;
         }
-        self.close();
-        let flush = FlushFuture {
-            batches: self.flush(),
-        };
-        if let Ok(None) = flush.wait_timeout(self.shared.options.drop_timeout) {
+        self.core.close();
+        let flush = self.core.flush();
+        // A task of its own pool would keep the others from what it waits for.
+        let is_mine = self.core.loose.as_ref().is_some_and(|loose| loose.pool.is_mine());
+        if !is_mine && let Ok(None) = flush.wait_timeout(shared.options.drop_timeout) {
             tracing::warn!(
-                producer = self.shared.options.name,
+                producer = shared.options.name,
                 "dropped with events that are not acknowledged yet; their futures will tell what became of them"
             );
         }
-    }
-}
-
-/// What will become the id of a pushed event.
-#[derive(Clone)]
-pub struct PushFuture {
-    batch: Arc<BatchPromise>,
-    index: u32,
-}
-
-future_methods!(PushFuture, EventId, DeliveryError);
-
-impl PushFuture {
-    fn id(&self, settled: &Result<EventId, DeliveryError>) -> Result<EventId, DeliveryError> {
-        // That the batch's ids fit 64 bits was checked when the answer came.
-        settled
-            .clone()
-            .map(|base| base.checked_add(self.index.into()).unwrap_or(base))
-    }
-}
-
-impl Settle for PushFuture {
-    type Value = EventId;
-    type Error = DeliveryError;
-
-    fn settle(&self, deadline: Deadline) -> Option<Result<EventId, DeliveryError>> {
-        if self.batch.settled.get().is_none()
-            && let Err(error) = self.batch.send_now()
-        {
-            return Some(Err(error));
-        }
-        self.batch.settled.wait(deadline).map(|settled| self.id(settled))
-    }
-
-    fn settle_or_wake(&self, waker: &std::task::Waker) -> Option<Result<EventId, DeliveryError>> {
-        let settled = self.batch.settled.poll(waker);
-        if settled.is_none()
-            && let Err(error) = self.batch.send_now()
-        {
-            return Some(Err(error));
-        }
-        settled.map(|settled| self.id(settled))
-    }
-
-    fn is_settled(&self) -> bool {
-        self.batch.settled.get().is_some()
-    }
-}
-
-impl std::fmt::Debug for PushFuture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "PushFuture(event {} of {:?})",
-            self.index,
-            self.batch.settled.get()
-        )
-    }
-}
-
-/// Completes when everything pushed before the flush was acknowledged or failed.
-#[derive(Clone)]
-pub struct FlushFuture {
-    batches: Vec<Arc<BatchPromise>>,
-}
-
-future_methods!(FlushFuture, (), PushError);
-
-impl Settle for FlushFuture {
-    type Value = ();
-    type Error = PushError;
-
-    fn settle(&self, deadline: Deadline) -> Option<Result<(), PushError>> {
-        // The last ones first: the others are most likely done by then.
-        let all = self
-            .batches
-            .iter()
-            .rev()
-            .all(|batch| batch.settled.wait(deadline).is_some());
-        all.then_some(Ok(()))
-    }
-
-    fn settle_or_wake(&self, waker: &std::task::Waker) -> Option<Result<(), PushError>> {
-        let all = self
-            .batches
-            .iter()
-            .rev()
-            .all(|batch| batch.settled.poll(waker).is_some());
-        all.then_some(Ok(()))
-    }
-
-    fn is_settled(&self) -> bool {
-        self.batches.iter().all(|batch| batch.settled.get().is_some())
-    }
-}
-
-impl std::fmt::Debug for FlushFuture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "FlushFuture({} batches, completed: {})",
-            self.batches.len(),
-            self.is_settled()
-        )
     }
 }

@@ -2,17 +2,24 @@
 //!
 //! ```text
 //! push -> gathering -> outgoing (in order; at most max_num_batches) -> answered
-//!                      to be sent <-> sent
+//! parked -^            to be sent <-> sent
 //! ```
 //!
+//! Events of a loose producer are parked while there is no room; whoever pushes to a strict one waits.
+//!
 //! An outgoing batch keeps its place until its answer came. When the connection is lost, or the node asks for patience,
-//! it is *to be sent* again, with the same numbers, so that the node knows it if it has it already. Whatever happens,
+//! it is *to be sent* again, with the same numbers, so that the node knows it if it has it already. It gets its numbers when it
+//! is sent for the first time: one that was not may vanish (`queue/timing.rs`) without leaving a hole. Whatever happens,
 //! everything ends in [`Queue::pump`], which does the next thing that can be done.
+
+mod losing;
+mod timing;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mofka_log::EventId;
 use mofka_net::{ErrorCode, ProduceResponse, WireError};
 
@@ -20,14 +27,15 @@ use super::Shared;
 use super::batch::{
     AROUND_EVENTS_BYTES, BatchPromise, Bounds, Gathering, Outgoing, event_bytes, random_producer,
 };
+use super::loose::{Placed, Ticket};
 use super::sequence::Sequence;
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Answer, Connection};
-use crate::options::BatchSize;
+use crate::options::{BatchSize, ProducerOptions};
 use crate::promise::{Deadline, lock, lock_unless_forked, wait_on};
 use crate::retry::Retry;
-use crate::route::{Route, RouteError};
+use crate::route::Route;
 
 pub(super) struct Queue {
     shared: Arc<Shared>,
@@ -39,6 +47,8 @@ pub(super) struct Queue {
 }
 
 struct State {
+    /// Events of a loose producer that wait for room.
+    parked: VecDeque<Parked>,
     gathering: Option<Gathering>,
     outgoing: VecDeque<Outgoing>,
     next_number: u64,
@@ -54,15 +64,31 @@ struct State {
     retry: Option<Retry>,
     last_trouble: Arc<str>,
     is_closed: bool,
+    /// A chore will look whether the gathering batch is due.
+    is_gathering_watched: bool,
+    /// When a chore will look for what was not acknowledged in time.
+    late_at: Option<Instant>,
+}
+
+/// An event of a loose producer, ready for its batch.
+pub(super) struct Parked {
+    pub(super) metadata: Bytes,
+    pub(super) data: Data,
+    pub(super) ticket: Ticket,
 }
 
 /// Promises to be kept once the lock is released: whoever waits may do anything.
-type Settled = Vec<(Arc<BatchPromise>, Result<EventId, DeliveryError>)>;
+#[derive(Default)]
+struct Settled {
+    batches: Vec<(Arc<BatchPromise>, Result<EventId, DeliveryError>)>,
+    events: Vec<(Ticket, Result<Placed, DeliveryError>)>,
+}
 
 impl Queue {
     pub(super) fn new(shared: Arc<Shared>, route: Route) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             state: Mutex::new(State {
+                parked: VecDeque::new(),
                 gathering: None,
                 outgoing: VecDeque::new(),
                 next_number: 0,
@@ -74,6 +100,8 @@ impl Queue {
                 retry: None,
                 last_trouble: "".into(),
                 is_closed: shared.counters.is_closed(),
+                is_gathering_watched: false,
+                late_at: None,
             }),
             shared,
             route,
@@ -82,71 +110,99 @@ impl Queue {
         })
     }
 
-    /// Adds an event; returns its batch and its place there. Blocks while there is no room.
-    pub(super) fn push(&self, metadata: &[u8], data: &Data) -> Result<(Arc<BatchPromise>, u32), PushError> {
+    /// Adds an event. Blocks while there is no room.
+    pub(super) fn push(&self, metadata: &[u8], data: &Data) -> Result<Placed, PushError> {
         let bytes = event_bytes(metadata, data);
         let mut state = self.lock_with_room(bytes)?;
+        if state.gathering.is_none() {
+            self.shared.check_process()?;
+        }
+        let placed = self.gather(&mut state, metadata, data, None)?;
+        self.shared.counters.pushed();
+        self.pump(state, Settled::default());
+        Ok(placed)
+    }
+
+    /// Adds an event of a loose producer, now or when there is room.
+    pub(super) fn park(&self, event: Parked) {
+        let mut state = lock(&self.state);
+        self.watch_late(&mut state, event.ticket.late_at());
+        state.parked.push_back(event);
+        self.pump(state, Settled::default());
+    }
+
+    /// Adds an event to the gathering batch, which has room. It was pushed now, if `pushed` does not say when.
+    fn gather(
+        &self,
+        state: &mut State,
+        metadata: &[u8],
+        data: &Data,
+        pushed: Option<Instant>,
+    ) -> Result<Placed, PushError> {
+        let bytes = event_bytes(metadata, data);
         let max = state.bounds.event_bytes_max();
         let too_large = PushError::TooLarge { bytes, max };
         if bytes.saturating_add(AROUND_EVENTS_BYTES) > max {
             return Err(too_large);
-        }
-        if state.gathering.is_none() {
-            self.check_process()?;
         }
         let number = state.next_number;
         let gathering = state
             .gathering
             .get_or_insert_with(|| Gathering::new(Weak::clone(&self.me), number));
         let is_new = gathering.number == number;
-        let pushed = gathering.push(metadata, data);
-        let promise = Arc::clone(&gathering.promise);
-        let Ok(index) = pushed else {
+        let added = gathering.push(metadata, data);
+        let batch = Arc::clone(&gathering.promise);
+        let Ok(index) = added else {
             if is_new {
                 state.gathering = None;
             }
             return Err(too_large);
         };
+        let now = self.now();
+        gathering.times.add(pushed.or(now), now);
+        let late_at = gathering.times.after_first(self.shared.options.delivery_timeout);
         if is_new {
             state.next_number += 1;
         }
-        self.shared.counters.pushed(metadata.len() as u64 + data.bytes());
-        self.pump(state, Vec::new());
-        Ok((promise, index))
+        self.watch_late(state, late_at);
+        self.shared
+            .counters
+            .gathered(metadata.len() as u64 + data.bytes());
+        Ok(Placed { batch, index })
     }
 
     /// Waits until the gathering batch, or a new one, takes an event of this size.
     fn lock_with_room(&self, bytes: u64) -> Result<MutexGuard<'_, State>, PushError> {
-        let bound = self.shared.options.max_num_batches.max(1);
-        let mut state = lock_unless_forked(&self.state, || self.check_process())?;
+        let mut state = lock_unless_forked(&self.state, || self.shared.check_process())?;
         loop {
             if state.is_closed {
                 return Err(PushError::Closed);
             }
-            let takes = |gathering: &Gathering| {
-                let has_room = match self.shared.options.batch_size {
-                    BatchSize::Fixed(n) => gathering.event_count() < n.get(),
-                    BatchSize::Adaptive => true,
-                };
-                has_room && gathering.takes(bytes, &state.bounds)
-            };
-            if state.gathering.as_ref().is_none_or(takes) {
+            if state.make_room(bytes, &self.shared.options) {
                 return Ok(state);
             }
-            if state.outgoing.len() < bound {
-                state.finish_gathering();
-                return Ok(state);
-            }
-            self.check_process()?;
+            self.shared.check_process()?;
             state = wait_on(&self.room, state, Deadline::Never);
         }
     }
 
-    fn check_process(&self) -> Result<(), PushError> {
-        self.shared
-            .driver
-            .check_process()
-            .map_err(|pid| PushError::Forked { pid })
+    /// Brings parked events into batches, as far as there is room.
+    fn gather_parked(&self, state: &mut State, settled: &mut Settled) {
+        while let Some(event) = state.parked.front() {
+            let bytes = event_bytes(&event.metadata, &event.data);
+            if !state.make_room(bytes, &self.shared.options) {
+                return;
+            }
+            let Some(event) = state.parked.pop_front() else {
+                return;
+            };
+            let pushed = event.ticket.pushed();
+            let placed = self.gather(state, &event.metadata, &event.data, pushed);
+            if let Some(gathering) = &mut state.gathering {
+                gathering.wanted |= event.ticket.is_flushed();
+            }
+            settled.events.push((event.ticket, placed.map_err(Into::into)));
+        }
     }
 
     /// The process that made this, if it is another.
@@ -163,7 +219,7 @@ impl Queue {
             .filter(|gathering| gathering.number == number && !gathering.wanted)
         {
             gathering.wanted = true;
-            self.pump(state, Vec::new());
+            self.pump(state, Settled::default());
         }
     }
 
@@ -179,7 +235,7 @@ impl Queue {
             gathering.wanted = true;
             promises.push(Arc::clone(&gathering.promise));
         }
-        self.pump(state, Vec::new());
+        self.pump(state, Settled::default());
         promises
     }
 
@@ -192,18 +248,29 @@ impl Queue {
     /// Does whatever can be done now, then keeps the promises of what was settled.
     fn pump(&self, mut state: MutexGuard<'_, State>, settled: Settled) {
         let settled = self.pump_locked(&mut state, settled);
+        self.watch_gathering(&mut state);
         drop(state);
-        if !settled.is_empty() {
+        if !settled.batches.is_empty() {
             self.room.notify_all();
         }
-        for (promise, outcome) in settled {
+        // Places first: whoever is told of an event asks for its batch next.
+        for (ticket, outcome) in settled.events {
+            ticket.settle(outcome);
+        }
+        for (promise, outcome) in settled.batches {
             promise.settled.set(outcome);
         }
     }
 
     fn pump_locked(&self, state: &mut State, mut settled: Settled) -> Settled {
-        while state.has_work(self.shared.options.batch_size) && !state.is_patient && !state.is_connecting {
-            if state.sequence.is_broken() {
+        loop {
+            self.gather_parked(state, &mut settled);
+            if state.is_patient || state.is_connecting || !state.has_work(self.shared.options.batch_size) {
+                break;
+            }
+            let hole = state.sequence.hole();
+            let keeps_number = |batch: &Outgoing| hole.is_none_or(|hole| batch.number < hole);
+            if hole.is_some() && !state.outgoing.iter().any(keeps_number) {
                 if state.sent_count() > 0 {
                     // What is still on its way may have been accepted: wait for the answers.
                     break;
@@ -219,11 +286,16 @@ impl Queue {
                 break;
             };
             self.use_link(state, &link);
-            if let Some(place) = state.outgoing.iter().position(|batch| batch.sent_on.is_none()) {
+            let is_to_be_sent = |batch: &Outgoing| batch.sent_on.is_none() && keeps_number(batch);
+            if let Some(place) = state.outgoing.iter().position(is_to_be_sent) {
                 if !self.send(state, place, &link) {
                     self.trouble(state, "the connection was lost", &mut settled);
                 }
                 continue;
+            }
+            if hole.is_some() {
+                // Those before it are on their way.
+                break;
             }
             // Nothing is left to be sent, so what gathered may go.
             state.finish_gathering();
@@ -243,8 +315,12 @@ impl Queue {
         let (Some(me), Some(batch)) = (self.me.upgrade(), state.outgoing.get_mut(place)) else {
             return true;
         };
+        batch.stamp(&mut state.sequence);
         let id = link.fresh_id();
-        let frame = batch.to_frame(id, self.route.partition(), self.shared.options.durability);
+        let durability = self.shared.options.durability;
+        let Some(frame) = batch.to_frame(id, self.route.partition(), durability) else {
+            return true;
+        };
         let (number, connection) = (batch.number, Arc::clone(link));
         let sent = link.request_frame(id, frame, move |answer| me.answered(&connection, number, answer));
         if sent.is_err() {
@@ -263,7 +339,7 @@ impl Queue {
         let Some(place) = state.outgoing.iter().position(|batch| batch.number == number) else {
             return;
         };
-        let mut settled = Vec::new();
+        let mut settled = Settled::default();
         let owed = |batch: &Outgoing| {
             batch
                 .sent_on
@@ -316,6 +392,9 @@ impl Queue {
         error: WireError,
         settled: &mut Settled,
     ) {
+        let Some(number) = state.outgoing.get(place).map(|batch| batch.number) else {
+            return;
+        };
         match error.code {
             ErrorCode::ShuttingDown | ErrorCode::Overloaded | ErrorCode::NoSpace => {
                 state.send_again(place);
@@ -331,136 +410,16 @@ impl Queue {
             ErrorCode::SequenceGap | ErrorCode::UnknownProducer if place > 0 => state.send_again(place),
             // The node lost what it had accepted from us (which is how weaker durabilities end), or forgot us: this
             // batch is not there. A node only forgets a producer after thousands of others were busier.
-            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown() => {
+            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown_at(number) => {
                 state.send_again(place);
             }
             _ => {
-                state.sequence.broken();
+                state.sequence.broken_at(number);
                 let error = DeliveryError::Refused(Arc::new(error));
                 if let Some(batch) = state.outgoing.remove(place) {
-                    fail(batch.promise, batch.event_count, error, &self.shared, settled);
+                    fail_sent(batch, error, &self.shared, settled);
                 }
             }
-        }
-    }
-
-    /// Lets the node have a pause, unless it had enough of them.
-    fn be_patient(&self, state: &mut State, error: WireError, settled: &mut Settled) {
-        if state.is_patient {
-            return;
-        }
-        let retry = state
-            .retry
-            .get_or_insert_with(|| Retry::new(self.shared.driver.reconnect_timeout()));
-        match (retry.pause(), self.me.upgrade()) {
-            (Some(pause), Some(me)) => {
-                tracing::debug!(%error, ?pause, "a batch has to wait");
-                state.is_patient = true;
-                self.shared.driver.chores.after(pause, move || {
-                    let mut state = lock(&me.state);
-                    state.is_patient = false;
-                    me.pump(state, Vec::new());
-                });
-            }
-            _ => self.fail_all(state, &DeliveryError::Refused(Arc::new(error)), settled),
-        }
-    }
-
-    fn disconnected(
-        &self,
-        state: &mut State,
-        connection: &Arc<Connection>,
-        reason: &str,
-        settled: &mut Settled,
-    ) {
-        self.forget(state, connection);
-        self.trouble(state, reason, settled);
-    }
-
-    fn forget(&self, state: &mut State, connection: &Arc<Connection>) {
-        if state
-            .link
-            .as_ref()
-            .is_some_and(|link| Arc::ptr_eq(link, connection))
-        {
-            state.link = None;
-        }
-    }
-
-    /// Without a connection: looks for one after a pause, unless that took too long already.
-    fn trouble(&self, state: &mut State, reason: &str, settled: &mut Settled) {
-        if state.link.is_some() || state.is_connecting {
-            return;
-        }
-        state.last_trouble = reason.into();
-        if state.outgoing.is_empty() && state.gathering.is_none() {
-            return;
-        }
-        self.route.lost();
-        let retry = state
-            .retry
-            .get_or_insert_with(|| Retry::new(self.shared.driver.reconnect_timeout()));
-        match retry.pause() {
-            Some(pause) => self.connect(state, pause),
-            None => {
-                let (waited, reason) = (retry.waited(), Arc::clone(&state.last_trouble));
-                self.fail_all(
-                    state,
-                    &DeliveryError::Unreachable {
-                        waited,
-                        may_be_stored: false,
-                        reason,
-                    },
-                    settled,
-                );
-            }
-        }
-    }
-
-    /// Brings a connection, on a thread where that may take a while.
-    fn connect(&self, state: &mut State, pause: Duration) {
-        let Some(me) = self.me.upgrade() else { return };
-        state.is_connecting = true;
-        self.shared.driver.chores.after(pause, move || {
-            let outcome = me.route.establish();
-            let mut state = lock(&me.state);
-            let mut settled = Vec::new();
-            state.is_connecting = false;
-            match outcome {
-                Ok(link) => me.use_link(&mut state, &link),
-                Err(RouteError::Gone(reason)) => {
-                    me.fail_all(&mut state, &DeliveryError::Gone(reason.into()), &mut settled);
-                }
-                Err(RouteError::Away(reason)) => me.trouble(&mut state, &reason, &mut settled),
-            }
-            me.pump(state, settled);
-        });
-    }
-
-    /// Gives up everything. What is pushed later gets a new chance.
-    fn fail_all(&self, state: &mut State, error: &DeliveryError, settled: &mut Settled) {
-        state.retry = None;
-        state.sequence.broken();
-        for batch in state.outgoing.drain(..) {
-            let error = match error {
-                DeliveryError::Unreachable { waited, reason, .. } => DeliveryError::Unreachable {
-                    waited: *waited,
-                    may_be_stored: batch.was_sent,
-                    reason: Arc::clone(reason),
-                },
-                other => other.clone(),
-            };
-            fail(batch.promise, batch.event_count, error, &self.shared, settled);
-        }
-        if let Some(gathering) = state.gathering.take() {
-            let event_count = gathering.event_count();
-            fail(
-                gathering.promise,
-                event_count,
-                error.clone(),
-                &self.shared,
-                settled,
-            );
         }
     }
 }
@@ -473,10 +432,36 @@ fn fail(
     settled: &mut Settled,
 ) {
     shared.counters.failed(event_count, &error);
-    settled.push((promise, Err(error)));
+    settled.batches.push((promise, Err(error)));
+}
+
+/// The same of a batch that may have been given up before: its events were told.
+fn fail_sent(batch: Outgoing, error: DeliveryError, shared: &Shared, settled: &mut Settled) {
+    if !batch.is_given_up {
+        fail(batch.promise, batch.event_count, error, shared, settled);
+    }
 }
 
 impl State {
+    /// Whether the gathering batch takes an event of this size, or can make way for one that does.
+    fn make_room(&mut self, bytes: u64, options: &ProducerOptions) -> bool {
+        let takes = |gathering: &Gathering| {
+            let has_room = match options.batch_size {
+                BatchSize::Fixed(n) => gathering.event_count() < n.get(),
+                BatchSize::Adaptive => true,
+            };
+            has_room && gathering.takes(bytes, &self.bounds)
+        };
+        if self.gathering.as_ref().is_none_or(takes) {
+            return true;
+        }
+        let may_wait = self.outgoing.len() < options.max_num_batches.max(1);
+        if may_wait {
+            self.finish_gathering();
+        }
+        may_wait
+    }
+
     /// Whether something is to be sent, or what gathered is due.
     fn has_work(&self, batch_size: BatchSize) -> bool {
         let is_due = |gathering: &Gathering| match batch_size {
@@ -500,8 +485,7 @@ impl State {
 
     fn finish_gathering(&mut self) {
         if let Some(gathering) = self.gathering.take() {
-            let stamp = self.sequence.next();
-            self.outgoing.push_back(gathering.finish(stamp));
+            self.outgoing.push_back(gathering.finish());
         }
     }
 
@@ -514,9 +498,10 @@ impl State {
     fn accepted(&mut self, place: usize, base: EventId, shared: &Shared, settled: &mut Settled) {
         self.sequence.accepted();
         self.retry = None;
-        if let Some(batch) = self.outgoing.remove(place) {
+        let batch = self.outgoing.remove(place);
+        if let Some(batch) = batch.filter(|batch| !batch.is_given_up) {
             shared.counters.acknowledged(batch.event_count);
-            settled.push((batch.promise, Ok(base)));
+            settled.batches.push((batch.promise, Ok(base)));
         }
     }
 
@@ -525,15 +510,14 @@ impl State {
         self.sequence.restart();
         let batches = std::mem::take(&mut self.outgoing);
         for mut batch in batches {
-            match batch.restamp(self.sequence.next()) {
+            match batch.restamp(|| self.sequence.next()) {
                 Ok(()) => self.outgoing.push_back(batch),
                 // The bytes in memory do not check any more: they must not be sent.
                 Err(error) => {
                     let error =
                         WireError::new(ErrorCode::BadChecksum, format!("in the client's memory: {error}"));
                     let error = DeliveryError::Refused(Arc::new(error));
-                    fail(batch.promise, batch.event_count, error, shared, settled);
-                    self.sequence.broken();
+                    fail_sent(batch, error, shared, settled);
                 }
             }
         }

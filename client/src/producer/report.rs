@@ -7,15 +7,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::error::DeliveryError;
 use crate::promise::lock;
 
-/// What became of the events of a producer that was closed.
+/// What became of the events of a producer that was closed: each of them was acknowledged or failed, for one reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerReport {
-    /// Events that a node acknowledged.
+    /// Events that `push` took.
+    pub pushed: u64,
+    /// Those that a node acknowledged.
     pub acknowledged: u64,
-    /// Events that failed.
+    /// Those that failed.
     pub failed: u64,
-    /// The failed ones by reason: the name of the node's error code, `unreachable` or `gone`.
+    /// The failed ones by reason, as [`DeliveryError::reason`] names it: the name of the node's error code, `unreachable`, `timed_out`, `gone`;
+    /// of a loose producer also what `push` of a strict one would have said, as `rejected`.
     pub failed_by_reason: BTreeMap<String, u64>,
+    /// Failed ones that may be stored all the same, because they were sent and only the answer is missing.
+    pub may_be_stored: u64,
 }
 
 /// What a producer has done so far.
@@ -43,14 +48,20 @@ pub(super) struct Counters {
     resent: AtomicU64,
     acknowledged: AtomicU64,
     failed: AtomicU64,
+    may_be_stored: AtomicU64,
     failed_by_reason: Mutex<BTreeMap<String, u64>>,
     closed: AtomicBool,
 }
 
 // Relaxed everywhere: each is a count of its own, read for people.
 impl Counters {
-    pub(super) fn pushed(&self, bytes: u64) {
+    /// `push` took an event.
+    pub(super) fn pushed(&self) {
         self.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An event found its batch.
+    pub(super) fn gathered(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -65,6 +76,9 @@ impl Counters {
 
     pub(super) fn failed(&self, events: u32, error: &DeliveryError) {
         self.failed.fetch_add(events.into(), Ordering::Relaxed);
+        if error.may_be_stored() {
+            self.may_be_stored.fetch_add(events.into(), Ordering::Relaxed);
+        }
         *lock(&self.failed_by_reason)
             .entry(error.reason().to_owned())
             .or_default() += u64::from(events);
@@ -81,9 +95,11 @@ impl Counters {
 
     pub(super) fn report(&self) -> ProducerReport {
         ProducerReport {
+            pushed: self.events.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             failed_by_reason: lock(&self.failed_by_reason).clone(),
+            may_be_stored: self.may_be_stored.load(Ordering::Relaxed),
         }
     }
 

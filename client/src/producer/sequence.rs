@@ -2,8 +2,8 @@
 //!
 //! A partition accepts the batches of a producer's epoch only in sequence from 0. A batch that was refused for good
 //! leaves a hole, and everything behind it would be refused too. So those start again at 0 in a new epoch, but only
-//! when no answer is owed any more: a batch that was accepted under its old number must not come again under a new
-//! one.
+//! when no answer is owed any more, and when those before the hole have had theirs: a batch that was accepted under its
+//! old number must not come again under a new one, and what lies before the hole may have been accepted.
 
 use mofka_log::ProducerId;
 
@@ -31,8 +31,8 @@ pub(super) struct Sequence {
     next: u64,
     /// Whether the partition accepted a batch of this epoch.
     is_known: bool,
-    /// Whether the numbers have to start again.
-    is_broken: bool,
+    /// The numbers have to start again, for batches from this one on (as its queue counts them).
+    hole: Option<u64>,
     restarts: u32,
 }
 
@@ -43,7 +43,7 @@ impl Sequence {
             epoch: 0,
             next: 0,
             is_known: false,
-            is_broken: false,
+            hole: None,
             restarts: 0,
         }
     }
@@ -57,6 +57,11 @@ impl Sequence {
         };
         self.next += 1;
         stamp
+    }
+
+    /// The last number was never sent, and is free again.
+    pub(super) fn take_back(&mut self) {
+        self.next = self.next.saturating_sub(1);
     }
 
     /// Batches that may be on their way at once. One until the partition knows this epoch: were the first one refused
@@ -76,20 +81,21 @@ impl Sequence {
         self.restarts = 0;
     }
 
-    /// A batch will never be accepted.
-    pub(super) fn broken(&mut self) {
-        self.is_broken = true;
+    /// This batch will never be accepted under its number.
+    pub(super) fn broken_at(&mut self, batch: u64) {
+        self.hole = Some(self.hole.map_or(batch, |hole| hole.min(batch)));
     }
 
-    /// The partition does not know our numbers. Returns false when starting again was tried often enough.
-    pub(super) fn unknown(&mut self) -> bool {
-        self.is_broken = true;
+    /// The partition does not know the numbers of this batch. Returns false when starting again was tried often enough.
+    pub(super) fn unknown_at(&mut self, batch: u64) -> bool {
+        self.broken_at(batch);
         self.restarts += 1;
         self.restarts <= RESTARTS_MAX
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.is_broken
+    /// The first batch that cannot keep its number.
+    pub(super) fn hole(&self) -> Option<u64> {
+        self.hole
     }
 
     /// Starts again. No answer is owed.
@@ -100,7 +106,7 @@ impl Sequence {
         }
         self.next = 0;
         self.is_known = false;
-        self.is_broken = false;
+        self.hole = None;
     }
 }
 
@@ -113,13 +119,16 @@ mod tests {
         let mut sequence = Sequence::new(ProducerId::new(7));
         assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 0));
         assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 1));
+        sequence.take_back();
+        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 1));
         assert_eq!(sequence.in_flight_max(2), 1);
         sequence.accepted();
         assert_eq!((sequence.in_flight_max(2), sequence.in_flight_max(99)), (2, 16));
-        sequence.broken();
-        assert!(sequence.is_broken());
+        sequence.broken_at(5);
+        sequence.broken_at(7);
+        assert_eq!(sequence.hole(), Some(5));
         sequence.restart();
-        assert!(!sequence.is_broken());
+        assert_eq!(sequence.hole(), None);
         assert_eq!(sequence.next().fields(), (ProducerId::new(7), 1, 0));
         assert_eq!(sequence.in_flight_max(2), 1);
     }
@@ -131,13 +140,13 @@ mod tests {
             ..Sequence::new(ProducerId::new(7))
         };
         assert_eq!(
-            (0..4).map(|_| sequence.unknown()).collect::<Vec<_>>(),
+            (0..4).map(|_| sequence.unknown_at(0)).collect::<Vec<_>>(),
             [true, true, true, false]
         );
         sequence.restart();
         let (producer, epoch, _) = sequence.next().fields();
         assert!(producer != ProducerId::new(7) && epoch == 0);
         sequence.accepted();
-        assert!(sequence.unknown());
+        assert!(sequence.unknown_at(0));
     }
 }

@@ -70,3 +70,17 @@ fn a_lost_connection_only_delays_them() {
     last.wait().unwrap();
     assert_eq!(node.state().part(topic.partitions()[0].id).cursors["c"], 5);
 }
+
+#[test]
+fn what_cannot_be_acknowledged_says_so_each_time() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let events = events(&topic, 3);
+    node.state().lose_partition(topic.partitions()[0].id);
+    let acknowledged = events[1].acknowledge();
+    for _ in 0..2 {
+        let error = acknowledged.wait().unwrap_err().to_string();
+        assert!(error.starts_with("Could not acknowledge event: "), "{error}");
+        assert!(error.contains("no partition"), "{error}");
+    }
+}

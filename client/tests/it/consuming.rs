@@ -297,7 +297,7 @@ fn closing_unsubscribes_and_fails_pulls() {
     });
     assert!(matches!(waiting.join().unwrap(), Err(PullError::Closed)));
     consumer.close();
-    assert_eq!(node.state().subscriptions.len(), 0);
+    eventually("both are unsubscribed", || node.state().subscriptions.is_empty());
     assert!(matches!(consumer.pull().wait(), Err(PullError::Closed)));
     drop(consumer);
     event.acknowledge().wait().unwrap();
@@ -317,9 +317,37 @@ fn dropping_a_consumer_does_not_hang_on_a_dead_node() {
 #[test]
 fn subscribing_to_what_does_not_exist_is_an_error_at_once() {
     let node = Node::start();
-    let topic = node.topic(1);
+    let topic = node.topic(2);
+    node.state().lose_partition(topic.partitions()[1].id);
+    let error = topic.consumer("c", ConsumerOptions::default()).unwrap_err();
+    assert!(matches!(&error, ConsumerError::Driver(_)), "{error}");
+    assert!(error.to_string().contains("no partition"), "{error}");
+    // What was subscribed to before it is tidied up.
+    eventually("it is unsubscribed", || node.state().subscriptions.is_empty());
+    let options = ConsumerOptions {
+        targets: vec![0],
+        ..Default::default()
+    };
+    assert!(topic.consumer("c", options).is_ok());
     topic.driver().delete_topic(&topic.name()).unwrap();
-    node.state().part(topic.partitions()[0].id).end = 0;
     let late = node.driver().open_topic(&topic.name());
     assert!(late.unwrap_err().to_string().contains("no topic"));
+}
+
+#[test]
+fn dropping_the_last_clone_unsubscribes_and_events_live_on() {
+    let node = Node::start();
+    let topic = node.topic(3);
+    push(&topic, 0..3);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    assert_eq!((consumer.name(), consumer.options().max_num_batches), ("c", 2));
+    let event = consumer.pull().wait().unwrap().unwrap();
+    let clone = consumer.clone();
+    drop(consumer);
+    assert_eq!(node.state().subscriptions.len(), 3);
+    drop(clone);
+    eventually("it is unsubscribed", || node.state().subscriptions.is_empty());
+    drop(topic);
+    assert_eq!(event.metadata()["n"].as_u64().map(|n| n < 3), Some(true));
+    event.acknowledge().wait().unwrap();
 }

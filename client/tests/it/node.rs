@@ -4,9 +4,13 @@ mod serving;
 mod state;
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use mofka_client::{Driver, DriverOptions, TopicHandle, TopicOptions};
@@ -100,7 +104,15 @@ impl Node {
     }
 
     /// What to do with each batch that comes.
-    pub(crate) fn on_produce(&self, action: impl FnMut(&mofka_log::Batch) -> Action + Send + 'static) {
+    pub(crate) fn on_produce(&self, mut action: impl FnMut(&mofka_log::Batch) -> Action + Send + 'static) {
+        self.on_produce_at(move |_, batch| action(batch));
+    }
+
+    /// The same, with the partition that it is for.
+    pub(crate) fn on_produce_at(
+        &self,
+        action: impl FnMut(Uuid, &mofka_log::Batch) -> Action + Send + 'static,
+    ) {
         self.state().on_produce = Box::new(action);
     }
 
@@ -143,5 +155,23 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "{what} did not come true");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The smallest executor there is.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
     }
 }

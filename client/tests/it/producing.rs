@@ -149,10 +149,9 @@ fn what_cannot_be_taken_is_refused_at_once() {
         "{error}"
     );
     let producer = node.topic(1).producer(ProducerOptions::default());
-    assert!(matches!(
-        producer.push("{", "", None),
-        Err(PushError::InvalidMetadata { .. })
-    ));
+    let error = producer.push("{", "", None).unwrap_err();
+    assert!(matches!(&error, PushError::InvalidMetadata { .. }));
+    assert!(error.to_string().starts_with("Could not parse JSON: "), "{error}");
     let large = producer.push(json!({}), vec![0_u8; 65 << 20], None);
     assert!(matches!(large, Err(PushError::TooLarge { max, .. }) if max <= 64 << 20));
     // None of this left anything behind.
@@ -215,7 +214,8 @@ fn an_error_reaches_its_own_event_and_later_ones_succeed() {
         .collect();
     assert_eq!(node.stored(&topic, 0), expected);
     let report = producer.close().unwrap();
-    assert_eq!((report.acknowledged, report.failed), (19, 1));
+    assert_eq!((report.pushed, report.acknowledged, report.failed), (20, 19, 1));
+    assert_eq!(report.may_be_stored, 0);
     assert_eq!(
         report.failed_by_reason,
         BTreeMap::from([("bad_checksum".to_owned(), 1)])
@@ -359,4 +359,68 @@ fn many_threads_push_and_nothing_is_lost() {
             assert!(own.into_iter().eq(&expected));
         }
     }
+}
+
+#[test]
+fn a_batch_that_fails_fails_all_of_its_events_in_the_same_way() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Refuse(ErrorCode::Poisoned));
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(5),
+        ..Default::default()
+    });
+    let futures: Vec<_> = (0..5)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    let errors: Vec<String> = futures
+        .iter()
+        .map(|future| future.wait().unwrap_err().to_string())
+        .collect();
+    assert!(errors[0].contains("as the test wants it"), "{errors:?}");
+    assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+    assert_eq!(producer.close().unwrap().failed, 5);
+}
+
+#[test]
+fn no_batches_at_all_is_taken_as_one() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Hold);
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 0,
+        ..Default::default()
+    });
+    // One is on its way, one gathers; the third has to wait for room.
+    producer.push(json!({"n": 0}), "", None).unwrap();
+    producer.push(json!({"n": 1}), "", None).unwrap();
+    let pusher = producer.clone();
+    let third = std::thread::spawn(move || pusher.push(json!({"n": 2}), "", None).unwrap().wait());
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(producer.stats().events, 2);
+    node.on_produce(|_| Action::Accept);
+    // Its batch may not have come yet.
+    eventually("all are stored", || {
+        node.change(|_| ());
+        third.is_finished()
+    });
+    assert_eq!(third.join().unwrap().unwrap().get(), 2);
+    assert_eq!(node.stored(&topic, 0), numbers(0..3));
+}
+
+#[test]
+fn a_future_that_nobody_keeps_loses_nothing_but_its_report() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        name: "forgetful".to_owned(),
+        ..Default::default()
+    });
+    assert_eq!(producer.name(), "forgetful");
+    for n in 0..50 {
+        drop(producer.push(json!({"n": n}), "", None).unwrap());
+    }
+    producer.flush().wait().unwrap();
+    assert_eq!(node.stored(&topic, 0), numbers(0..50));
 }

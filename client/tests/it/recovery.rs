@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use mofka_client::{
     BatchSize, ConsumerOptions, DataSelector, DeliveryError, Driver, ErrorCode, ProducerOptions, PullError,
+    ThreadPool,
 };
 use serde_json::json;
 
@@ -122,7 +123,8 @@ fn a_node_that_stays_away_fails_the_events_in_time() {
         0
     );
     let report = producer.close().unwrap();
-    assert_eq!((report.acknowledged, report.failed), (1, 2));
+    assert_eq!((report.pushed, report.acknowledged, report.failed), (3, 1, 2));
+    assert_eq!(report.may_be_stored, 1);
 }
 
 #[test]
@@ -159,10 +161,12 @@ fn a_deleted_topic_is_gone_for_its_producers() {
 
 #[test]
 fn a_consumer_sees_every_event_once_through_lost_connections() {
-    for selector in [
-        DataSelector::none(),
-        DataSelector::all(),
-        DataSelector::new(|_, all| Ok(all.sub_view(1, 3))),
+    let part = || DataSelector::new(|_, all| Ok(all.sub_view(1, 3)));
+    for (selector, threads) in [
+        (DataSelector::none(), 0),
+        (DataSelector::all(), 0),
+        (part(), 0),
+        (part(), 2),
     ] {
         let node = Node::start();
         node.state().spare_data = true;
@@ -173,7 +177,8 @@ fn a_consumer_sees_every_event_once_through_lost_connections() {
         });
         let options = ConsumerOptions {
             batch_size: BatchSize::fixed(6),
-            data_selector: selector.clone(),
+            data_selector: selector,
+            thread_pool: Some(ThreadPool::new(threads).unwrap()),
             ..Default::default()
         };
         let consumer = topic.consumer("c", options).unwrap();
@@ -237,4 +242,39 @@ fn another_owner_is_asked_after() {
         .collect();
     assert!(futures.iter().all(|future| future.wait().is_ok()));
     assert_eq!(node.stored(&topic, 0), numbers(0..10));
+}
+
+#[test]
+fn a_lost_answer_before_a_refused_batch_duplicates_nothing() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 4,
+        ..Default::default()
+    });
+    let mut batches = 0;
+    node.on_produce(move |_| {
+        batches += 1;
+        match batches {
+            // Stored, and its answer is still on its way when the one behind it is refused for good.
+            2 => Action::Swallow,
+            3 => Action::Refuse(ErrorCode::BadChecksum),
+            _ => Action::Accept,
+        }
+    });
+    // The partition knows the producer: the next ones go together.
+    producer.push(json!({"n": 0}), "", None).unwrap().wait().unwrap();
+    let futures: Vec<_> = (1..5)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    assert_eq!(futures[1].wait().unwrap_err().reason(), "bad_checksum");
+    node.drop_connections();
+    let ids: Vec<u64> = [0, 2, 3].map(|n| futures[n].wait().unwrap().get()).into();
+    assert_eq!(ids, [1, 2, 3]);
+    let texts = [0, 1, 3, 4].map(|n| format!("{{\"n\":{n}}}"));
+    assert_eq!(node.stored(&topic, 0), texts);
+    assert_eq!(node.state().duplicates, 1);
+    let report = producer.close().unwrap();
+    assert_eq!((report.acknowledged, report.failed), (4, 1));
 }

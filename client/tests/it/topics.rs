@@ -2,15 +2,17 @@
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use mofka_client::{
     Driver, DriverError, DriverOptions, ErrorCode, PartitionOptions, ProducerOptions, Retention, Start,
-    TopicOptions,
+    ThreadPool, TopicOptions,
 };
 use serde_json::json;
 
-use crate::node::Node;
+use crate::node::{Node, eventually};
 
 #[test]
 fn topics_are_created_opened_listed_and_deleted() {
@@ -156,4 +158,45 @@ fn a_unix_socket_is_as_good_as_a_port() {
         .wait()
         .unwrap();
     assert_eq!(node.stored(&topic, 0), ["{}"]);
+}
+
+#[test]
+fn a_driver_has_a_thread_pool_and_makes_others() {
+    let node = Node::start();
+    let driver = node.driver();
+    assert_eq!(driver.make_thread_pool(3).unwrap().thread_count(), 3);
+    assert!(driver.make_thread_pool(1 << 20).is_err());
+    let pool = driver.default_thread_pool().unwrap();
+    let threads = pool.thread_count();
+    assert!(threads >= 1);
+    // All of its threads are held by tasks, and another one is seen to wait by whoever asks for the pool again.
+    let barrier = Arc::new(Barrier::new(threads + 1));
+    for _ in 0..threads {
+        let barrier = Arc::clone(&barrier);
+        let task = move || {
+            barrier.wait();
+        };
+        pool.push_work(task, ThreadPool::DEFAULT_PRIORITY).unwrap();
+    }
+    let (send, received) = channel();
+    pool.push_work(move || send.send(()).unwrap(), 0).unwrap();
+    let same = driver.default_thread_pool().unwrap();
+    eventually("all threads are held", || same.size() == 1);
+    // It lives for as long as somebody has it.
+    drop((driver, pool));
+    barrier.wait();
+    received.recv().unwrap();
+}
+
+#[test]
+fn whether_a_topic_exists_is_an_error_when_no_node_can_say() {
+    let node = Node::start();
+    let name = node.topic(1).name();
+    let mut options = node.options();
+    options.reconnect_timeout = Duration::from_millis(100);
+    let driver = Driver::connect(options).unwrap();
+    assert!(driver.topic_exists(&name).unwrap());
+    node.go_away();
+    let error = driver.topic_exists(&name).unwrap_err();
+    assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
 }

@@ -45,40 +45,110 @@ fn reference_vectors_of_bytes() {
 }
 
 #[test]
-fn reference_vectors_of_sizes() {
+fn a_new_descriptor_selects_everything() {
     let whole = of(1024);
-    assert_eq!(whole.sub_view(1200, 200).bytes(), 0);
-    assert_eq!(whole.sub_view(900, 200).bytes(), 124);
+    assert_eq!((whole.base_bytes(), whole.bytes()), (1024, 1024));
+    assert_eq!(whole.event_id(), Some(EventId::new(9)));
+    assert_eq!(whole.location(), 9_u64.to_le_bytes());
+    assert!(whole.is_whole() && !whole.is_empty() && whole.selections().is_empty());
+    let range = Range {
+        offset: 0,
+        bytes: 1024,
+    };
+    assert!(whole.flatten().eq([range]));
+    let elsewhere = DataDescriptor::new(b"somewhere", 7).unwrap();
+    assert_eq!(
+        (elsewhere.location(), elsewhere.event_id()),
+        (&b"somewhere"[..], None)
+    );
+    assert_eq!((elsewhere.base_bytes(), elsewhere.bytes()), (7, 7));
+}
+
+#[test]
+fn a_sub_view_is_cut_to_what_there_is() {
+    let whole = of(1024);
+    // (offset, bytes): what is selected.
+    for (offset, bytes, expected) in [
+        (1200, 200, 0),
+        (1024, 1, 0),
+        (900, 200, 124),
+        (0, 1024, 1024),
+        (0, u64::MAX, 1024),
+        (u64::MAX, u64::MAX, 0),
+        (5, 0, 0),
+    ] {
+        let view = whole.sub_view(offset, bytes);
+        assert_eq!(view.bytes(), expected, "sub({offset}, {bytes})");
+        assert_eq!(view.is_empty(), expected == 0);
+    }
+    // What remains is that of the view, not of the data.
+    let part = whole.sub_view(100, 200);
+    assert_eq!(part.sub_view(150, 200).bytes(), 50);
+    assert!(part.sub_view(200, 1).is_empty());
+    assert_eq!(part.base_bytes(), 1024);
+}
+
+#[test]
+fn a_strided_view_has_its_blocks_or_is_out_of_bounds() {
+    let whole = of(1024);
     assert_eq!(whole.strided_view(0, 4, 64, 192).unwrap().bytes(), 256);
-    assert!(matches!(
-        whole.strided_view(0, 4, 128, 192),
-        Err(ViewError::OutOfBounds { .. })
-    ));
-    assert_eq!(
-        whole
-            .unstructured_view(&segments(&[(0, 100), (200, 100), (400, 100)]))
-            .unwrap()
-            .bytes(),
-        300
-    );
-    let beyond = segments(&[(0, 100), (200, 100), (1000, 200)]);
-    assert!(matches!(
-        whole.unstructured_view(&beyond),
-        Err(ViewError::OutOfBounds { .. })
-    ));
-    let overlapping = segments(&[(0, 200), (100, 200)]);
-    assert!(matches!(
-        whole.unstructured_view(&overlapping),
-        Err(ViewError::OutOfOrder { index: 1 })
-    ));
-    let part: Vec<Range> = whole.sub_view(100, 200).flatten().collect();
-    assert_eq!(
-        part,
-        [Range {
-            offset: 100,
-            bytes: 200
-        }]
-    );
+    for (offset, blocks, block_bytes, gap) in [(0, 4, 128, 192), (1024, 1, 1, 0), (1, 1, 1024, 0)] {
+        let error = whole.strided_view(offset, blocks, block_bytes, gap).unwrap_err();
+        assert!(matches!(error, ViewError::OutOfBounds { view_bytes: 1024, .. }));
+        assert!(error.to_string().contains("would go out of bounds"), "{error}");
+    }
+    // The bounds are those of the view below.
+    let part = whole.sub_view(100, 200);
+    assert_eq!(part.strided_view(0, 2, 50, 100).unwrap().bytes(), 100);
+    assert!(part.strided_view(0, 2, 50, 101).is_err());
+}
+
+#[test]
+fn segments_of_an_unstructured_view_are_ascending_disjoint_and_within() {
+    let whole = of(1024);
+    let view = |listed: &[(u64, u64)]| whole.unstructured_view(&segments(listed));
+    assert_eq!(view(&[(0, 100), (200, 100), (400, 100)]).unwrap().bytes(), 300);
+    for beyond in [
+        &[(0, 100), (200, 100), (1000, 200)][..],
+        &[(1025, 1)],
+        &[(1, u64::MAX)],
+    ] {
+        let error = view(beyond).unwrap_err();
+        assert!(matches!(error, ViewError::OutOfBounds { view_bytes: 1024, .. }));
+        assert!(error.to_string().contains("out of bounds"), "{error}");
+    }
+    for (disordered, index) in [
+        (&[(0, 200), (100, 200)][..], 1),
+        (&[(0, 10), (50, 10), (20, 10)], 2),
+        (&[(5, 5), (5, 5)], 1),
+    ] {
+        let error = view(disordered).unwrap_err();
+        assert_eq!(error, ViewError::OutOfOrder { index });
+        assert!(
+            error.to_string().contains("overlapping or out of order"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn flattening_gives_ranges_of_the_whole_data() {
+    let whole = of(1024);
+    let ranges = |descriptor: &DataDescriptor| -> Vec<(u64, u64)> {
+        descriptor
+            .flatten()
+            .map(|range| (range.offset, range.bytes))
+            .collect()
+    };
+    let part = whole.sub_view(100, 200);
+    assert_eq!(ranges(&part), [(100, 200)]);
+    let blocks = part.strided_view(10, 3, 20, 30).unwrap();
+    assert_eq!(ranges(&blocks), [(110, 20), (160, 20), (210, 20)]);
+    let listed = part.unstructured_view(&segments(&[(0, 5), (50, 10)])).unwrap();
+    assert_eq!(ranges(&listed), [(100, 5), (150, 10)]);
+    // From the middle of one block to the middle of the next.
+    assert_eq!(ranges(&blocks.sub_view(10, 20)), [(120, 10), (160, 10)]);
+    assert!(ranges(&DataDescriptor::default()).is_empty());
 }
 
 #[test]
@@ -192,6 +262,21 @@ fn the_serialized_form_is_that_of_the_original() {
     expected.push(1);
     expected.extend([100_u64, 200].iter().flat_map(|number| number.to_le_bytes()));
     assert_eq!(bytes, expected);
+    // Tag 2: offset, blocks, bytes of a block, gap; tag 3: how many, then offset and bytes of each.
+    let listed = of(1024)
+        .strided_view(8, 3, 4, 5)
+        .unwrap()
+        .unstructured_view(&segments(&[(1, 2), (6, 3)]))
+        .unwrap();
+    let mut expected = Vec::new();
+    let mut put = |tag: Option<u8>, numbers: &[u64]| {
+        expected.extend(tag);
+        expected.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    };
+    put(None, &[5, 1024, 8, 9, 2]);
+    put(Some(2), &[8, 3, 4, 5]);
+    put(Some(3), &[2, 1, 2, 6, 3]);
+    assert_eq!(listed.serialize(), expected);
     assert_eq!(DataDescriptor::default().serialize(), [0; 32]);
     assert_eq!(DataDescriptor::deserialize(&[0; 32]).unwrap().bytes(), 0);
 }

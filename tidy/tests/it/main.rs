@@ -1,6 +1,6 @@
 //! The checks of `mofka-tidy`, over the real tree.
 
-use mofka_tidy::{borders, dependencies, edges, layouts, links, tables, tree};
+use mofka_tidy::{borders, dependencies, edges, evidence, layouts, links, tables, tree};
 
 #[track_caller]
 fn expect_none(complaints: &[String]) {
@@ -60,6 +60,16 @@ fn links_lead_somewhere() {
             .flat_map(|d| links::check(d, &root))
             .collect::<Vec<_>>(),
     );
+}
+
+#[test]
+fn behaviour_has_tests() {
+    let documents = tree::files(&["md"]);
+    let document = documents
+        .iter()
+        .find(|document| document.path == evidence::DOCUMENT);
+    let document = document.expect("the document is there");
+    expect_none(&evidence::check(document, &tree::files(&["rs"])));
 }
 
 /// What `make deny` runs.

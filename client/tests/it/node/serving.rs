@@ -80,17 +80,11 @@ enum Outcome {
     Hang,
 }
 
-/// Sends all feeds that may be sent.
+/// Answers what is not held any more, and sends all feeds that may be sent.
 pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
     let mut connections = shared.connections.lock().unwrap();
-    while let Some((connection, subscription, body)) = state.next_feed() {
-        let header = FrameHeader::self_checked(Opcode::Feed, subscription, body.len() as u64);
-        if let Some(stream) = connections.get_mut(&connection) {
-            send(stream, &[header, body.into()]).ok();
-        }
-    }
     for (connection, header, partition, batch) in std::mem::take(&mut state.held) {
-        if (state.on_produce)(&batch).is_hold() {
+        if (state.on_produce)(partition, &batch).is_hold() {
             state.held.push((connection, header, partition, batch));
         } else if let Some(stream) = connections.get_mut(&connection) {
             let stored = state.store(partition, batch).map(|stored| stored.encode());
@@ -115,6 +109,13 @@ pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
             if let Some(stream) = connections.get_mut(&connection) {
                 send(stream, &respond(&header, Ok(body))).ok();
             }
+        }
+    }
+    // Last: what was held may be fed now.
+    while let Some((connection, subscription, body)) = state.next_feed() {
+        let header = FrameHeader::self_checked(Opcode::Feed, subscription, body.len() as u64);
+        if let Some(stream) = connections.get_mut(&connection) {
+            send(stream, &[header, body.into()]).ok();
         }
     }
 }
@@ -236,7 +237,7 @@ fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Byt
 fn produce(state: &mut State, connection: u64, header: FrameHeader, body: Bytes) -> Outcome {
     let request = ProduceRequest::check(body).unwrap();
     let batch = Batch::check_client(request.frame, request.data).unwrap();
-    let action = (state.on_produce)(&batch);
+    let action = (state.on_produce)(request.partition, &batch);
     let outcome = match action {
         Action::Accept => state.store(request.partition, batch),
         Action::Refuse(code) => Err(WireError::new(code, "as the test wants it")),
@@ -244,6 +245,10 @@ fn produce(state: &mut State, connection: u64, header: FrameHeader, body: Bytes)
         Action::DropAfter => {
             state.store(request.partition, batch).ok();
             return Outcome::Hang;
+        }
+        Action::Swallow => {
+            state.store(request.partition, batch).ok();
+            return Outcome::Nothing;
         }
         Action::Hold => {
             state.held.push((connection, header, request.partition, batch));

@@ -25,7 +25,12 @@ pub(crate) enum Action {
     DropAfter,
     /// Answer when [`super::Node::change`] releases it.
     Hold,
+    /// Store the batch, and never answer.
+    Swallow,
 }
+
+/// Says what to do with a batch for a partition.
+type OnProduce = Box<dyn FnMut(Uuid, &Batch) -> Action + Send>;
 
 #[derive(Default)]
 pub(crate) struct Part {
@@ -51,7 +56,7 @@ pub(crate) struct State {
     address: String,
     topics: BTreeMap<String, TopicInfo>,
     parts: HashMap<Uuid, Part>,
-    pub(crate) on_produce: Box<dyn FnMut(&Batch) -> Action + Send>,
+    pub(crate) on_produce: OnProduce,
     /// Frames that wait to be answered: connection, header id and what is to be done.
     pub(crate) held: Vec<(u64, mofka_net::FrameHeader, Uuid, Batch)>,
     pub(crate) subscriptions: HashMap<u64, Feeding>,
@@ -90,7 +95,7 @@ impl State {
             address: String::new(),
             topics: BTreeMap::new(),
             parts: HashMap::new(),
-            on_produce: Box::new(|_| Action::Accept),
+            on_produce: Box::new(|_, _| Action::Accept),
             held: Vec::new(),
             subscriptions: HashMap::new(),
             batch_sizes: Vec::new(),
@@ -154,6 +159,11 @@ impl State {
 
     pub(crate) fn part(&mut self, partition: Uuid) -> &mut Part {
         self.parts.get_mut(&partition).unwrap()
+    }
+
+    /// It does not exist any more, though its topic still names it.
+    pub(crate) fn lose_partition(&mut self, partition: Uuid) {
+        self.parts.remove(&partition);
     }
 
     pub(crate) fn stored(&self, partition: Uuid) -> Vec<String> {
