@@ -210,6 +210,8 @@ impl Turn {
                 bytes_max: Some(RETENTION_BYTES),
                 ..Retention::default()
             },
+            producers_expected: 0,
+            producers_done: Default::default(),
         };
         let record = PartitionRecord {
             id: Uuid::new_v4(),
@@ -220,6 +222,7 @@ impl Turn {
             shard: 0,
             created_us: 0,
             config: Value::Null,
+            complete: false,
         };
         let limits = EngineLimits {
             commits_in_flight_max: self.depth,

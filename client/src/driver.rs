@@ -122,6 +122,7 @@ impl Driver {
             partition_selector: options.partition_selector,
             serializer: options.serializer,
             retention: options.retention,
+            producers_expected: (options.producers_expected > 0).then_some(options.producers_expected),
             num_partitions: Some(options.partitions),
             partition: Some(PartitionSpec {
                 kind: options.partition_kind,

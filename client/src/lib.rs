@@ -76,5 +76,5 @@ pub use options::{
     TopicOptions,
 };
 pub use pool::ThreadPool;
-pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, PushFuture};
+pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, ProducersDone, PushFuture};
 pub use topic::TopicHandle;

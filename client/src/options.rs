@@ -76,6 +76,9 @@ pub struct TopicOptions {
     pub serializer: Option<Value>,
     /// What of its events may go; `None`: nothing.
     pub retention: Option<Retention>,
+    /// How many producers there will be: the topic is complete when so many said that they are done
+    /// ([`Producer::done`](crate::Producer::done)). 0, the default: that is not counted.
+    pub producers_expected: u32,
     /// Partitions to make at once; 0: they are added later.
     pub partitions: u32,
     /// What they are like.
@@ -94,6 +97,7 @@ impl TopicOptions {
             partition_selector: None,
             serializer: None,
             retention: None,
+            producers_expected: 0,
             partitions: 1,
             partition_kind: PartitionKind::Default,
             partition_config: None,
@@ -118,6 +122,13 @@ impl TopicOptions {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = Some(retention);
+        self
+    }
+
+    /// Complete when so many producers are done.
+    #[must_use]
+    pub fn producers_expected(mut self, producers: u32) -> Self {
+        self.producers_expected = producers;
         self
     }
 

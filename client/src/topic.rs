@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mofka_log::Retention;
 use mofka_net::control::{
     From as Position, PartitionDescribeRequest, PartitionInfo, PartitionStatus, SeekRequest, SeekResponse,
-    TopicAlterRequest, TopicInfo, TopicRequest, decode_any, encode,
+    TopicAlterRequest, TopicCompleteRequest, TopicInfo, decode_any, encode,
 };
 use mofka_net::{ErrorCode, FlushRequest, Opcode};
 
@@ -105,7 +105,21 @@ impl TopicHandle {
     /// # Errors
     /// When it does not exist any more.
     pub fn mark_complete(&self) -> Result<(), DriverError> {
-        let request = TopicRequest { name: self.name() };
+        self.complete(None)
+    }
+
+    /// Marks one partition complete, durably: it takes no more events. Consumers that read only such partitions learn when they
+    /// have all.
+    ///
+    /// # Errors
+    /// When there is no such partition.
+    pub fn mark_partition_complete(&self, partition: usize) -> Result<(), DriverError> {
+        self.complete(Some(self.partition(partition)?.index))
+    }
+
+    fn complete(&self, partition: Option<u32>) -> Result<(), DriverError> {
+        let name = self.name();
+        let request = TopicCompleteRequest { name, partition };
         // Doing it twice is the same as once.
         self.driver_core()
             .request(Opcode::TopicComplete, "topic_complete", &request, Repeat::Yes)

@@ -150,6 +150,9 @@ pub(crate) enum TopicCommand {
     Complete {
         /// Name of the topic.
         name: String,
+        /// Only this partition, by its index.
+        #[arg(long, value_name = "INDEX")]
+        partition: Option<usize>,
     },
 }
 
@@ -172,6 +175,9 @@ pub(crate) struct TopicCreateArgs {
     /// Partitions to create with it, on the node that is asked.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) partitions: u32,
+    /// Producers that there will be: the topic is complete when so many said that they are done; 0: that is not counted.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) producers: u32,
     #[command(flatten)]
     pub(crate) retention: RetentionArgs,
 }

@@ -1,5 +1,8 @@
 //! Requests about topics, partitions and the node: handled by the shard that owns the catalog.
 
+mod completing;
+
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use mofka_log::{
@@ -53,9 +56,10 @@ pub(crate) async fn handle<I: Io, P: Peers>(
             to_body(&json!({}))
         }
         Opcode::TopicComplete => {
-            topic_complete(shard, parse(body)?).await?;
+            completing::topic_complete(shard, parse(body)?).await?;
             to_body(&json!({}))
         }
+        Opcode::ProducerDone => to_body(&completing::producer_done(shard, parse(body)?).await?),
         Opcode::TopicAlter => to_body(&topic_alter(shard, parse(body)?).await?),
         Opcode::PartitionAdd => to_body(&partition_add(shard, parse(body)?).await?),
         Opcode::PartitionDescribe => {
@@ -151,6 +155,8 @@ async fn topic_create<I: Io, P: Peers>(
         serializer: component("serializer", request.serializer)?,
         created_us: shard.io().now_us(),
         complete: false,
+        producers_expected: request.producers_expected.unwrap_or(0),
+        producers_done: BTreeSet::new(),
         retention: checked(request.retention.unwrap_or_default())?,
     };
     let mut created = Vec::new();
@@ -239,6 +245,7 @@ fn place<I: Io, P: Peers>(
         shard: wanted.unwrap_or_else(in_turn),
         created_us: shard.io().now_us(),
         config,
+        complete: false,
     }
 }
 
@@ -367,26 +374,6 @@ async fn topic_alter<I: Io, P: Peers>(
     topic_info(shard, &catalog, &request.name)
 }
 
-async fn topic_complete<I: Io, P: Peers>(
-    shard: &Rc<Shard<I, P>>,
-    request: TopicRequest,
-) -> Result<(), WireError> {
-    let mut partitions = Vec::new();
-    home(shard)?
-        .change(|catalog| {
-            let topic = find(catalog, &request.name, &mut partitions)?;
-            if topic.complete {
-                return Ok(Vec::new());
-            }
-            Ok(vec![CatalogRecord::TopicCompleted { topic: topic.id }])
-        })
-        .await?;
-    each_owner(shard, partitions, ShardCall::Complete).await?;
-    shard.groups().wake();
-    tracing::info!(topic = %request.name, "topic marked complete");
-    Ok(())
-}
-
 /// Asks each shard that owns some of these partitions, about those.
 async fn each_owner<I: Io, P: Peers>(
     shard: &Rc<Shard<I, P>>,
@@ -423,6 +410,8 @@ fn topic_info<I: Io, P: Peers>(
         complete: topic.complete,
         created_us: topic.created_us,
         retention: topic.retention.clone(),
+        producers_expected: topic.producers_expected,
+        producers_done: u32::try_from(topic.producers_done.len()).unwrap_or(u32::MAX),
         partitions: catalog
             .partitions_of(topic.id)
             .map(|record| partition_info(shard, record))
@@ -441,6 +430,7 @@ pub(crate) fn partition_info<I: Io, P: Peers>(
         rank: record.rank,
         shard: u32::try_from(shard.owner(record)).unwrap_or(u32::MAX),
         addresses: shard.facts().addresses_of(shard.owner(record)),
+        complete: record.complete,
     }
 }
 

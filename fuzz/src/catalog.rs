@@ -47,6 +47,14 @@ pub fn run(input: &[u8]) {
             CatalogRecord::TopicCompleted { topic } => {
                 assert!(catalog.topic_by_id(*topic).is_some_and(|topic| topic.complete));
             }
+            CatalogRecord::PartitionCompleted { topic, index } => {
+                let partitions: Vec<_> = catalog.partitions_of(*topic).collect();
+                assert!(partitions[*index as usize].complete);
+            }
+            CatalogRecord::ProducerDone { topic, producer } => {
+                let record = catalog.topic_by_id(*topic).expect("it is there");
+                assert!(record.producers_done.contains(producer));
+            }
             CatalogRecord::TopicDeleted { topic } => {
                 assert!(partition_counts.remove(topic).is_some());
                 assert!(catalog.topic_by_id(*topic).is_none());

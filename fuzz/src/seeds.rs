@@ -191,6 +191,8 @@ fn topic(name: &str, id: Uuid) -> TopicRecord {
             bytes_max: Some(1 << 30),
             ..Retention::default()
         },
+        producers_expected: 0,
+        producers_done: Default::default(),
     }
 }
 
@@ -208,6 +210,7 @@ fn partition(index: u32) -> PartitionRecord {
         shard: index,
         created_us: 1,
         config: json!({}),
+        complete: false,
     }
 }
 
@@ -224,6 +227,15 @@ fn records(seeds: &mut Seeds) {
         CatalogRecord::TopicCreated(topic("another.topic_-9", NODE)),
         CatalogRecord::TopicDeleted { topic: TOPIC },
         CatalogRecord::TopicCreated(topic("bgl", TOPIC)),
+        CatalogRecord::PartitionAdded(partition(0)),
+        CatalogRecord::PartitionCompleted {
+            topic: TOPIC,
+            index: 0,
+        },
+        CatalogRecord::ProducerDone {
+            topic: TOPIC,
+            producer: "rank 0".to_owned(),
+        },
     ];
     let lines: Vec<Vec<u8>> = records.iter().map(CatalogRecord::encode).collect();
     put(seeds, "catalog", "life", lines.join(&b'\n'));
@@ -440,6 +452,16 @@ fn sessions(seeds: &mut Seeds) {
             Opcode::PartitionDescribe,
             0,
             text(json!({"partition": on_device})),
+        ),
+        (
+            Opcode::ProducerDone,
+            0,
+            text(json!({"topic": "t", "producer": "rank 0"})),
+        ),
+        (
+            Opcode::TopicComplete,
+            0,
+            text(json!({"name": "t", "partition": 0})),
         ),
         (Opcode::TopicComplete, 0, text(json!({"name": "t"}))),
         (Opcode::TopicDelete, 0, text(json!({"name": "t"}))),

@@ -9,9 +9,9 @@ use mofka_log::Batch;
 use mofka_net::control::{
     ConsumerListRequest, ConsumerListResponse, EmptyRequest, GroupLeaveRequest, GroupSyncRequest,
     GroupSyncResponse, HelloRequest, HelloResponse, NodeStatus, PartitionAddRequest,
-    PartitionDescribeRequest, PartitionInfo, PartitionStatus, SeekRequest, SeekResponse, SubscribeRequest,
-    SubscribeResponse, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest, UnsubscribeRequest,
-    decode, encode,
+    PartitionDescribeRequest, PartitionInfo, PartitionStatus, ProducerDoneRequest, ProducerDoneResponse,
+    SeekRequest, SeekResponse, SubscribeRequest, SubscribeResponse, TopicCompleteRequest, TopicCreateRequest,
+    TopicInfo, TopicListResponse, TopicRequest, UnsubscribeRequest, decode, encode,
 };
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, Credits, Feed, FeedHeader, FetchRequest,
@@ -62,6 +62,9 @@ pub const BODIES: &[(&str, Body)] = &[
     ("group_sync request", json::<GroupSyncRequest>),
     ("group_sync answer", json::<GroupSyncResponse>),
     ("group_leave request", json::<GroupLeaveRequest>),
+    ("topic_complete request", json::<TopicCompleteRequest>),
+    ("producer_done request", json::<ProducerDoneRequest>),
+    ("producer_done answer", json::<ProducerDoneResponse>),
 ];
 
 /// See the module.
@@ -165,9 +168,10 @@ fn body_of(kind: FrameKind) -> Option<&'static str> {
         FrameKind::Request(Opcode::Hello) => "hello request",
         FrameKind::Response(Opcode::Hello) => "hello answer",
         FrameKind::Request(Opcode::TopicCreate) => "topic_create request",
-        FrameKind::Request(Opcode::TopicDescribe | Opcode::TopicDelete | Opcode::TopicComplete) => {
-            "topic request"
-        }
+        FrameKind::Request(Opcode::TopicDescribe | Opcode::TopicDelete) => "topic request",
+        FrameKind::Request(Opcode::TopicComplete) => "topic_complete request",
+        FrameKind::Request(Opcode::ProducerDone) => "producer_done request",
+        FrameKind::Response(Opcode::ProducerDone) => "producer_done answer",
         FrameKind::Response(Opcode::TopicCreate | Opcode::TopicDescribe) => "topic",
         FrameKind::Response(Opcode::TopicList) => "topic_list answer",
         FrameKind::Request(Opcode::PartitionAdd) => "partition_add request",

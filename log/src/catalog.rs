@@ -3,7 +3,7 @@
 //! JSON here and not a fixed layout, because records are few and hold documents of others (validators, selectors,
 //! serializers). Unknown fields are refused: they would be lost at the next rewrite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -59,6 +59,20 @@ pub struct TopicRecord {
     /// What of its events may go. Absent: nothing, so that records from before this field are read as they were meant.
     #[serde(default, skip_serializing_if = "Retention::is_default")]
     pub retention: Retention,
+    /// How many producers there will be: the topic is complete when so many said that they are done. 0: that is not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub producers_expected: u32,
+    /// The names of those who said so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub producers_done: BTreeSet<String>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A partition of a topic.
@@ -81,6 +95,9 @@ pub struct PartitionRecord {
     pub created_us: u64,
     /// Its settings, as they were given.
     pub config: Value,
+    /// It takes no more events, whatever its topic does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub complete: bool,
 }
 
 /// One change of the catalog.
@@ -102,6 +119,20 @@ pub enum CatalogRecord {
     TopicCompleted {
         /// Its id.
         topic: Uuid,
+    },
+    /// A partition takes no more events.
+    PartitionCompleted {
+        /// The topic's id.
+        topic: Uuid,
+        /// The partition's place.
+        index: u32,
+    },
+    /// A producer of a topic will push no more. With the last of those that are expected the topic takes no more events.
+    ProducerDone {
+        /// The topic's id.
+        topic: Uuid,
+        /// The producer's name.
+        producer: String,
     },
     /// A topic and its partitions are no more.
     TopicDeleted {
@@ -152,6 +183,14 @@ pub enum CatalogError {
     UnknownTopic {
         /// The id.
         topic: Uuid,
+    },
+    /// There is no such partition.
+    #[error("topic {topic} has no partition {index}")]
+    UnknownPartition {
+        /// The topic's id.
+        topic: Uuid,
+        /// The partition's place.
+        index: u32,
     },
     /// The partition would leave a gap or take a place that is taken.
     #[error("partition {index} of topic {topic} cannot be added: {expected} is next")]
@@ -218,6 +257,28 @@ impl Catalog {
             }
             CatalogRecord::TopicCompleted { topic } => {
                 self.topic_mut(*topic)?.record.complete = true;
+                Ok(())
+            }
+            CatalogRecord::PartitionCompleted { topic, index } => {
+                let partitions = &mut self.topic_mut(*topic)?.partitions;
+                let partition = usize::try_from(*index)
+                    .ok()
+                    .and_then(|place| partitions.get_mut(place));
+                partition
+                    .ok_or(CatalogError::UnknownPartition {
+                        topic: *topic,
+                        index: *index,
+                    })?
+                    .complete = true;
+                Ok(())
+            }
+            CatalogRecord::ProducerDone { topic, producer } => {
+                let record = &mut self.topic_mut(*topic)?.record;
+                record.producers_done.insert(producer.clone());
+                let done = u32::try_from(record.producers_done.len()).unwrap_or(u32::MAX);
+                if record.producers_expected > 0 && done >= record.producers_expected {
+                    record.complete = true;
+                }
                 Ok(())
             }
             CatalogRecord::TopicDeleted { topic } => {

@@ -96,6 +96,8 @@ opcodes! {
     TopicComplete = 0x16;
     /// Changes a topic's settings.
     TopicAlter = 0x17;
+    /// A producer will push no more.
+    ProducerDone = 0x18;
     /// A batch of events.
     Produce = 0x20;
     /// Answered when all that was accepted before is durable.

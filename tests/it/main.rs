@@ -3,6 +3,7 @@
 mod components;
 mod consume;
 mod crowd;
+mod ending;
 mod filter;
 mod full;
 mod groups;

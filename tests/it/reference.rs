@@ -306,7 +306,10 @@ fn whoever_is_not_there_is_an_error_and_not_a_wait() {
     let topic = topic(&driver, "gone", PartitionKind::Default, 1);
     driver.delete_topic("gone").unwrap();
     let error = topic.consumer("c", ConsumerOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("topic \"gone\" does not exist"), "{error}");
+    assert!(
+        error.to_string().contains("topic \"gone\" does not exist"),
+        "{error}"
+    );
     assert!(matches!(
         driver.delete_topic("gone"),
         Err(DriverError::Refused(_))

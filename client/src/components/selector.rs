@@ -37,23 +37,36 @@ impl Selection<'_> {
     }
 }
 
-/// One after the other; the requested one, when there is one.
+/// One after the other, without those that are known to be complete; the requested one, when there is one.
 #[derive(Debug, Default)]
 pub(super) struct InTurn {
     next: AtomicUsize,
 }
 
 impl InTurn {
-    fn next(&self, partitions: usize) -> usize {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        turn.checked_rem(partitions).unwrap_or(0)
+    fn next(&self, partitions: &[PartitionInfo]) -> usize {
+        let turn = || {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed);
+            turn.checked_rem(partitions.len()).unwrap_or(0)
+        };
+        let first = turn();
+        let is_open = |place: &usize| {
+            partitions
+                .get(*place)
+                .is_some_and(|partition| !partition.complete)
+        };
+        // When all are complete, the node says so.
+        std::iter::once(first)
+            .chain((1..partitions.len()).map(|_| turn()))
+            .find(is_open)
+            .unwrap_or(first)
     }
 }
 
 impl PartitionSelector for InTurn {
     fn select(&self, event: &Selection<'_>) -> Result<usize, BoxError> {
         let requested = event.requested();
-        Ok(requested.unwrap_or_else(|| self.next(event.partitions.len())))
+        Ok(requested.unwrap_or_else(|| self.next(event.partitions)))
     }
 }
 
@@ -94,7 +107,7 @@ impl PartitionSelector for KeyHash {
             value = value.and_then(|value| value.get(name));
         }
         let Some(value) = value else {
-            return Ok(self.others.next(partitions));
+            return Ok(self.others.next(event.partitions));
         };
         let hash = crc32fast::hash(value.to_string().as_bytes());
         Ok(usize::try_from(hash)?.checked_rem(partitions).unwrap_or(0))

@@ -48,6 +48,7 @@ fn partitions(count: u32) -> Vec<PartitionInfo> {
         kind: PartitionKind::Default,
         rank: 0,
         shard: 0,
+        complete: false,
         addresses: Vec::new(),
     };
     (0..count).map(partition).collect()

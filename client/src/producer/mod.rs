@@ -17,15 +17,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use futures::{FlushFuture, PushFuture};
-pub use report::{ProducerReport, ProducerStats};
+pub use report::{ProducerReport, ProducerStats, ProducersDone};
+
+use mofka_net::Opcode;
+use mofka_net::control::{ProducerDoneRequest, ProducerDoneResponse};
+use uuid::Uuid;
 
 use self::batch::BatchPromise;
 use self::loose::{Loose, Ticket};
 use self::queue::{Parked, Queue};
 use self::report::Counters;
 use crate::data::Data;
-use crate::driver::DriverCore;
-use crate::error::{DeliveryError, PushError};
+use crate::driver::{DriverCore, Repeat};
+use crate::error::{DeliveryError, DriverError, PushError};
 use crate::metadata::Metadata;
 use crate::options::{Ordering, ProducerOptions};
 use crate::pool::ThreadPool;
@@ -67,6 +71,8 @@ struct Handle {
 struct Core {
     topic: Arc<TopicCore>,
     shared: Arc<Shared>,
+    /// Of a producer without a name.
+    identity: Uuid,
     /// By partition index, made when they are first needed.
     queues: Mutex<BTreeMap<usize, Arc<Queue>>>,
     /// `None`: events are prepared where they are pushed.
@@ -86,6 +92,7 @@ impl Producer {
         let core = Arc::new(Core {
             topic,
             shared,
+            identity: Uuid::new_v4(),
             queues: Mutex::default(),
             loose,
         });
@@ -158,6 +165,36 @@ impl Producer {
         self.handle.core.close();
         self.flush().wait()?;
         Ok(self.handle.core.shared.counters.report())
+    }
+
+    /// Closes it, and says to the node, durably, that this producer will push no more: with the last of those that the topic
+    /// expects ([`TopicOptions::producers_expected`](crate::TopicOptions::producers_expected)) the topic is complete. Who has a name
+    /// counts once, however often it says so, also after it was started anew.
+    ///
+    /// # Errors
+    /// When the topic does not count its producers, or no node heard of it. The producer is closed all the same.
+    pub fn done(&self) -> Result<ProducersDone, DriverError> {
+        self.close().map_err(|error| match error {
+            PushError::Forked { pid } => DriverError::Forked { pid },
+            other => DriverError::Invalid(other.to_string()),
+        })?;
+        let core = &self.handle.core;
+        let request = ProducerDoneRequest {
+            topic: core.topic.info().name.clone(),
+            producer: match self.name() {
+                "" => core.identity.to_string(),
+                name => name.to_owned(),
+            },
+        };
+        // Doing it twice is the same as once.
+        let answer: ProducerDoneResponse =
+            core.shared
+                .driver
+                .ask(Opcode::ProducerDone, "producer_done", &request, Repeat::Yes)?;
+        Ok(ProducersDone {
+            done: answer.done,
+            expected: answer.expected,
+        })
     }
 
     /// What it has done so far.

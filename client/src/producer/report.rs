@@ -114,3 +114,12 @@ impl Counters {
         }
     }
 }
+
+/// How many producers of a topic said that they are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducersDone {
+    /// Those that said so, this one among them.
+    pub done: u32,
+    /// Those that the topic expects: it is complete when they are equal.
+    pub expected: u32,
+}

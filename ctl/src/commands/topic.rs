@@ -59,12 +59,17 @@ pub(crate) fn run(command: TopicCommand, dotted: Dotted, place: &Place, output: 
             driver.delete_topic(&name).map_err(node::failure)?;
             output.print(&json!({ "deleted": name }), String::new)
         }
-        (TopicCommand::Complete { name }, _) => {
-            driver
-                .open_topic(&name)
-                .and_then(|topic| topic.mark_complete())
-                .map_err(node::failure)?;
-            output.print(&json!({ "completed": name }), String::new)
+        (TopicCommand::Complete { name, partition }, _) => {
+            let topic = driver.open_topic(&name).map_err(node::failure)?;
+            let (completed, answer) = match partition {
+                None => (topic.mark_complete(), json!({ "completed": name })),
+                Some(index) => (
+                    topic.mark_partition_complete(index),
+                    json!({ "completed": name, "partition": index }),
+                ),
+            };
+            completed.map_err(node::failure)?;
+            output.print(&answer, String::new)
         }
     }
 }
@@ -84,6 +89,7 @@ fn create_request(args: &TopicCreateArgs, mut dotted: Dotted) -> Outcome<TopicOp
         partition_selector: Some(partition_selector),
         serializer: Some(serializer),
         retention: (!args.retention.is_empty()).then(|| args.retention.over(Retention::default())),
+        producers_expected: args.producers,
         ..TopicOptions::new(&args.name).partitions(args.partitions)
     })
 }
@@ -106,6 +112,13 @@ fn text(topic: &TopicInfo) -> String {
             if topic.complete { "yes" } else { "no" }
         ),
         format!("retention           {}", retention::text(&topic.retention)),
+        match topic.producers_expected {
+            0 => "producers           not counted".to_owned(),
+            expected => format!(
+                "producers           {} of {expected} are done",
+                topic.producers_done
+            ),
+        },
         format!("partitions          {}", topic.partitions.len()),
     ];
     let rows: Vec<Vec<String>> = topic

@@ -47,6 +47,7 @@ struct Member {
 #[derive(Clone, Debug)]
 struct Place {
     index: u32,
+    complete: bool,
     owner: Option<Uuid>,
     wanted: Option<Uuid>,
     /// How far it was read, as the last owner said.
@@ -62,7 +63,7 @@ pub(super) struct View {
     pub(super) generation: u64,
     /// Partitions, and how far they were read.
     pub(super) partitions: Vec<GroupPlace>,
-    /// No partition will be added.
+    /// No partition will be added that it might read.
     pub(super) complete: bool,
 }
 
@@ -80,20 +81,35 @@ impl Group {
     }
 
     /// Takes over what the catalog says of the topic.
-    pub(super) fn set_topic(&mut self, partition_count: usize, complete: bool) {
-        if self.places.len() != partition_count || self.complete != complete {
-            let count = u32::try_from(partition_count).unwrap_or(u32::MAX);
-            let places = (0..count).map(|index| Place {
-                index,
-                owner: None,
-                wanted: None,
-                next_event_id: None,
-                revoked_at: 0,
-            });
-            self.places.extend(places.skip(self.places.len()));
-            self.complete = complete;
-            self.rebalance();
+    /// `partitions` says of each whether it is complete.
+    pub(super) fn set_topic(&mut self, partitions: &[bool], complete: bool) {
+        if self.complete == complete
+            && self
+                .places
+                .iter()
+                .map(|place| place.complete)
+                .eq(partitions.iter().copied())
+        {
+            return;
         }
+        for (index, complete) in (0_u32..).zip(partitions) {
+            match usize::try_from(index)
+                .ok()
+                .and_then(|place| self.places.get_mut(place))
+            {
+                Some(place) => place.complete = *complete,
+                None => self.places.push(Place {
+                    index,
+                    complete: *complete,
+                    owner: None,
+                    wanted: None,
+                    next_event_id: None,
+                    revoked_at: 0,
+                }),
+            }
+        }
+        self.complete = complete;
+        self.rebalance();
     }
 
     /// A member joins, or tells what it reads.
@@ -160,7 +176,7 @@ impl Group {
             targets,
             number: self.joined_count,
             generation: self.generation,
-            told: (BTreeSet::new(), self.complete),
+            told: (BTreeSet::new(), false),
         };
         self.members.insert(request.member, member);
         self.note_progress(request);
@@ -264,7 +280,14 @@ impl Group {
                 .filter(|place| place.owner == Some(*id) && place.wanted == Some(*id))
                 .map(|place| place.index)
                 .collect();
-            let now = (given, self.complete);
+            // Who insists on partitions gets no others.
+            let ended = |target: &u32| {
+                self.places
+                    .iter()
+                    .any(|place| place.index == *target && place.complete)
+            };
+            let is_over = !member.targets.is_empty() && member.targets.iter().all(ended);
+            let now = (given, self.complete || is_over);
             if member.told != now {
                 self.generation += 1;
                 member.generation = self.generation;

@@ -145,7 +145,11 @@ fn look<I: Io, P: Peers>(
         );
         return Err(WireError::new(ErrorCode::Overloaded, message));
     }
-    group.set_topic(catalog.partitions_of(topic.id).count(), topic.complete);
+    let partitions: Vec<bool> = catalog
+        .partitions_of(topic.id)
+        .map(|record| record.complete)
+        .collect();
+    group.set_topic(&partitions, topic.complete);
     let mut outcome = Ok(());
     if !*is_known {
         *is_known = true;

@@ -143,8 +143,8 @@ impl<I: Io> Partition<I> {
         }
         if self.complete.get() {
             let message = format!(
-                "topic {} is marked complete: it takes no more events",
-                self.spec.topic.name
+                "partition {} of topic {} is marked complete: it takes no more events",
+                self.spec.record.index, self.spec.topic.name
             );
             return Err(WireError::new(ErrorCode::TopicComplete, message));
         }

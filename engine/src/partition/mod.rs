@@ -172,7 +172,7 @@ impl<I: Io> Partition<I> {
         let partition = Rc::new_cyclic(|me| Self {
             io,
             leaving: Leaving::new(spec.topic.retention.clone()),
-            complete: Cell::new(spec.topic.complete),
+            complete: Cell::new(spec.topic.complete || spec.record.complete),
             spec,
             recent: RefCell::new(match &store {
                 Some(_) => Recent::within(&memory),

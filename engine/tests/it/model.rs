@@ -34,6 +34,8 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         created_us: 1,
         complete: false,
         retention: mofka_log::Retention::default(),
+        producers_expected: 0,
+        producers_done: Default::default(),
     };
     let record = PartitionRecord {
         id: partition_id(),
@@ -44,6 +46,7 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         shard: 0,
         created_us: 1,
         config: Value::Null,
+        complete: false,
     };
     let limits = EngineLimits {
         segment_meta_bytes: 24 << 10,

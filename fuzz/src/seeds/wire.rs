@@ -211,6 +211,12 @@ fn json_bodies() -> Vec<(&'static str, Value)> {
             "group_leave request",
             json!({"topic": "bgl", "consumer": "c", "member": NODE}),
         ),
+        ("topic_complete request", json!({"name": "bgl", "partition": 1})),
+        (
+            "producer_done request",
+            json!({"topic": "bgl", "producer": "rank 0"}),
+        ),
+        ("producer_done answer", json!({"done": 1, "expected": 2})),
         ("empty request", json!({})),
         (
             "node status",

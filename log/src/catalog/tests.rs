@@ -14,6 +14,8 @@ fn topic(id: u128, name: &str) -> TopicRecord {
         created_us: 7,
         complete: false,
         retention: Retention::default(),
+        producers_expected: 0,
+        producers_done: Default::default(),
     }
 }
 
@@ -37,6 +39,7 @@ fn partition(id: u128, topic: u128, index: u32) -> PartitionRecord {
         shard: 1,
         created_us: 8,
         config: json!({}),
+        complete: false,
     }
 }
 
@@ -114,6 +117,42 @@ fn a_topic_is_altered_and_records_from_before_retention_are_read() {
     assert_eq!(
         text,
         r#"{"topic_altered":{"topic":"00000000-0000-0000-0000-000000000005","retention":{"bytes_max":7}}}"#
+    );
+}
+
+#[test]
+fn a_topic_is_complete_with_the_last_of_its_producers_and_a_partition_on_its_own() {
+    let one = Uuid::from_u128(1);
+    let expecting = CatalogRecord::TopicCreated(TopicRecord {
+        producers_expected: 2,
+        ..topic(1, "a")
+    });
+    let done = |producer: &str| CatalogRecord::ProducerDone {
+        topic: one,
+        producer: producer.to_owned(),
+    };
+    let mut catalog = catalog(&[expecting, added(10, 1, 0), added(11, 1, 1), done("x"), done("x")]);
+    assert!(!catalog.topic("a").unwrap().complete, "the same one twice");
+    let complete = CatalogRecord::PartitionCompleted { topic: one, index: 1 };
+    catalog.apply(&complete).unwrap();
+    let partitions: Vec<bool> = catalog
+        .partitions_of(one)
+        .map(|partition| partition.complete)
+        .collect();
+    assert_eq!(partitions, [false, true]);
+    catalog.apply(&done("y")).unwrap();
+    assert!(catalog.topic("a").unwrap().complete);
+    // Also in what a rewrite leaves of it.
+    let mut again = Catalog::default();
+    for record in catalog.snapshot() {
+        again
+            .apply(&CatalogRecord::decode(&record.encode()).unwrap())
+            .unwrap();
+    }
+    assert_eq!(again, catalog);
+    assert_eq!(
+        catalog.apply(&CatalogRecord::PartitionCompleted { topic: one, index: 2 }),
+        Err(CatalogError::UnknownPartition { topic: one, index: 2 })
     );
 }
 
@@ -221,12 +260,21 @@ fn changes() -> impl Strategy<Value = CatalogRecord> {
         (1..6_u128, "[a-c]", any::<bool>()).prop_map(|(id, name, complete)| {
             CatalogRecord::TopicCreated(TopicRecord {
                 complete,
+                producers_expected: u32::try_from(id % 3).unwrap(),
                 ..topic(id, &name)
             })
         }),
         (1..30_u128, 1..6_u128, 0..3_u32).prop_map(|(id, topic, index)| added(id, topic, index)),
         (1..6_u128).prop_map(|id| CatalogRecord::TopicCompleted {
             topic: Uuid::from_u128(id)
+        }),
+        (1..6_u128, 0..3_u32).prop_map(|(id, index)| CatalogRecord::PartitionCompleted {
+            topic: Uuid::from_u128(id),
+            index,
+        }),
+        (1..6_u128, "[a-c]").prop_map(|(id, producer)| CatalogRecord::ProducerDone {
+            topic: Uuid::from_u128(id),
+            producer,
         }),
         (1..6_u128, prop::option::of(1..99_u64)).prop_map(|(id, bytes_max)| altered(id, bytes_max)),
         (1..6_u128).prop_map(|id| CatalogRecord::TopicDeleted {

@@ -38,6 +38,7 @@ fn head() -> ExportHead {
             shard: 0,
             created_us: 1,
             config: serde_json::json!({}),
+            complete: false,
         }),
     }
 }

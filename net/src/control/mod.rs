@@ -23,8 +23,8 @@ pub use partition::{
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
 };
 pub use topic::{
-    PartitionSpec, TopicAlterRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
-    TopicSummary,
+    PartitionSpec, ProducerDoneRequest, ProducerDoneResponse, TopicAlterRequest, TopicCompleteRequest,
+    TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest, TopicSummary,
 };
 
 use crate::body::BodyError;
@@ -92,11 +92,14 @@ mod tests {
         );
         same::<TopicCreateRequest>(json!({
             "name":"t","durability":"written","validator":{"type":"default"},"num_partitions":3,
-            "retention":{"bytes_max":5},"partition":{"type":"memory","config":{}}
+            "retention":{"bytes_max":5},"producers_expected":7,"partition":{"type":"memory","config":{}}
         }));
         same::<TopicAlterRequest>(json!({"name":"t"}));
         same::<TopicAlterRequest>(json!({"name":"t","retention":{"acknowledged":{"consumers":["a"]}}}));
         same::<TopicRequest>(json!({"name":"t"}));
+        same::<TopicCompleteRequest>(json!({"name":"t"}));
+        same::<TopicCompleteRequest>(json!({"name":"t","partition":3}));
+        same::<ProducerDoneRequest>(json!({"topic":"t","producer":"rank 7"}));
         same::<PartitionAddRequest>(json!({"topic":"t","type":"default","rank":0,"shard":1,"config":{}}));
         same::<PartitionDescribeRequest>(json!({"partition":id}));
         for from in [json!("cursor"), json!("first"), json!("last"), json!({"id":4})] {

@@ -40,6 +40,9 @@ pub struct PartitionInfo {
     pub shard: u32,
     /// Addresses of that shard, best first.
     pub addresses: Vec<String>,
+    /// It takes no more events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub complete: bool,
 }
 
 /// Asks for the state of a partition. The answer is a [`PartitionStatus`].

@@ -28,6 +28,10 @@ pub struct TopicCreateRequest {
     /// What of its events may go. Absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// How many producers there will be: the topic is complete when so many said that they are done. Absent or 0: that is
+    /// not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub producers_expected: Option<u32>,
     /// Partitions to make at once, spread over nodes and shards. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_partitions: Option<u32>,
@@ -56,12 +60,42 @@ pub(super) fn empty_object() -> Value {
     json!({})
 }
 
-/// Names a topic: to describe (answer: [`TopicInfo`]), delete or complete it (answer: `{}`).
+/// Names a topic: to describe (answer: [`TopicInfo`]) or delete it (answer: `{}`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicRequest {
     /// Its name.
     pub name: String,
+}
+
+/// Marks a topic complete, or one of its partitions. The answer is `{}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicCompleteRequest {
+    /// The topic's name.
+    pub name: String,
+    /// The partition's index. Absent: all of the topic, which then gets no more partitions either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
+}
+
+/// A producer will push no more. The answer is a [`ProducerDoneResponse`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProducerDoneRequest {
+    /// The topic's name.
+    pub topic: String,
+    /// The producer's name. Who says it twice counts once.
+    pub producer: String,
+}
+
+/// How many producers of a topic are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerDoneResponse {
+    /// How many said so.
+    pub done: u32,
+    /// How many there will be.
+    pub expected: u32,
 }
 
 /// Changes a topic's settings; what is absent stays as it is. The answer is a [`TopicInfo`].
@@ -97,6 +131,12 @@ pub struct TopicInfo {
     /// What of its events may go.
     #[serde(default, skip_serializing_if = "Retention::is_default")]
     pub retention: Retention,
+    /// How many producers there will be; 0: that is not counted.
+    #[serde(default)]
+    pub producers_expected: u32,
+    /// How many of them are done.
+    #[serde(default)]
+    pub producers_done: u32,
     /// Its partitions, by index.
     pub partitions: Vec<PartitionInfo>,
 }

@@ -223,6 +223,8 @@ impl State {
             created_us: 1,
             complete: false,
             retention: request.retention.unwrap_or_default(),
+            producers_expected: 0,
+            producers_done: 0,
             partitions: Vec::new(),
         };
         self.topics.insert(request.name.clone(), info);
@@ -242,6 +244,7 @@ impl State {
             kind: PartitionKind::Memory,
             rank: 0,
             shard: 0,
+            complete: false,
             addresses: vec![address],
         };
         topic.partitions.push(info.clone());

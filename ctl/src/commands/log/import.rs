@@ -186,6 +186,7 @@ fn in_data_dir(args: &ImportArgs, head: &ExportHead, data_dir: &Path) -> Outcome
             .record
             .as_ref()
             .map_or_else(|| json!({}), |record| record.config.clone()),
+        complete: head.record.as_ref().is_some_and(|record| record.complete),
     };
     let added = catalog.apply(&CatalogRecord::PartitionAdded(record));
     added.map_err(|error| Failure::failed(error.to_string()))?;

@@ -72,7 +72,7 @@ fn settle_at(group: &mut Group, readers: &mut BTreeMap<u8, Reader>, now_us: u64)
 
 fn group(partition_count: usize) -> Group {
     let mut group = Group::default();
-    group.set_topic(partition_count, false);
+    group.set_topic(&vec![false; partition_count], false);
     group
 }
 
@@ -142,7 +142,7 @@ fn those_who_insist_take_from_those_who_share_but_not_from_each_other() {
     // A partition that does not exist yet can be insisted on.
     readers.insert(3, insisting(&[3, 5]));
     settle(&mut group, &mut readers);
-    group.set_topic(6, false);
+    group.set_topic(&[false; 6], false);
     settle(&mut group, &mut readers);
     assert_eq!(readers[&3].reads, BTreeSet::from([3, 5]));
     assert_eq!(readers[&0].reads, BTreeSet::from([0, 4]));
@@ -189,7 +189,7 @@ fn after_a_restart_everybody_goes_on_with_what_they_have() {
         assert!(reader.generation > 17);
     }
     // A third one did not come back, but it is waited for no longer than that.
-    group.set_topic(5, false);
+    group.set_topic(&[false; 5], false);
     settle(&mut group, &mut readers);
     assert_eq!(
         readers.values().map(|reader| reader.reads.len()).sum::<usize>(),
@@ -207,9 +207,24 @@ fn the_end_of_a_topic_is_told() {
     let mut group = group(1);
     group.sync(0, 0, &request(0, &[], 0, &[])).unwrap();
     let before = group.view(id(0)).unwrap();
-    group.set_topic(1, true);
+    group.set_topic(&[false], true);
     let after = group.view(id(0)).unwrap();
     assert!(after.complete && !before.complete && after.generation > before.generation);
+}
+
+#[test]
+fn those_who_insist_on_complete_partitions_need_not_wait_for_the_topic() {
+    let mut group = group(2);
+    group.sync(0, 0, &request(0, &[1], 0, &[])).unwrap();
+    group.sync(0, 0, &request(1, &[], 0, &[])).unwrap();
+    let is_over = |group: &Group, member| group.view(id(member)).unwrap().complete;
+    group.set_topic(&[true, false], false);
+    assert!(!is_over(&group, 0) && !is_over(&group, 1));
+    group.set_topic(&[true, true], false);
+    assert!(
+        is_over(&group, 0) && !is_over(&group, 1),
+        "partitions may be added"
+    );
 }
 
 #[derive(Clone, Debug)]
@@ -276,7 +291,7 @@ proptest! {
                 }
                 Step::Grow if partition_count < 9 => {
                     partition_count += 1;
-                    group.set_topic(partition_count, false);
+                    group.set_topic(&vec![false; partition_count], false);
                 }
                 Step::Insist(member, target) if !readers.contains_key(&member) => {
                     let mut reader = Reader { targets: vec![target], ..Reader::default() };
@@ -288,7 +303,7 @@ proptest! {
                 // What is read at that moment is not known to the new one: partitions end each other's subscriptions.
                 Step::Restart => {
                     group = Group::default();
-                    group.set_topic(partition_count, false);
+                    group.set_topic(&vec![false; partition_count], false);
                     readers.retain(|member, reader| reader.sync(&mut group, *member, now_us).is_ok());
                     settle_at(&mut group, &mut readers, now_us);
                 }
