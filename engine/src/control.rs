@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::catalog::CatalogStore;
+use crate::enforcing::Enforcer;
 use crate::facts::NodeFacts;
 use crate::groups;
 use crate::io::Io;
@@ -159,6 +160,7 @@ async fn topic_create<I: Io, P: Peers>(
         producers_done: BTreeSet::new(),
         retention: checked(request.retention.unwrap_or_default())?,
     };
+    Enforcer::of(&topic).map_err(invalid)?;
     let mut created = Vec::new();
     let catalog = home(shard)?
         .change(|catalog| {

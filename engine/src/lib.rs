@@ -15,6 +15,7 @@ pub mod catalog;
 mod commit;
 pub mod config;
 mod control;
+mod enforcing;
 pub mod facts;
 mod groups;
 mod halves;

@@ -144,6 +144,7 @@ fn admit_produce<I: Io, P: Peers>(session: &Session<I, P>, body: Bytes) -> Resul
             format!("the batch for partition {}: {error}", produce.partition),
         )
     })?;
+    partition.validate(&batch)?;
     let events_max = session.shard.facts().limits.batch_events_max;
     if batch.event_count() > events_max {
         let message = format!(

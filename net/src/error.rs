@@ -97,6 +97,8 @@ error_codes! {
     Superseded = 35 "superseded";
     /// Another consumer of this name insists on the partition.
     PartitionTaken = 36 "partition_taken";
+    /// Metadata that the topic's validator does not take.
+    InvalidMetadata = 37 "invalid_metadata";
     /// A bound was reached; later it may work.
     Overloaded = 40 "overloaded";
     /// A defect of the node.

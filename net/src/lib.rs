@@ -14,7 +14,7 @@
 //! | `picked` | events that were taken out of their batches for one consumer |
 //! | `descriptor`, `flatten`, `recipe` | which bytes of an event's data are meant |
 //! | `address`, `group` | where nodes are |
-//! | `pattern` | which metadata is meant: event patterns |
+//! | `pattern`, `schema` | which metadata is meant, which is allowed |
 //! | `session` | what the server remembers of a connection; credit |
 //! | [`limits`] | every bound |
 #![forbid(unsafe_code)]
@@ -47,6 +47,7 @@ mod pattern;
 mod picked;
 mod produce;
 mod recipe;
+mod schema;
 mod selection;
 mod session;
 mod width;
@@ -69,5 +70,6 @@ pub use produce::{
     PRODUCE_HINT_BYTES, PRODUCE_PREFIX_BYTES, ProducePrefix, ProduceRequest, ProduceResponse, produce_data_at,
 };
 pub use recipe::Recipe;
+pub use schema::{MetadataSchema, SchemaError};
 pub use selection::{Segment, Selection, Strided};
 pub use session::{Credits, Negotiated, ServerSession};

@@ -9,7 +9,9 @@ use mofka_client::{
     PushError, Selection, Serializer, TopicHandle, TopicOptions, Validator, register_partition_selector,
     register_serializer, register_validator,
 };
+use mofka_net::ErrorCode;
 use mofka_tests::Node;
+use mofka_tests::raw::RawClient;
 use serde_json::{Map, Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -297,4 +299,80 @@ fn components_of_the_application_work_once_they_are_registered() {
     let consumer = topic.consumer("first quarter", first).unwrap();
     assert_eq!(pull(&consumer).unwrap(), (0, json!({"energy": 0})));
     assert_eq!(pull(&consumer).unwrap(), (0, json!({"energy": 24})));
+}
+
+#[test]
+fn the_node_enforces_validators_that_it_knows_when_the_topic_says_so() {
+    let mut node = Node::start(&["--shards", "1"]);
+    let driver = node.driver();
+    let schema =
+        json!({"type": "object", "required": ["energy"], "properties": {"energy": {"type": "number"}}});
+    let pattern = json!({"energy": [{"exists": true}]});
+    for (name, kind, rule) in [("s", "schema", &schema), ("p", "eventbridge", &pattern)] {
+        let validator = json!({"type": kind, "schema": rule, "enforce": true});
+        let topic = driver
+            .create_topic(TopicOptions {
+                validator: Some(validator),
+                ..TopicOptions::new(name)
+            })
+            .unwrap();
+        // A client that looks itself.
+        let producer = topic.producer(ProducerOptions::default());
+        producer
+            .push(json!({"energy": 1}), "", None)
+            .unwrap()
+            .wait()
+            .unwrap();
+        assert!(producer.push(json!({}), "", None).is_err());
+    }
+    // One that does not: it speaks the protocol, and pushes what it likes.
+    for round in 0..2 {
+        let (mut client, _) = RawClient::hello(&node.group_file());
+        for name in ["s", "p"] {
+            let partition = node.driver().open_topic(name).unwrap().partitions()[0].id;
+            let mixed: [(&str, &[u8]); 2] = [(r#"{"energy":2}"#, b""), (r#"{"power":2}"#, b"")];
+            let refused = client.produce_now(partition, &mixed, None).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::InvalidMetadata, "{refused}");
+            assert!(
+                refused.to_string().contains("event 1 of a batch of 2: Metadata"),
+                "{refused}"
+            );
+            let taken = client.produce_now(partition, &mixed[..1], None).unwrap();
+            assert_eq!(
+                taken.base_event_id.get(),
+                1 + round,
+                "the refused batch took no ids"
+            );
+        }
+        node.kill();
+        node.start_again();
+    }
+    // What it cannot do is refused when the topic is created.
+    let driver = node.driver();
+    for (validator, serializer, part) in [
+        (
+            json!({"type": "energy", "enforce": true}),
+            json!(null),
+            "runs in clients only",
+        ),
+        (
+            json!({"type": "schema", "schema": schema, "enforce": "yes"}),
+            json!(null),
+            "true or false",
+        ),
+        (
+            json!({"type": "schema", "schema": schema, "enforce": true}),
+            json!({"type": "schema", "schema": schema}),
+            "cannot read metadata of a serializer of type \"schema\"",
+        ),
+    ] {
+        let refused = driver
+            .create_topic(TopicOptions {
+                validator: Some(validator),
+                serializer: Some(serializer),
+                ..TopicOptions::new("refused")
+            })
+            .unwrap_err();
+        assert!(refused.to_string().contains(part), "{refused}");
+    }
 }

@@ -206,7 +206,7 @@ fn a_schema_that_is_none_or_leads_elsewhere_is_refused() {
         (json!({"type": "schema"}), "there is no \"schema\""),
         (
             json!({"type": "schema", "schema": "not-an-object"}),
-            "\"schema\" is not a JSON Schema but",
+            "\"schema\" is not a JSON Schema: it is \"not-an-object\"",
         ),
         (
             json!({"type": "schema", "schema": {"type": 12}}),

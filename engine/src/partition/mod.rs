@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use mofka_log::{
-    Durability, Ends, EventId, PartitionKind, PartitionRecord, ProducerTable, StoredBatch, TopicRecord,
-    Verdict,
+    Batch, Durability, Ends, EventId, PartitionKind, PartitionRecord, ProducerTable, StoredBatch,
+    TopicRecord, Verdict,
 };
 use mofka_net::{ErrorCode, WireError};
 
@@ -47,6 +47,7 @@ use trim::Leaving;
 pub use trim::look_after_retention;
 
 use crate::commit::{CommitSink, Poison};
+use crate::enforcing::Enforcer;
 use crate::io::Io;
 use crate::limits::EngineLimits;
 use crate::recover::OpenError;
@@ -105,6 +106,8 @@ pub struct Partition<I: Io> {
     unmarked: Cell<bool>,
     mark_armed: Cell<bool>,
     readers: RefCell<Vec<Reading>>,
+    /// What metadata has to be, when the topic leaves that to the node. An error is told to producers.
+    enforcer: Result<Option<Enforcer>, String>,
     leaving: Leaving,
     me: Weak<Self>,
 }
@@ -169,6 +172,7 @@ impl<I: Io> Partition<I> {
             ),
             None => (EventId::new(0), ProducerTable::default(), Verdict::Clean, None),
         };
+        let enforcer = Enforcer::of(&spec.topic);
         let partition = Rc::new_cyclic(|me| Self {
             io,
             leaving: Leaving::new(spec.topic.retention.clone()),
@@ -192,6 +196,7 @@ impl<I: Io> Partition<I> {
             unmarked: Cell::new(false),
             mark_armed: Cell::new(false),
             readers: RefCell::default(),
+            enforcer,
             me: me.clone(),
         });
         if let Some(store) = &partition.store {
@@ -225,6 +230,18 @@ impl<I: Io> Partition<I> {
                 partition.read_only.borrow_mut().get_or_insert(reason);
             }
         });
+    }
+
+    /// Looks whether the topic's validator takes a batch, when it is the node's business.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn validate(&self, batch: &Batch) -> Result<(), WireError> {
+        match &self.enforcer {
+            Ok(None) => Ok(()),
+            Ok(Some(enforcer)) => enforcer.check(batch),
+            Err(reason) => Err(WireError::new(ErrorCode::InvalidMetadata, reason.clone())),
+        }
     }
 
     /// The machine that it is on.
