@@ -11,6 +11,7 @@ mod node;
 mod produce;
 mod raw;
 mod restart;
+mod slow;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// One event in a hundred, found by the node or by the consumer.
     Filter(filter::FilterArgs),
+    /// What slow consumers cost the others.
+    Slow(slow::SlowArgs),
     /// Durable events through the whole path, beside Redis Streams and NATS JetStream.
     Compare(compare::CompareArgs),
     /// Time from start to service after a kill -9, with little stored and with much.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Produce(args) => produce::measure(args, cli.json),
         Command::Consume(args) => consume::measure(args, cli.json),
         Command::Filter(args) => filter::measure(args, cli.json),
+        Command::Slow(args) => slow::measure(args, cli.json),
         Command::Compare(args) => compare::measure(args, cli.json),
         Command::Restart(args) => restart::measure(args, cli.json),
     };

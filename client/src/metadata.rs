@@ -82,7 +82,9 @@ impl Metadata {
         if self.checked {
             return Ok(());
         }
-        serde_json::from_slice::<IgnoredAny>(&self.raw)
+        // Of what is not looked at, the parser would not see that.
+        let text = std::str::from_utf8(&self.raw).map_err(|error| error.to_string())?;
+        serde_json::from_str::<IgnoredAny>(text)
             .map(|_| ())
             .map_err(|error| error.to_string())
     }
@@ -182,6 +184,11 @@ mod tests {
         assert!(Metadata::from("").verify().is_err());
         assert!(Metadata::from("{} x").verify().is_err());
         assert!(Metadata::check(Bytes::from_static(b"\xff")).is_err());
+        assert!(
+            Metadata::from(Bytes::from_static(b"{\"a\":\"\xff\"}"))
+                .verify()
+                .is_err()
+        );
     }
 
     #[test]
