@@ -457,6 +457,12 @@ pub enum ConsumerError {
         /// The bound.
         max: usize,
     },
+    /// The consumer does not read this partition: another one of its name does, or it was closed.
+    #[error("partition {partition} is not read by this consumer: see Consumer::partitions()")]
+    NotRead {
+        /// Which one.
+        partition: usize,
+    },
     /// The filter is not an event pattern.
     #[error("the consumer's filter: {0}")]
     Filter(#[from] PatternError),

@@ -44,7 +44,7 @@ use self::worker::Incoming;
 use crate::components::Serializer;
 use crate::driver::DriverCore;
 use crate::error::{BoxError, ConsumerError, DriverError, ProcessError, PullError};
-use crate::options::ConsumerOptions;
+use crate::options::{ConsumerOptions, Start};
 use crate::pool::ThreadPool;
 use crate::promise::{Deadline, Promise, lock};
 use crate::topic::TopicHandle;
@@ -178,6 +178,24 @@ impl Consumer {
         let mut indices: Vec<usize> = sources.iter().map(|source| source.index()).collect();
         indices.sort_unstable();
         indices
+    }
+
+    /// Goes on elsewhere in one partition, at once; what was not pulled yet is dropped. [`Start::Cursor`] is where a consumer that
+    /// begins now would. The cursor stays where it is until something is acknowledged, and does not go back for that:
+    /// [`TopicHandle::seek`] moves it.
+    ///
+    /// # Errors
+    /// When this consumer does not read the partition.
+    pub fn seek(&self, partition: usize, to: Start) -> Result<(), ConsumerError> {
+        let core = &self.handle.core;
+        let sources = lock(&core.sources).clone();
+        match sources.iter().find(|source| source.index() == partition) {
+            Some(source) if !core.is_closed() => {
+                source.seek(core, to);
+                Ok(())
+            }
+            _ => Err(ConsumerError::NotRead { partition }),
+        }
     }
 
     /// Events as they come; ends when there are no more, and after `timeout` without one.

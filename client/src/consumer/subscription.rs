@@ -38,8 +38,6 @@ pub(super) struct Source {
     lane: Arc<AckLane>,
     strand: Strand,
     index: usize,
-    /// Where to begin.
-    start: Start,
     state: Mutex<State>,
     me: Weak<Source>,
 }
@@ -47,6 +45,8 @@ pub(super) struct Source {
 struct State {
     generation: u64,
     live: Option<Subscription>,
+    /// Where to begin, when `next` is not known.
+    start: Start,
     /// The first event that has not reached the pulls; `None`: where the node says.
     next: Option<EventId>,
     /// Somebody is about to subscribe, or will try again.
@@ -91,10 +91,10 @@ impl Source {
             lane: Arc::new(AckLane::new(route(), info.clone(), core.name.clone())),
             strand: Strand::default(),
             index: info.index as usize,
-            start,
             state: Mutex::new(State {
                 generation: 0,
                 live: None,
+                start,
                 next: None,
                 is_subscribing: true,
                 retry: None,
@@ -192,6 +192,27 @@ impl Source {
         (first.or(next), live.map(|live| live.end()))
     }
 
+    /// Goes on elsewhere: what was not pulled is dropped.
+    pub(super) fn seek(&self, core: &Core, to: Start) {
+        let live = {
+            let mut state = lock(&self.state);
+            let was_over = std::mem::replace(&mut state.is_over, false);
+            state.generation += 1;
+            state.next = None;
+            state.start = to;
+            let live = state.live.take();
+            if was_over {
+                core.delivery.began();
+            }
+            core.delivery.withdraw(self.index, false);
+            self.subscribe_later(state, "it was told to go elsewhere");
+            live
+        };
+        if let Some(live) = live {
+            live.end();
+        }
+    }
+
     /// What came makes no sense: asks for it again.
     pub(super) fn restart(&self, generation: u64, reason: &str) {
         let mut state = lock(&self.state);
@@ -232,10 +253,13 @@ impl Source {
             address: connection.address().to_string(),
             reason: reason.to_owned(),
         };
-        let (generation, next) = {
+        let (generation, from) = {
             let mut state = lock(&self.state);
             state.generation += 1;
-            (state.generation, state.next)
+            let from = state
+                .next
+                .map_or(position(state.start), |next| Position::Id(next.get()));
+            (state.generation, from)
         };
         let sink = Arc::new(SourceSink {
             source: me,
@@ -249,7 +273,7 @@ impl Source {
             connection: Arc::clone(&connection),
             id,
         };
-        let request = self.request(&core, id, next);
+        let request = self.request(&core, id, from);
         let body = encode("subscribe", &request).map_err(|error| DriverError::Answer {
             what: "subscribe",
             error,
@@ -289,7 +313,7 @@ impl Source {
         if state.next.is_none() {
             let next = EventId::new(answer.next_event_id);
             state.next = Some(next);
-            if self.start == Start::Cursor {
+            if state.start == Start::Cursor {
                 self.lane.begin_at(next);
             }
         }
@@ -298,14 +322,14 @@ impl Source {
         Ok(())
     }
 
-    fn request(&self, core: &Core, id: u64, next: Option<EventId>) -> SubscribeRequest {
+    fn request(&self, core: &Core, id: u64, from: Position) -> SubscribeRequest {
         let options = &core.options;
         SubscribeRequest {
             subscription: id,
             partition: self.partition(),
             consumer: core.name.clone(),
             member: core.membership.member(),
-            from: next.map_or(position(self.start), |next| Position::Id(next.get())),
+            from,
             batch_events_max: match options.batch_size {
                 BatchSize::Adaptive => ADAPTIVE_EVENTS_MAX,
                 BatchSize::Fixed(n) => n.get(),

@@ -351,3 +351,52 @@ fn dropping_the_last_clone_unsubscribes_and_events_live_on() {
     assert_eq!(event.metadata()["n"].as_u64().map(|n| n < 3), Some(true));
     event.acknowledge().wait().unwrap();
 }
+
+#[test]
+fn a_consumer_at_work_goes_on_where_it_is_told() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    push(&topic, 0..40);
+    let options = ConsumerOptions {
+        batch_size: BatchSize::fixed(1),
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    let next_of = |partition: usize| loop {
+        let event = consumer.pull().wait_timeout(LONG).unwrap().unwrap().unwrap();
+        if event.partition() == partition {
+            return event;
+        }
+    };
+    assert_eq!(next_of(0).id().get(), 0);
+    let third = (0..3).map(|_| next_of(0)).last().unwrap();
+    assert_eq!(third.id().get(), 3);
+    third.acknowledge().wait().unwrap();
+    for (to, expected) in [
+        (Start::Id(15), 15),
+        (Start::First, 0),
+        (Start::Cursor, 4),
+        (Start::Id(19), 19),
+    ] {
+        consumer.seek(0, to).unwrap();
+        let event = next_of(0);
+        assert_eq!(event.id().get(), expected, "{to:?}");
+        // Older ones do not move the cursor back.
+        if expected == 0 {
+            event.acknowledge().wait().unwrap();
+        }
+    }
+    // Also from the end of a topic.
+    topic.mark_complete().unwrap();
+    while consumer.pull().wait_timeout(LONG).unwrap().unwrap().is_some() {}
+    consumer.seek(1, Start::Id(18)).unwrap();
+    let rest: Vec<u64> = consumer
+        .events(LONG)
+        .map(|event| event.unwrap().id().get())
+        .collect();
+    assert_eq!(rest, [18, 19]);
+    let error = consumer.seek(2, Start::First).unwrap_err();
+    assert!(matches!(error, ConsumerError::NotRead { partition: 2 }));
+    consumer.close();
+    assert!(consumer.seek(1, Start::First).is_err());
+}
