@@ -51,7 +51,7 @@ test: build ## Every test, those that start and kill the real daemon too
 	$(CARGO) test --workspace --locked
 
 .PHONY: torture
-torture: build ## A million simulated faults, 200 kills, 50 power cuts, all mutants (root; some 20 minutes)
+torture: build ## A million simulated faults, 200 kills, a crowd of killed clients, 50 power cuts, all mutants (root; half an hour)
 	tests/torture/run
 
 .PHONY: lint
