@@ -318,7 +318,7 @@ fn pattern(text: &str) -> Result<serde_json::Value, String> {
 pub(crate) struct ConsumeArgs {
     /// Name of the topic.
     pub(crate) topic: String,
-    /// Name of the consumer, under which the node keeps its cursor.
+    /// Name of the consumer, under which the node keeps its cursor. Consumers of one name share the partitions.
     #[arg(short, long, value_name = "NAME", default_value = "mofka-ctl")]
     pub(crate) consumer: String,
     /// cursor (after the last acknowledged event), first, last, an event id, or @TIME.
