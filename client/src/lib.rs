@@ -52,8 +52,8 @@ pub use components::{
     register_validator,
 };
 pub use consumer::{
-    AckFuture, Consumer, ConsumerStats, DataAllocator, DataSegment, DataSelector, Event, Events, ProcessEnd,
-    ProcessFailure, ProcessOptions, ProcessReport, PullFuture,
+    AckFuture, Consumer, ConsumerStats, DataAllocator, DataReader, DataSegment, DataSelector, Event, Events,
+    ProcessEnd, ProcessFailure, ProcessOptions, ProcessReport, PullFuture,
 };
 pub use data::Data;
 pub use driver::Driver;
