@@ -325,6 +325,24 @@ impl DeliveryError {
     }
 }
 
+/// Why an event whose data is written in pieces is not stored.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The event is none that can be taken.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// The node does not take its data.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// Its data could not be read, or could not be written to the node.
+    #[error("the data of the event: {0}")]
+    Data(Arc<std::io::Error>),
+    /// The node does not take the event.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+}
+
 /// Why a pull gives no event.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -59,7 +59,7 @@ pub use data::Data;
 pub use driver::Driver;
 pub use error::{
     AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, MetadataError,
-    ProcessError, PullError, PushError, ThreadPoolError,
+    ProcessError, PullError, PushError, StreamError, ThreadPoolError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
@@ -76,5 +76,7 @@ pub use options::{
     TopicOptions,
 };
 pub use pool::ThreadPool;
-pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, ProducersDone, PushFuture};
+pub use producer::{
+    DataWriter, FlushFuture, Producer, ProducerReport, ProducerStats, ProducersDone, PushFuture,
+};
 pub use topic::TopicHandle;

@@ -370,6 +370,7 @@ impl<I: Io> Partition<I> {
             }
             Batch::check_streamed(frame, &state.data).map_err(|error| bad_batch(upload.stream, &error))?
         };
+        self.validate(&batch)?;
         match self.admit(&batch, asked)? {
             Admitted::New { .. } => {}
             Admitted::Again {
