@@ -325,6 +325,24 @@ impl DeliveryError {
     }
 }
 
+/// Why an event whose data is written in pieces is not stored.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The event is none that can be taken.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// The node does not take its data.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// Its data could not be read, or could not be written to the node.
+    #[error("the data of the event: {0}")]
+    Data(Arc<std::io::Error>),
+    /// The node does not take the event.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+}
+
 /// Why a pull gives no event.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -355,6 +373,22 @@ pub enum PullError {
         selected_bytes: u64,
         /// What there is room for.
         allocated_bytes: u64,
+    },
+    /// More of the event's data is selected than is taken into memory. Later events come all the same.
+    #[error(
+        "{selected_bytes} bytes of the data of event {event_id} of partition {partition} are selected, and `data_bytes_max` \
+         lets at most {max_bytes} into memory: select less, or nothing and read the data in pieces with the DataReader that \
+         `Event::open_data` gives"
+    )]
+    DataTooLarge {
+        /// Which event.
+        event_id: u64,
+        /// The partition's index.
+        partition: usize,
+        /// What is selected.
+        selected_bytes: u64,
+        /// The bound: [`ConsumerOptions::data_bytes_max`](crate::ConsumerOptions::data_bytes_max).
+        max_bytes: u64,
     },
     /// The event's data could not be fetched. Later events come all the same.
     #[error("the data of event {event_id} of partition {partition} could not be fetched: {reason}")]

@@ -52,14 +52,14 @@ pub use components::{
     register_validator,
 };
 pub use consumer::{
-    AckFuture, Consumer, ConsumerStats, DataAllocator, DataSegment, DataSelector, Event, Events, ProcessEnd,
-    ProcessFailure, ProcessOptions, ProcessReport, PullFuture,
+    AckFuture, Consumer, ConsumerStats, DataAllocator, DataReader, DataSegment, DataSelector, Event, Events,
+    ProcessEnd, ProcessFailure, ProcessOptions, ProcessReport, PullFuture,
 };
 pub use data::Data;
 pub use driver::Driver;
 pub use error::{
     AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, MetadataError,
-    ProcessError, PullError, PushError, ThreadPoolError,
+    ProcessError, PullError, PushError, StreamError, ThreadPoolError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
@@ -76,5 +76,7 @@ pub use options::{
     TopicOptions,
 };
 pub use pool::ThreadPool;
-pub use producer::{FlushFuture, Producer, ProducerReport, ProducerStats, ProducersDone, PushFuture};
+pub use producer::{
+    DataWriter, FlushFuture, Producer, ProducerReport, ProducerStats, ProducersDone, PushFuture,
+};
 pub use topic::TopicHandle;

@@ -279,6 +279,9 @@ pub struct ConsumerOptions {
     pub filter: Option<Value>,
     /// Which data is wanted. Default: none.
     pub data_selector: DataSelector,
+    /// Bytes of one event's data that are taken into memory. An event with more that is selected fails its own pull; its data
+    /// can be read in pieces ([`Event::open_data`](crate::Event::open_data)). Default: 1 GiB.
+    pub data_bytes_max: u64,
     /// Where data is placed. Default: in memory of the library.
     pub data_allocator: DataAllocator,
     /// Where metadata is deserialized, data selected, allocated and fetched. In a pool, partitions are worked on side by side,
@@ -298,6 +301,7 @@ impl Default for ConsumerOptions {
             targets: Vec::new(),
             filter: None,
             data_selector: DataSelector::none(),
+            data_bytes_max: 1 << 30,
             data_allocator: DataAllocator::default(),
             thread_pool: None,
             start: Start::Cursor,

@@ -45,6 +45,11 @@ impl Route {
         }
     }
 
+    /// Another way to the same partition, which begins where `info` says.
+    pub(crate) fn another(&self, info: &PartitionInfo) -> Self {
+        Self::new(Arc::clone(&self.driver), &self.topic, info)
+    }
+
     pub(crate) fn driver(&self) -> &Arc<DriverCore> {
         &self.driver
     }

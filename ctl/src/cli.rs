@@ -244,6 +244,9 @@ pub(crate) struct ProduceArgs {
     /// File whose bytes are each event's data.
     #[arg(long, value_name = "FILE", conflicts_with = "raw")]
     pub(crate) data_file: Option<PathBuf>,
+    /// One event whose data is all of this file, of any size, sent in pieces, with the metadata of --metadata; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "data_file", "file", "batch_size"])]
+    pub(crate) stream: Option<PathBuf>,
     /// Events in a batch [default: adaptive]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: Option<u32>,
@@ -359,6 +362,9 @@ pub(crate) struct ReadingArgs {
     /// Which data to fetch.
     #[arg(long, value_name = "WHICH", default_value = "all")]
     pub(crate) data: DataWanted,
+    /// Write each event's data, of any size, to a file PARTITION-ID.data in this directory, in pieces, instead of printing it.
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    pub(crate) data_to: Option<PathBuf>,
     /// Only events whose metadata matches this EventBridge pattern, as in '{"level": ["FATAL"]}'. The node looks; the
     /// cursor moves past what does not match.
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mofka_client::{
-    AcknowledgeError, ConsumerError, DeliveryError, Driver, DriverError, DriverOptions, Start,
+    AcknowledgeError, ConsumerError, DeliveryError, Driver, DriverError, DriverOptions, Start, StreamError,
 };
 use mofka_net::control::NodeStatus;
 use serde::Serialize;
@@ -79,6 +79,14 @@ pub(crate) fn failure(error: DriverError) -> Failure {
 pub(crate) fn delivery_failure(error: &DeliveryError) -> Failure {
     match error {
         DeliveryError::Unreachable { .. } => Failure::unreachable(error.to_string()),
+        _ => Failure::failed(error.to_string()),
+    }
+}
+
+pub(crate) fn stream_failure(error: &StreamError) -> Failure {
+    match error {
+        StreamError::Driver(error) => failure(error.clone()),
+        StreamError::Delivery(error) => delivery_failure(error),
         _ => Failure::failed(error.to_string()),
     }
 }

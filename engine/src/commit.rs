@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 
 use event_listener::Event;
 use mofka_log::{
-    AckAt, Appender, Batch, Commit, Ends, EventId, SegmentFacts, StoredBatch, Stretch, WritePlan,
+    AckAt, Appender, Batch, Commit, Ends, EventId, FilePos, SegmentFacts, StoredBatch, Stretch, WritePlan,
 };
 
 use crate::io::{FileWrite, IN_PLACE_BYTES, Io, Step, StepError, Then, WritePart};
@@ -139,6 +139,25 @@ impl<I: Io> Committer<I> {
         let accepted = self.state.borrow_mut().appender.accept(batch, now_us);
         self.wait_for(accepted.end_event_id, at, done);
         accepted
+    }
+
+    /// As [`Committer::accept`], for a batch whose data is in the data file.
+    pub(crate) fn accept_stored(&self, batch: Batch, at: AckAt, done: Done) -> mofka_log::Accepted {
+        assert!(
+            self.poison.borrow().is_none(),
+            "the owner checks for poison before it accepts"
+        );
+        let now_us = self.io.now_us();
+        let accepted = self.state.borrow_mut().appender.accept_stored(batch, now_us);
+        self.wait_for(accepted.end_event_id, at, done);
+        accepted
+    }
+
+    /// Goes on with this data file, which has the data of the next batch. The segment has no events.
+    pub(crate) fn adopt_data(&self, data: Rc<I::File>, end: FilePos, tail: Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        state.appender.adopt_data(end, tail);
+        state.files.data = Some(data);
     }
 
     /// Calls `done` when everything before `end` is as durable as `at` asks.

@@ -7,7 +7,8 @@
 
 use bytes::Bytes;
 use mofka_net::{
-    FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_HINT_BYTES, ServerSession, WireError, produce_data_at,
+    FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_HINT_BYTES, STREAM_PREFIX_BYTES, ServerSession,
+    WireError, produce_data_at,
 };
 
 use crate::io::{IN_PLACE_BYTES, IoDir};
@@ -150,7 +151,11 @@ impl<D: IoDir> Intake<D> {
                 return Ok(None);
             }
             // Nonsense is found out when it is whole; it may lie anywhere.
-            let data_at = produce_data_at(come).filter(|at| is_produce && *at <= body_bytes);
+            let data_at = match Opcode::of(&header) {
+                Ok(Opcode::StreamPart) => Some(STREAM_PREFIX_BYTES),
+                _ => produce_data_at(come).filter(|_| is_produce),
+            };
+            let data_at = data_at.filter(|at| *at <= body_bytes);
             self.begun = Some(self.begin(header, body_bytes, data_at));
             self.start += FRAME_HEADER_BYTES;
             if body_bytes >= BUFFER_BYTES_MAX {

@@ -106,6 +106,13 @@ pub trait IoFile: 'static {
         pace: Pace,
     ) -> impl Future<Output = io::Result<()>>;
 
+    /// Takes blocks of the device for what will be written from `from` to `end`, so that those writes find room. Nothing is
+    /// written and nothing is durable; the file may be longer afterwards, with zeros.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room: the file may then be longer than before, and nothing else changed.
+    fn allocate(self: &Rc<Self>, from: FilePos, end: FilePos) -> impl Future<Output = io::Result<()>>;
+
     /// Sets the file's size, dropping or zero-filling what is beyond.
     ///
     /// # Errors

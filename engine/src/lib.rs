@@ -34,6 +34,7 @@ mod session;
 pub mod shard;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod streams;
 mod subscription;
 pub mod uring;
 

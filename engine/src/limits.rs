@@ -42,6 +42,10 @@ pub struct EngineLimits {
     pub connections_max: usize,
     /// Subscriptions per connection.
     pub subscriptions_max: usize,
+    /// Events of one connection whose data comes in parts and is not whole.
+    pub connection_streams_max: usize,
+    /// The same of all connections of a shard. Each takes 64 bytes of memory for each MiB of its data.
+    pub shard_streams_max: usize,
     /// Partitions per node.
     pub partitions_max: usize,
     /// How often a client is to be heard; a silent connection is closed after three of these.
@@ -70,6 +74,8 @@ impl Default for EngineLimits {
             connection_outbox_bytes_max: 64 << 20,
             connections_max: 4096,
             subscriptions_max: 1024,
+            connection_streams_max: 16,
+            shard_streams_max: 64,
             partitions_max: 4096,
             heartbeat_ms: 10_000,
             retention_check_ms: 10_000,

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, Batch, EventId, FilePos, MetaScan, ProducerTable, Recovered,
-    Resume, SegmentFacts, SegmentHeader, SegmentHeaderError, check_pieces,
+    Appender, AppenderConfig, BLOCK_BYTES, Batch, DataCheck, EventId, FilePos, MetaScan, ProducerTable,
+    Recovered, Resume, SegmentFacts, SegmentHeader, SegmentHeaderError,
 };
 
 use crate::io::{Io, IoFile, Then, write_one};
@@ -179,16 +179,27 @@ pub(crate) async fn write_first_block<I: Io>(
 /// Of the frames that nothing vouches for, the first whose data is not all there.
 async fn first_bad_data<F: IoFile>(scan: &MetaScan, data: &Rc<F>) -> std::io::Result<Option<EventId>> {
     for frame in scan.unvouched() {
-        let bytes = usize::try_from(frame.data_bytes()).map_err(std::io::Error::other)?;
-        if bytes == 0 {
-            continue;
-        }
-        let stored = data.read_at(frame.data_at(), bytes).await?;
-        if stored.len() < bytes || !check_pieces(&stored, &frame.batch) {
+        if frame.data_bytes() > 0 && !is_there(data, &frame.batch).await? {
             return Ok(Some(frame.base_event_id()));
         }
     }
     Ok(None)
+}
+
+/// Whether the data of a batch is there and checks; in windows, since there may be more of it than memory.
+async fn is_there<F: IoFile>(data: &Rc<F>, batch: &Batch) -> std::io::Result<bool> {
+    let mut check = DataCheck::new(batch);
+    let (mut at, mut left) = (batch.data_at(), batch.data_bytes());
+    while left > 0 {
+        let bytes = usize::try_from(left).map_or(WINDOW_BYTES, |left| left.min(WINDOW_BYTES));
+        let window = data.read_at(at, bytes).await?;
+        if window.len() < bytes || check.feed(&window).is_err() {
+            return Ok(false);
+        }
+        at = FilePos::new(at.get() + window.len() as u64);
+        left -= window.len() as u64;
+    }
+    Ok(check.finish().is_ok())
 }
 
 /// An appender that goes on where the segment ends, in a new incarnation. What recovery kept is made durable first,

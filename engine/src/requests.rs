@@ -20,6 +20,7 @@ use crate::io::Io;
 use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
 use crate::session::Session;
 use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
+use crate::streams;
 use crate::subscription::{Picking, Subscription, Terms};
 
 /// Handles one request. Returns when the next one may be looked at; the answer may come later.
@@ -34,6 +35,10 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
         Opcode::Ping => session.answer(&header, Bytes::new()),
         Opcode::Produce => produce(session, request).await,
         Opcode::Flush => flush(session, &request),
+        Opcode::StreamOpen => streams::open(session, &request),
+        Opcode::StreamPart => streams::part(session, request),
+        Opcode::StreamCommit => streams::commit(session, request),
+        Opcode::StreamAbort => streams::abort(session, &request),
         Opcode::Subscribe => match subscribe(session, &request.body).await {
             Ok((answer, subscription)) => {
                 session.answer(&header, answer);
@@ -119,7 +124,7 @@ async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
     );
 }
 
-fn appended(appended: Appended) -> Bytes {
+pub(crate) fn appended(appended: Appended) -> Bytes {
     ProduceResponse {
         base_event_id: appended.base_event_id,
         event_count: appended.event_count,

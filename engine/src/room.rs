@@ -118,9 +118,17 @@ pub(crate) trait RoomOwner {
     fn roll(self: Rc<Self>) -> Work<Result<(), RollError>>;
 }
 
+/// Called once: with `Ok`, the segment has no events, nothing is under way, and everybody else waits until the future ends.
+pub(crate) type EnterAlone = Box<dyn FnOnce(Result<(), NoRoom>) -> Work<()>>;
+
+enum Entry {
+    Batch(Enter),
+    Alone(EnterAlone),
+}
+
 struct Entrant {
     need: Need,
-    enter: Enter,
+    entry: Entry,
 }
 
 /// See the module.
@@ -186,6 +194,12 @@ impl<I: Io> Room<I> {
         self.reserved.set(reserved);
     }
 
+    /// The committer goes on with a data file that ends here.
+    pub(crate) fn installed_data(&self, end: FilePos) {
+        let meta = self.reserved.get().meta;
+        self.reserved.set(Reach { meta, data: end });
+    }
+
     /// Bytes of batches that wait for room.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.waiting_bytes.get()
@@ -200,9 +214,19 @@ impl<I: Io> Room<I> {
             }
             return;
         }
+        self.wait(need, Entry::Batch(enter));
+    }
+
+    /// Calls `enter` when the segment has no events and room for this much, in the order of the calls: the segment is rolled
+    /// for it.
+    pub(crate) fn enter_alone(self: &Rc<Self>, need: Need, enter: EnterAlone) {
+        self.wait(need, Entry::Alone(enter));
+    }
+
+    fn wait(self: &Rc<Self>, need: Need, entry: Entry) {
         self.waiting_bytes
             .set(self.waiting_bytes.get() + need.frame_bytes + need.data_bytes);
-        self.waiting.borrow_mut().push_back(Entrant { need, enter });
+        self.waiting.borrow_mut().push_back(Entrant { need, entry });
         self.work();
     }
 
@@ -217,8 +241,11 @@ impl<I: Io> Room<I> {
         self.full.set(true);
     }
 
-    /// Whether a mark may be written: it is not worth making a file longer.
+    /// Whether a mark may be written: it is not worth making a file longer, and nothing may be under way at a roll.
     pub(crate) fn has_room_for_mark(&self) -> bool {
+        if self.rolling.get() {
+            return false;
+        }
         let reach = self
             .committer
             .with_appender(|appender| appender.reach_with(128, 0));
@@ -351,7 +378,15 @@ impl<I: Io> Room<I> {
                     return;
                 }
                 Task::Enter(entrant) => {
-                    (entrant.enter)(Ok(()));
+                    match entrant.entry {
+                        Entry::Batch(enter) => enter(Ok(())),
+                        Entry::Alone(enter) => {
+                            self.rolling.set(true);
+                            self.committer.drain().await;
+                            enter(Ok(())).await;
+                            self.rolling.set(false);
+                        }
+                    }
                     // All that came together is written together.
                     if self.waiting.borrow().is_empty() {
                         self.committer.kick();
@@ -371,12 +406,20 @@ impl<I: Io> Room<I> {
     }
 
     fn next_task(&self) -> Task {
-        let front = self.waiting.borrow().front().map(|entrant| entrant.need);
+        let front = self
+            .waiting
+            .borrow()
+            .front()
+            .map(|entrant| (entrant.need, matches!(entrant.entry, Entry::Alone(_))));
         let poisoned = self.committer.poison().is_some();
         if self.roll_asked.replace(false) && !poisoned && self.owner().is_some() {
             return Task::Roll;
         }
-        if let Some(need) = front {
+        if let Some((need, alone)) = front {
+            let is_empty = self.committer.with_appender(|appender| appender.is_empty());
+            if alone && !is_empty && !poisoned && self.owner().is_some() {
+                return Task::Roll;
+            }
             if self.fits(need) {
                 let entrant = self.waiting.borrow_mut().pop_front();
                 let Some(entrant) = entrant else {
@@ -512,9 +555,13 @@ impl<I: Io> Room<I> {
         let waiting = self.waiting.take();
         self.waiting_bytes.set(0);
         for entrant in waiting {
-            (entrant.enter)(Err(NoRoom {
+            let no_room = Err(NoRoom {
                 reason: reason.to_owned(),
-            }));
+            });
+            match entrant.entry {
+                Entry::Batch(enter) => enter(no_room),
+                Entry::Alone(enter) => self.io.spawn(enter(no_room)),
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::groups::SessionId;
 use crate::intake::{Intake, Nonsense};
 use crate::io::Io;
 use crate::outbox::Outbox;
-use crate::partition::Partition;
+use crate::partition::{Partition, Upload};
 use crate::shard::{HOME_SHARD, Peers, Shard, ShardCall};
 use crate::subscription::Subscription;
 
@@ -33,11 +33,16 @@ pub(crate) trait SessionHandle {
     fn finish(&self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
 }
 
+/// An event's data on its way, and where it goes.
+pub(crate) type Stream<I> = (Rc<Partition<I>>, Rc<Upload<I>>);
+
 /// See the module.
 pub(crate) struct Session<I: Io, P: Peers> {
     pub(crate) shard: Rc<Shard<I, P>>,
     pub(crate) outbox: Rc<Outbox>,
     pub(crate) subscriptions: RefCell<HashMap<u64, Rc<Subscription<I>>>>,
+    /// Events whose data comes over this connection.
+    pub(crate) streams: RefCell<HashMap<u64, Stream<I>>>,
     state: RefCell<ServerSession>,
     peer: String,
     pub(crate) id: SessionId,
@@ -74,6 +79,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             shard: Rc::clone(shard),
             outbox: Rc::new(Outbox::new(limits.connection_outbox_bytes_max)),
             subscriptions: RefCell::new(HashMap::new()),
+            streams: RefCell::new(HashMap::new()),
             state: RefCell::new(ServerSession::new(limits.frame_bytes_max)),
             peer,
             id: shard.number_session(),
@@ -97,6 +103,10 @@ impl<I: Io, P: Peers> Session<I, P> {
         let subscriptions = session.subscriptions.take();
         for subscription in subscriptions.into_values() {
             subscription.close();
+        }
+        let streams = session.streams.take();
+        for (stream, (partition, _)) in streams {
+            partition.abort_upload(stream).await;
         }
         session.leave_groups();
     }

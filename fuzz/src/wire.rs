@@ -10,13 +10,14 @@ use mofka_net::control::{
     ConsumerListRequest, ConsumerListResponse, EmptyRequest, GroupLeaveRequest, GroupSyncRequest,
     GroupSyncResponse, HelloRequest, HelloResponse, NodeStatus, PartitionAddRequest,
     PartitionDescribeRequest, PartitionInfo, PartitionStatus, ProducerDoneRequest, ProducerDoneResponse,
-    SeekRequest, SeekResponse, SubscribeRequest, SubscribeResponse, TopicCompleteRequest, TopicCreateRequest,
-    TopicInfo, TopicListResponse, TopicRequest, UnsubscribeRequest, decode, encode,
+    SeekRequest, SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, SubscribeRequest,
+    SubscribeResponse, TopicCompleteRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
+    UnsubscribeRequest, decode, encode,
 };
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, Credits, Feed, FeedHeader, FetchRequest,
     FetchResponse, FlushRequest, FrameHeader, FrameKind, Opcode, ProducePrefix, ProduceRequest,
-    ProduceResponse, ServerSession, WireError,
+    ProduceResponse, ServerSession, StreamCommit, StreamPart, StreamPartResponse, WireError,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,6 +66,12 @@ pub const BODIES: &[(&str, Body)] = &[
     ("topic_complete request", json::<TopicCompleteRequest>),
     ("producer_done request", json::<ProducerDoneRequest>),
     ("producer_done answer", json::<ProducerDoneResponse>),
+    ("stream_open request", json::<StreamOpenRequest>),
+    ("stream_open answer", json::<StreamOpenResponse>),
+    ("stream_part request", stream_part),
+    ("stream_part answer", stream_part_answer),
+    ("stream_commit request", stream_commit),
+    ("stream_abort request", json::<StreamAbortRequest>),
 ];
 
 /// See the module.
@@ -181,6 +188,13 @@ fn body_of(kind: FrameKind) -> Option<&'static str> {
         FrameKind::Request(Opcode::Produce) => "produce request",
         FrameKind::Response(Opcode::Produce) => "produce answer",
         FrameKind::Request(Opcode::Flush) => "flush request",
+        FrameKind::Request(Opcode::StreamOpen) => "stream_open request",
+        FrameKind::Response(Opcode::StreamOpen) => "stream_open answer",
+        FrameKind::Request(Opcode::StreamPart) => "stream_part request",
+        FrameKind::Response(Opcode::StreamPart) => "stream_part answer",
+        FrameKind::Request(Opcode::StreamCommit) => "stream_commit request",
+        FrameKind::Response(Opcode::StreamCommit) => "produce answer",
+        FrameKind::Request(Opcode::StreamAbort) => "stream_abort request",
         FrameKind::Request(Opcode::Subscribe) => "subscribe request",
         FrameKind::Response(Opcode::Subscribe) => "subscribe answer",
         FrameKind::Request(Opcode::Unsubscribe) => "unsubscribe request",
@@ -272,6 +286,25 @@ fn produce_answer(body: &[u8]) {
 fn flush(body: &[u8]) {
     if let Ok(request) = FlushRequest::check(&Bytes::copy_from_slice(body)) {
         assert_eq!(request.encode(), body);
+    }
+}
+
+fn stream_part(body: &[u8]) {
+    if let Ok(part) = StreamPart::check(Bytes::copy_from_slice(body)) {
+        assert_eq!([&part.prefix.encode()[..], &part.data].concat(), body);
+    }
+}
+
+fn stream_part_answer(body: &[u8]) {
+    if let Ok(answer) = StreamPartResponse::check(Bytes::copy_from_slice(body)) {
+        assert_eq!(answer.encode(), body);
+    }
+}
+
+fn stream_commit(body: &[u8]) {
+    if let Ok(commit) = StreamCommit::check(Bytes::copy_from_slice(body)) {
+        assert_eq!(commit.prefix.encode(), body[..32]);
+        Batch::check(commit.produce.frame, None).ok();
     }
 }
 

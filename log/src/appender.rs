@@ -21,6 +21,7 @@
 mod commit;
 mod lane;
 mod queue;
+mod stored;
 
 use std::collections::VecDeque;
 use std::fmt;

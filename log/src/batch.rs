@@ -20,6 +20,7 @@ mod check;
 mod error;
 mod header;
 mod pieces;
+mod streamed;
 
 use std::fmt;
 
@@ -32,6 +33,7 @@ pub use header::{BATCH_HEADER_BYTES, BatchHeader, Stamp};
 pub(crate) use header::{Entry, MAGIC};
 pub(crate) use pieces::piece_count;
 pub use pieces::{BadPiece, DataCheck, PieceCrcs, check_piece, check_pieces, combine_crc};
+pub use streamed::StreamedData;
 
 use crate::ids::{EventId, FilePos, ProducerId};
 use crate::le::Le32;

@@ -24,7 +24,7 @@ pub use sums::ExportSums;
 use crate::catalog::{PartitionRecord, TopicRecord};
 use crate::ids::EventId;
 use crate::le::{Le16, Le32, Le64};
-use crate::limits::{DATA_BATCH_BYTES_MAX, EVENT_ID_END, FOOTER_BYTES_MAX, FRAME_BYTES_MAX};
+use crate::limits::{EVENT_DATA_BYTES_MAX, EVENT_ID_END, FOOTER_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::width::{narrow, wide};
 
 /// Bytes of an export file's header.
@@ -386,7 +386,7 @@ impl ExportSection {
                     data_bytes: more,
                 },
                 FRAME_BYTES_MAX,
-                DATA_BATCH_BYTES_MAX,
+                EVENT_DATA_BYTES_MAX,
             ),
             2 => (Self::Cursor(content), CURSOR_BYTES_MAX, 0),
             3 => (

@@ -56,7 +56,7 @@ pub use appender::{
 };
 pub use batch::{
     BATCH_HEADER_BYTES, BadPiece, Batch, BatchBuilder, BatchError, BatchHeader, DataCheck, EventView, Events,
-    PieceCrcs, Stamp, check_piece, check_pieces, combine_crc, frame_bytes_hint,
+    PieceCrcs, Stamp, StreamedData, check_piece, check_pieces, combine_crc, frame_bytes_hint,
 };
 pub use catalog::{
     Catalog, CatalogError, CatalogRecord, CatalogRecordError, Durability, PartitionKind, PartitionRecord,

@@ -11,8 +11,10 @@ pub const PIECE_BYTES: usize = 65536;
 pub const EVENTS_PER_BATCH_MAX: u32 = 1 << 20;
 /// Bytes of all metadata of one batch: what a reader must hold to look at one event.
 pub const METADATA_BLOCK_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of all data of one batch, which is also the bound of one event's data.
+/// Bytes of all data of one batch that is sent and held as a whole, which is also the bound of one event's data in it.
 pub const DATA_BATCH_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the data of an event that is alone in its batch, and came in pieces: its table has 16 MiB then.
+pub const EVENT_DATA_BYTES_MAX: u64 = 256 << 30;
 /// Bytes of the largest frame that the bounds above allow; nobody needs a larger buffer to check a frame.
 pub const FRAME_BYTES_MAX: u64 = 128 + 16 * (1 << 20) + 4 * ((1 << 20) + (1 << 14)) + (64 << 20);
 /// Bytes of a topic's name: it may become part of a path, and file systems stop at 255.
@@ -39,6 +41,8 @@ const _: () = {
     let pieces = DATA_BATCH_BYTES_MAX / 65536 + (1 << 20);
     assert!(FRAME_BYTES_MAX == 128 + 16 * (1 << 20) + 4 * pieces + METADATA_BLOCK_BYTES_MAX);
     assert!(FRAME_BYTES_MAX.is_multiple_of(8));
+    // One event alone has a larger table of checksums, and no other entries.
+    assert!(128 + 16 + 4 * (EVENT_DATA_BYTES_MAX / 65536) + METADATA_BLOCK_BYTES_MAX <= FRAME_BYTES_MAX);
     assert!(EVENTS_PER_BATCH_MAX == 1 << 20);
     let producer_bytes = 32 + 16 * SEQUENCE_WINDOW;
     let footer_bytes = 128 + 24 * INDEX_ENTRIES_MAX + producer_bytes * PRODUCERS_PER_PARTITION_MAX + 64;

@@ -99,6 +99,8 @@ error_codes! {
     PartitionTaken = 36 "partition_taken";
     /// Metadata that the topic's validator does not take.
     InvalidMetadata = 37 "invalid_metadata";
+    /// No stream of this number, any more: it ended with its connection, and nothing of it is stored.
+    UnknownStream = 38 "unknown_stream";
     /// A bound was reached; later it may work.
     Overloaded = 40 "overloaded";
     /// A defect of the node.

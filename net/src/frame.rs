@@ -102,6 +102,14 @@ opcodes! {
     Produce = 0x20;
     /// Answered when all that was accepted before is durable.
     Flush = 0x21;
+    /// Begins an event whose data comes in parts.
+    StreamOpen = 0x22;
+    /// A part of its data.
+    StreamPart = 0x23;
+    /// Makes the event, when all of its data came.
+    StreamCommit = 0x24;
+    /// Gives it up.
+    StreamAbort = 0x25;
     /// Starts feeds of a partition's events.
     Subscribe = 0x30;
     /// Ends them.
@@ -149,7 +157,7 @@ impl Opcode {
     /// Whether bodies of this opcode may carry their own checksums instead of the frame's.
     fn may_be_self_checked(self, is_response: bool) -> bool {
         match self {
-            Self::Produce | Self::Feed => !is_response,
+            Self::Produce | Self::Feed | Self::StreamPart => !is_response,
             Self::Fetch => is_response,
             _ => false,
         }

@@ -10,7 +10,7 @@
 //! | `frame` | the 32-byte header of every frame, opcodes |
 //! | `error` | error codes and the body of an error frame |
 //! | [`control`] | requests and answers that are JSON |
-//! | `produce`, `feed`, `fetch`, `acknowledge`, `credit`, `flush` | bodies that are binary |
+//! | `produce`, `feed`, `fetch`, `acknowledge`, `credit`, `flush`, `stream` | bodies that are binary |
 //! | `picked` | events that were taken out of their batches for one consumer |
 //! | `descriptor`, `flatten`, `recipe` | which bytes of an event's data are meant |
 //! | `address`, `group` | where nodes are |
@@ -50,6 +50,7 @@ mod recipe;
 mod schema;
 mod selection;
 mod session;
+mod stream;
 mod width;
 
 pub use acknowledge::{AcknowledgeRequest, AcknowledgeResponse};
@@ -73,3 +74,4 @@ pub use recipe::Recipe;
 pub use schema::{MetadataSchema, SchemaError};
 pub use selection::{Segment, Selection, Strided};
 pub use session::{Credits, Negotiated, ServerSession};
+pub use stream::{STREAM_PREFIX_BYTES, StreamCommit, StreamPart, StreamPartResponse, StreamPrefix};

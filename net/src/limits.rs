@@ -16,6 +16,9 @@ pub const FETCH_ITEMS_MAX: u32 = 1 << 16;
 /// Sum of feeds that a subscription may have been granted and not used. No honest client needs more.
 pub const CREDITS_MAX: u32 = 1 << 20;
 
+/// Bytes of data in one part of a stream: a multiple of 64 KiB.
+pub const STREAM_PART_BYTES_MAX: u64 = 1 << 20;
+
 /// Bytes of a data descriptor's location. Ours has 8 (an event id); other storages may need more.
 pub const LOCATION_BYTES_MAX: usize = 256;
 /// Bytes of a serialized data descriptor: room for [`UNSTRUCTURED_SEGMENTS_MAX`] segments and the rest.

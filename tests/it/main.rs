@@ -16,3 +16,4 @@ mod restart;
 mod retention;
 mod selection;
 mod start;
+mod streams;

@@ -59,6 +59,11 @@ impl AckLane {
         &self.info
     }
 
+    /// A way of its own to the partition, for one who reads data there.
+    pub(super) fn fetch_route(&self) -> Route {
+        self.route.another(&self.info)
+    }
+
     /// All events before `next_event_id` are done with.
     pub(super) fn acknowledge(lane: &Arc<Self>, next_event_id: EventId) -> AckFuture {
         let forked = |pid| AckFuture {

@@ -10,6 +10,7 @@ use mofka_net::control::PartitionInfo;
 use serde_json::Value;
 
 use super::acknowledge::{AckFuture, AckLane};
+use super::reader::DataReader;
 use crate::data::Data;
 use crate::metadata::Metadata;
 
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) id: EventId,
     pub(super) timestamp_us: u64,
     pub(super) metadata: Metadata,
+    pub(super) data_bytes: u64,
     pub(super) descriptor: DataDescriptor,
     pub(super) data: Data,
 }
@@ -109,6 +111,23 @@ impl Event {
     /// What was selected of its data; empty when nothing was.
     pub fn descriptor(&self) -> &DataDescriptor {
         &self.parts().descriptor
+    }
+
+    /// Bytes of all its data, whatever of it was selected.
+    pub fn data_bytes(&self) -> u64 {
+        self.parts().data_bytes
+    }
+
+    /// Opens its data at the node, to be read in pieces: what was selected of it, and all of it when nothing was. Asks
+    /// the node for nothing yet. Also works when the consumer is closed.
+    pub fn open_data(&self) -> DataReader {
+        let parts = self.parts();
+        let wanted = if parts.descriptor.is_empty() {
+            DataDescriptor::of_event(parts.id, parts.data_bytes)
+        } else {
+            parts.descriptor.clone()
+        };
+        DataReader::new(self.group.lane.fetch_route(), wanted)
     }
 
     /// When the node accepted it: Unix time in microseconds.

@@ -12,6 +12,7 @@ mod fetching;
 mod membership;
 mod preparing;
 mod processing;
+mod reader;
 mod selector;
 mod stats;
 mod strand;
@@ -31,6 +32,7 @@ pub use acknowledge::AckFuture;
 pub use delivery::PullFuture;
 pub use event::Event;
 pub use processing::{ProcessEnd, ProcessFailure, ProcessOptions, ProcessReport};
+pub use reader::DataReader;
 pub use selector::{DataAllocator, DataSegment, DataSelector};
 pub use stats::ConsumerStats;
 

@@ -32,6 +32,8 @@ enum Stage {
 
 struct Going {
     metadata: Metadata,
+    /// Bytes of all its data.
+    data_bytes: u64,
     selected: DataDescriptor,
     /// The application's memory, if it has its own.
     segments: Option<Vec<Box<dyn DataSegment>>>,
@@ -163,13 +165,21 @@ impl Preparer<'_> {
                 selected
             }
         };
+        let (selected_bytes, max_bytes) = (selected.bytes(), self.options.data_bytes_max);
+        if selected_bytes > max_bytes {
+            return Err(PullError::DataTooLarge {
+                event_id,
+                partition,
+                selected_bytes,
+                max_bytes,
+            });
+        }
         let segments = match &self.options.data_allocator.allocate {
             None => None,
             Some(allocate) => Some(self.call("data allocator", id, || allocate(&metadata, &selected))?),
         };
         if let Some(segments) = &segments {
             let allocated_bytes: u64 = segments.iter().map(|segment| segment.bytes().len() as u64).sum();
-            let selected_bytes = selected.bytes();
             if allocated_bytes != selected_bytes {
                 return Err(PullError::Allocation {
                     event_id,
@@ -179,13 +189,13 @@ impl Preparer<'_> {
                 });
             }
         }
-        let missing_bytes = selected.bytes();
         let mut going = Going {
             metadata,
+            data_bytes: raw.data_bytes,
             selected,
             segments,
             pieces: Pieces::default(),
-            missing_bytes,
+            missing_bytes: selected_bytes,
         };
         going.take_included(raw.included);
         Ok(going)
@@ -257,6 +267,7 @@ impl Prepared {
                 id: self.id,
                 timestamp_us: self.timestamp_us,
                 metadata: going.metadata,
+                data_bytes: going.data_bytes,
                 descriptor: going.selected,
                 data: place(going.segments, going.pieces),
             }),

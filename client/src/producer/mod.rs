@@ -11,14 +11,18 @@ mod loose;
 mod queue;
 mod report;
 mod sequence;
+mod writer;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use futures::{FlushFuture, PushFuture};
 pub use report::{ProducerReport, ProducerStats, ProducersDone};
+pub use writer::DataWriter;
 
+use mofka_log::EventId;
 use mofka_net::Opcode;
 use mofka_net::control::{ProducerDoneRequest, ProducerDoneResponse};
 use uuid::Uuid;
@@ -29,7 +33,7 @@ use self::queue::{Parked, Queue};
 use self::report::Counters;
 use crate::data::Data;
 use crate::driver::{DriverCore, Repeat};
-use crate::error::{DeliveryError, DriverError, PushError};
+use crate::error::{DeliveryError, DriverError, PushError, StreamError};
 use crate::metadata::Metadata;
 use crate::options::{Ordering, ProducerOptions};
 use crate::pool::ThreadPool;
@@ -144,6 +148,48 @@ impl Producer {
         core.queue(index)?.push(&stored, &data).map(PushFuture::known)
     }
 
+    /// Begins an event whose data is written in pieces: more than memory has, or before all of it is there. It has no place
+    /// among the events that are pushed; it gets one when it is finished.
+    ///
+    /// The topic's validator, partition selector and serializer run here; the validator sees no data. `partition`: as in
+    /// [`Producer::push`]. The partition must not be one in memory.
+    ///
+    /// # Errors
+    /// When the event cannot be taken, or the node does not take its data.
+    pub fn push_stream(
+        &self,
+        metadata: impl Into<Metadata>,
+        partition: Option<usize>,
+    ) -> Result<DataWriter, StreamError> {
+        let metadata = metadata.into();
+        let verified = metadata.verify();
+        verified.map_err(|reason| PushError::InvalidMetadata { reason })?;
+        let core = &self.handle.core;
+        if core.shared.counters.is_closed() {
+            return Err(PushError::Closed.into());
+        }
+        let (index, stored) = core.topic.prepare(&metadata, &Data::empty(), partition)?;
+        let route = core.route(index)?;
+        DataWriter::open(Arc::clone(&core.shared), route, stored)
+    }
+
+    /// The same with all that `data` gives, to its end; returns the event's id when it is as durable as asked.
+    ///
+    /// # Errors
+    /// As [`Producer::push_stream`] and [`DataWriter::finish`], and when `data` cannot be read. Nothing is stored then, unless the
+    /// error says that it may be.
+    pub fn push_reader(
+        &self,
+        metadata: impl Into<Metadata>,
+        mut data: impl Read,
+        partition: Option<usize>,
+    ) -> Result<EventId, StreamError> {
+        let mut writer = self.push_stream(metadata, partition)?;
+        let copied = writer.copy(&mut data);
+        copied.map_err(|error| StreamError::Data(Arc::new(error)))?;
+        Ok(writer.finish()?)
+    }
+
     /// Sends what gathered; the future completes when every event pushed before was acknowledged or failed. Errors are
     /// told by the events' own futures.
     ///
@@ -232,18 +278,23 @@ impl Core {
         if let Some(queue) = lock_unless_forked(&self.queues, || self.shared.check_process())?.get(&index) {
             return Ok(Arc::clone(queue));
         }
-        let info = self.topic.info();
-        let Some(partition) = info.partitions.get(index) else {
-            return Err(PushError::NoTarget {
-                topic: info.name.clone(),
-            });
-        };
+        let route = self.route(index)?;
         let mut queues = lock(&self.queues);
-        let queue = queues.entry(index).or_insert_with(|| {
-            let route = Route::new(Arc::clone(&self.shared.driver), &info.name, partition);
-            Queue::new(Arc::clone(&self.shared), route)
-        });
+        let queue = queues
+            .entry(index)
+            .or_insert_with(|| Queue::new(Arc::clone(&self.shared), route));
         Ok(Arc::clone(queue))
+    }
+
+    /// The way to a partition.
+    fn route(&self, index: usize) -> Result<Route, PushError> {
+        let info = self.topic.info();
+        match info.partitions.get(index) {
+            Some(partition) => Ok(Route::new(Arc::clone(&self.shared.driver), &info.name, partition)),
+            None => Err(PushError::NoTarget {
+                topic: info.name.clone(),
+            }),
+        }
     }
 
     fn push_loosely(

@@ -9,6 +9,7 @@ mod futures;
 mod loose;
 mod processing;
 mod producing;
+mod reading;
 mod recovery;
 mod timing;
 mod topics;

@@ -1,6 +1,8 @@
 //! `consume` and `tail`: events as JSON lines.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -63,6 +65,7 @@ impl Reading<'_> {
         let topic = node::connect(place)?.open_topic(topic).map_err(node::failure)?;
         let options = ConsumerOptions {
             data_selector: match self.args.data {
+                _ if self.args.data_to.is_some() => DataSelector::none(),
                 DataWanted::None => DataSelector::none(),
                 DataWanted::All => DataSelector::all(),
             },
@@ -116,15 +119,32 @@ impl Reading<'_> {
     }
 
     fn print(&self, event: &Event) -> Outcome {
-        let data = (self.args.data == DataWanted::All).then(|| event.data().to_bytes());
+        let is_printed = self.args.data == DataWanted::All && self.args.data_to.is_none();
+        let data = is_printed.then(|| event.data().to_bytes());
+        if let Some(dir) = &self.args.data_to {
+            save(event, dir)?;
+        }
         line(&render(EventFacts {
             partition: event.partition(),
             event_id: event.id().get(),
             metadata: event.metadata().clone(),
-            data_bytes: event.descriptor().base_bytes(),
+            data_bytes: event.data_bytes(),
             data: data.as_deref(),
         }))
     }
+}
+
+/// Writes an event's data to a file of its own, which has its name when all of it is there.
+fn save(event: &Event, dir: &Path) -> Outcome {
+    let path = dir.join(format!("{}-{}.data", event.partition(), event.id()));
+    let unfinished = path.with_extension("unfinished");
+    let saved = File::create(&unfinished)
+        .and_then(|mut file| std::io::copy(&mut event.open_data(), &mut file))
+        .and_then(|_| std::fs::rename(&unfinished, &path));
+    saved.map_err(|error| {
+        std::fs::remove_file(&unfinished).ok();
+        Failure::failed(format!("cannot write {}: {error}", path.display()))
+    })
 }
 
 /// Events that retention dropped before they came, as far as they were told.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::Instant;
 
@@ -18,6 +18,9 @@ use crate::output::Output;
 const UNANSWERED_MAX: usize = 100_000;
 
 pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome {
+    if let Some(path) = &args.stream {
+        return stream(args, path, place, output);
+    }
     let maker = EventMaker::new(args)?;
     let mut input = open(&args.file)?;
     let topic = node::connect(place)?
@@ -58,6 +61,55 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
         ))),
         None => pushed,
     }
+}
+
+/// One event, whose data is sent as it is read.
+fn stream(args: &ProduceArgs, path: &Path, place: &Place, output: Output) -> Outcome {
+    let metadata = template(&args.metadata)?;
+    let mut input = open(path)?;
+    let topic = node::connect(place)?
+        .open_topic(&args.topic)
+        .map_err(node::failure)?;
+    let producer = topic.producer(ProducerOptions {
+        name: "mofka-ctl".to_owned(),
+        ..ProducerOptions::default()
+    });
+    let started = Instant::now();
+    let mut counted = Counted {
+        from: &mut input,
+        bytes: 0,
+    };
+    let pushed = producer.push_reader(Value::Object(metadata), &mut counted, args.partition);
+    let id = pushed.map_err(|error| node::stream_failure(&error))?;
+    let (elapsed, bytes) = (started.elapsed(), counted.bytes);
+    let rate = bytes as f64 / 1e6 / elapsed.as_secs_f64().max(1e-9);
+    let facts = json!({
+        "topic": args.topic, "event_id": id.get(), "data_bytes": bytes,
+        "elapsed_ms": elapsed.as_secs_f64() * 1e3, "megabytes_per_second": rate,
+    });
+    output.print(&facts, || {
+        let seconds = elapsed.as_secs_f64();
+        format!("event {id} with {bytes} bytes acknowledged in {seconds:.1} s ({rate:.0} MB/s)")
+    })
+}
+
+/// Counts what is read.
+struct Counted<'a> {
+    from: &'a mut dyn BufRead,
+    bytes: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.from.read(buffer)?;
+        self.bytes += bytes as u64;
+        Ok(bytes)
+    }
+}
+
+fn template(metadata: &str) -> Outcome<Map<String, Value>> {
+    serde_json::from_str(metadata)
+        .map_err(|e| Failure::usage(format!("--metadata is not a JSON object: {e}")))
 }
 
 fn open(path: &Path) -> Outcome<Box<dyn BufRead>> {
@@ -108,9 +160,7 @@ struct EventMaker {
 
 impl EventMaker {
     fn new(args: &ProduceArgs) -> Outcome<Self> {
-        let template = serde_json::from_str::<Map<String, Value>>(&args.metadata);
-        let template =
-            template.map_err(|e| Failure::usage(format!("--metadata is not a JSON object: {e}")))?;
+        let template = template(&args.metadata)?;
         let data = match &args.data_file {
             Some(path) => Data::from(
                 std::fs::read(path)
@@ -199,6 +249,7 @@ mod tests {
             raw,
             metadata: metadata.to_owned(),
             data_file: None,
+            stream: None,
             batch_size: None,
             partition: None,
         };

@@ -9,7 +9,7 @@ use crate::commit::Done;
 use crate::io::Io;
 use crate::room::{Need, NoRoom};
 
-enum Admitted {
+pub(super) enum Admitted {
     New {
         at: AckAt,
     },
@@ -42,7 +42,7 @@ impl<I: Io> Partition<I> {
         room.enter(need, Box::new(enter));
     }
 
-    fn no_room(&self, no_room: &NoRoom) -> WireError {
+    pub(super) fn no_room(&self, no_room: &NoRoom) -> WireError {
         let message = format!(
             "partition {} of topic {} took nothing: {}; free some space and send it again",
             self.spec.record.index, self.spec.topic.name, no_room.reason
@@ -57,20 +57,7 @@ impl<I: Io> Partition<I> {
                 base_event_id,
                 event_count,
                 at,
-            }) => {
-                let appended = Appended {
-                    base_event_id,
-                    event_count,
-                    duplicate: true,
-                };
-                let end = base_event_id
-                    .checked_add(u64::from(event_count))
-                    .unwrap_or(base_event_id);
-                match &self.store {
-                    None => done(Ok(appended)),
-                    Some(store) => store.committer().wait_for(end, at, answer(appended, done)),
-                }
-            }
+            }) => self.again(base_event_id, event_count, at, done),
             Ok(Admitted::New { at }) => self.accept(batch, at, done),
         }
     }
@@ -120,7 +107,7 @@ impl<I: Io> Partition<I> {
         }
     }
 
-    fn admit(&self, batch: &Batch, asked: Option<Durability>) -> Result<Admitted, WireError> {
+    pub(super) fn admit(&self, batch: &Batch, asked: Option<Durability>) -> Result<Admitted, WireError> {
         let at = self.ack_at(asked)?;
         self.refuse_if_unable()?;
         if let Some((producer, epoch, sequence)) = batch.producer() {
@@ -162,7 +149,7 @@ impl<I: Io> Partition<I> {
         Ok(Admitted::New { at })
     }
 
-    fn refuse_if_unable(&self) -> Result<(), WireError> {
+    pub(super) fn refuse_if_unable(&self) -> Result<(), WireError> {
         self.refuse_if_deleted()?;
         if self.stopping.get() {
             return Err(WireError::new(
@@ -180,8 +167,24 @@ impl<I: Io> Partition<I> {
         Ok(())
     }
 
+    /// The answer to a batch that was accepted before.
+    pub(super) fn again(&self, base_event_id: EventId, event_count: u32, at: AckAt, done: AppendDone) {
+        let appended = Appended {
+            base_event_id,
+            event_count,
+            duplicate: true,
+        };
+        let end = base_event_id
+            .checked_add(u64::from(event_count))
+            .unwrap_or(base_event_id);
+        match &self.store {
+            None => done(Ok(appended)),
+            Some(store) => store.committer().wait_for(end, at, answer(appended, done)),
+        }
+    }
+
     /// When a batch is answered: what the producer asked for, else what the topic says.
-    fn ack_at(&self, asked: Option<Durability>) -> Result<AckAt, WireError> {
+    pub(super) fn ack_at(&self, asked: Option<Durability>) -> Result<AckAt, WireError> {
         if self.store.is_none() {
             return match asked {
                 None | Some(Durability::Buffered) => Ok(AckAt::Accepted),
@@ -232,7 +235,7 @@ impl<I: Io> Partition<I> {
     }
 }
 
-fn answer(appended: Appended, done: AppendDone) -> Done {
+pub(super) fn answer(appended: Appended, done: AppendDone) -> Done {
     Box::new(move |stored| {
         done(match stored {
             Ok(()) => Ok(appended),

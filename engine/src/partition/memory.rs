@@ -44,6 +44,9 @@ pub struct ShardMemory {
     ahead_bytes_max: u64,
     ahead_bytes: Cell<u64>,
     counts: Cell<ReadCounts>,
+    /// Streams whose checksums are held.
+    streams_max: usize,
+    streams: Cell<usize>,
 }
 
 impl ShardMemory {
@@ -56,6 +59,8 @@ impl ShardMemory {
             ahead_bytes_max: limits.shard_read_ahead_bytes_max,
             ahead_bytes: Cell::new(0),
             counts: Cell::default(),
+            streams_max: limits.shard_streams_max,
+            streams: Cell::new(0),
         })
     }
 
@@ -85,6 +90,18 @@ impl ShardMemory {
         let mut holders = self.holders.borrow_mut();
         holders.retain(|known| known.strong_count() > 0);
         holders.push(holder);
+    }
+
+    /// One stream more; false when there are as many as may be.
+    pub(super) fn begin_stream(&self) -> bool {
+        let streams = self.streams.get();
+        let begins = streams < self.streams_max;
+        self.streams.set(streams + usize::from(begins));
+        begins
+    }
+
+    pub(super) fn end_stream(&self) {
+        self.streams.set(self.streams.get() - 1);
     }
 
     pub(super) fn add(&self, bytes: u64) {

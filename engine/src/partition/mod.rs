@@ -18,6 +18,7 @@ mod segment;
 mod segment_files;
 mod store;
 mod trim;
+mod uploads;
 mod walk;
 
 use std::cell::{Cell, RefCell};
@@ -45,6 +46,8 @@ use recent::Recent;
 use store::Store;
 use trim::Leaving;
 pub use trim::look_after_retention;
+pub use uploads::Upload;
+use uploads::Uploads;
 
 use crate::commit::{CommitSink, Poison};
 use crate::enforcing::Enforcer;
@@ -108,6 +111,7 @@ pub struct Partition<I: Io> {
     readers: RefCell<Vec<Reading>>,
     /// What metadata has to be, when the topic leaves that to the node. An error is told to producers.
     enforcer: Result<Option<Enforcer>, String>,
+    uploads: Uploads<I>,
     leaving: Leaving,
     me: Weak<Self>,
 }
@@ -197,6 +201,7 @@ impl<I: Io> Partition<I> {
             mark_armed: Cell::new(false),
             readers: RefCell::default(),
             enforcer,
+            uploads: Uploads::default(),
             me: me.clone(),
         });
         if let Some(store) = &partition.store {
@@ -360,6 +365,7 @@ impl<I: Io> Partition<I> {
     /// Finishes what was accepted, refuses the rest, leaves a clean mark.
     pub async fn stop(&self) {
         self.stopping.set(true);
+        self.abort_uploads().await;
         if let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) {
             room.settle().await;
             store.committer().drain().await;

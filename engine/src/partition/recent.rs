@@ -115,7 +115,8 @@ impl<I: Io> Holder for Partition<I> {
 /// What a batch takes: its bytes, and what holds them. Small bodies do not share a
 /// receive buffer, see `session.rs`.
 fn cost_bytes(batch: &Batch) -> u64 {
-    size_of::<Batch>() as u64 + batch.frame_bytes() + batch.data_bytes()
+    let data_bytes = batch.data().map_or(0, |data| data.len() as u64);
+    size_of::<Batch>() as u64 + batch.frame_bytes() + data_bytes
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ const NEXT_DATA: &str = "next.data";
 /// The data file of a segment that is gone, kept to be used again.
 const FREE_DATA: &str = "free-0.data";
 
+/// Data of events that are not whole yet.
+const INCOMING_PREFIX: &str = "incoming-";
+
 /// The files of a segment that is not begun.
 pub(super) struct NextFiles<F> {
     meta: Rc<F>,
@@ -175,13 +178,19 @@ pub(super) fn free_path(dir: &Path) -> PathBuf {
     dir.join(FREE_DATA)
 }
 
-/// Removes what a crash left of files that were being made ready, and a file that is kept for use.
+/// The name of the file for an event's data that comes in parts.
+pub(super) fn incoming_path(dir: &Path, stream: u64) -> PathBuf {
+    dir.join(format!("{INCOMING_PREFIX}{stream:016x}.data"))
+}
+
+/// Removes what a crash left of files that were being made ready, of events that were not whole, and a file that is kept for use.
 pub(super) async fn remove_unfinished<I: Io>(io: &I, dir: &Path, names: &[String]) {
     for name in names {
-        if name == NEXT_META || name == NEXT_DATA || name == FREE_DATA {
+        let is_incoming = name.starts_with(INCOMING_PREFIX);
+        if name == NEXT_META || name == NEXT_DATA || name == FREE_DATA || is_incoming {
             let path = dir.join(name);
             if let Err(error) = io.remove(&path).await {
-                tracing::warn!(path = %path.display(), %error, "could not be removed; it will be written over");
+                tracing::warn!(path = %path.display(), %error, "could not be removed; the next start tries again");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The files of a log partition: rolling to the next segment, finding what is where.
 
+mod adopting;
 mod dropping;
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +26,8 @@ use crate::room::{RollError, is_full};
 const OPEN_SEGMENTS_MAX: usize = 4;
 /// The next segment is made ready as a whole when this one is half full after less than this.
 const FAST_US: u64 = 60_000_000;
+
+pub(super) use adopting::AdoptError;
 
 type Unsealed<F> = (Rc<Segment>, Files<F>, FooterFacts);
 

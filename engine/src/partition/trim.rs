@@ -227,6 +227,7 @@ impl<I: Io> Partition<I> {
         self.stopping.set(true);
         self.leaving.deleted.notify(usize::MAX);
         self.wake();
+        self.abort_uploads().await;
         if let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) {
             // Whoever waits for room is refused now.
             room.settle().await;

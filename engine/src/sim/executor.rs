@@ -476,6 +476,14 @@ impl IoFile for SimFileHandle {
         self.io.op(Op::Reserve { file: self.file, end }).await
     }
 
+    async fn allocate(self: &Rc<Self>, _from: FilePos, end: FilePos) -> io::Result<()> {
+        self.io.changing()?;
+        match self.io.0.disk.borrow_mut().allocate(self.file, place(end)) {
+            granted if granted < place(end) => Err(ENOSPC.into()),
+            _ => Ok(()),
+        }
+    }
+
     async fn truncate(self: &Rc<Self>, end: FilePos) -> io::Result<()> {
         self.io.changing()?;
         self.io.0.disk.borrow_mut().truncate(self.file, place(end));

@@ -88,12 +88,7 @@ impl IoFile for UringFile {
     }
 
     async fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos, pace: Pace) -> io::Result<()> {
-        let allocated = self.ring.allocate(self, from.get(), end.since(from)).await;
-        // Where the file system cannot, the zeros that are written next do.
-        allocated.or_else(|error| match error.raw_os_error() {
-            Some(libc::EOPNOTSUPP) => Ok(()),
-            _ => Err(error),
-        })?;
+        self.allocate(from, end).await?;
         // Allocated blocks read as zeros, but the first write of each would change the file system's records of it, and
         // the sync after that would wait for its journal.
         let mut at = from;
@@ -110,6 +105,15 @@ impl IoFile for UringFile {
         }
         let synced = self.ring.sync(vec![Rc::clone(self)]).await;
         synced.map_err(|error| error.source)
+    }
+
+    async fn allocate(self: &Rc<Self>, from: FilePos, end: FilePos) -> io::Result<()> {
+        let allocated = self.ring.allocate(self, from.get(), end.since(from)).await;
+        // Where the file system cannot, what is written next does.
+        allocated.or_else(|error| match error.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => Ok(()),
+            _ => Err(error),
+        })
     }
 
     async fn truncate(self: &Rc<Self>, end: FilePos) -> io::Result<()> {

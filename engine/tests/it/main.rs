@@ -11,5 +11,6 @@ mod reading;
 mod recovering;
 mod retention;
 mod silent;
+mod streams;
 mod sweep;
 mod world;

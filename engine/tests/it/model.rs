@@ -12,6 +12,7 @@ use mofka_engine::sim::{Random, SimIo};
 use mofka_log::{
     Batch, BatchBuilder, Durability, EventId, PartitionKind, PartitionRecord, ProducerId, TopicRecord,
 };
+use mofka_net::DataDescriptor;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -234,7 +235,16 @@ pub(crate) async fn read_all(partition: Rc<Partition<SimIo>>) -> Result<BTreeMap
             return Err(format!("reading at {next} makes no progress"));
         }
         for batch in &slice.batches {
-            let data = batch.data().cloned().unwrap_or_default();
+            let data = match batch.data() {
+                Some(data) => data.clone(),
+                None if batch.data_bytes() == 0 => Bytes::new(),
+                // What came in parts is asked for.
+                None => {
+                    let whole = DataDescriptor::of_event(batch.base_event_id(), batch.data_bytes());
+                    let fetched = partition.fetch(&whole, u64::MAX, &mut None).await;
+                    fetched.map_err(|error| error.to_string())?.bytes
+                }
+            };
             for (id, event) in (batch.base_event_id().get()..).zip(batch.events()) {
                 let start = usize::try_from(event.data_offset).unwrap();
                 let end = start + usize::try_from(event.data_bytes).unwrap();

@@ -99,6 +99,29 @@ impl BatchBuilder {
     /// # Panics
     /// When there are no events: an empty batch is never sent, so whoever finishes one has lost count.
     pub fn finish(self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, Bytes) {
+        let frame = self.frame(wide(self.data.len()), producer);
+        (frame, self.data.into())
+    }
+
+    /// The frame of one event whose data went another way.
+    ///
+    /// # Errors
+    /// When the metadata is too much.
+    pub(super) fn streamed(
+        metadata: &[u8],
+        data_bytes: u64,
+        pieces: Vec<Le32>,
+        producer: Option<(ProducerId, u32, u64)>,
+    ) -> Result<Bytes, BatchError> {
+        let mut builder = Self::new();
+        builder.push(metadata, [])?;
+        let bytes = u32::try_from(metadata.len()).unwrap_or(u32::MAX);
+        builder.entries = vec![Entry::new(bytes, crc32fast::hash(metadata), data_bytes)];
+        builder.pieces = pieces;
+        Ok(builder.frame(data_bytes, producer))
+    }
+
+    fn frame(&self, data_bytes: u64, producer: Option<(ProducerId, u32, u64)>) -> Bytes {
         assert!(!self.entries.is_empty(), "a batch without events was finished");
         let frame_bytes = narrow(self.frame_bytes());
         let entries: &[u8] = bytemuck::cast_slice(&self.entries);
@@ -111,7 +134,7 @@ impl BatchBuilder {
             metadata_bytes: u32::try_from(self.metadata.len()).unwrap_or(u32::MAX),
             piece_count: u32::try_from(self.pieces.len()).unwrap_or(u32::MAX),
             table_crc: table_crc.finalize(),
-            data_bytes: wide(self.data.len()),
+            data_bytes,
             producer,
         });
         let mut frame = Vec::with_capacity(frame_bytes);
@@ -124,19 +147,19 @@ impl BatchBuilder {
             wide(frame.len()),
             "the header tells how long the frame is"
         );
-        (frame.into(), self.data.into())
+        frame.into()
     }
 }
 
 /// The piece of an event's data that is being gathered.
-#[derive(Default)]
-struct Piece {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Piece {
     hasher: crc32fast::Hasher,
     bytes: usize,
 }
 
 impl Piece {
-    fn take(&mut self, segment: &[u8], pieces: &mut Vec<Le32>) {
+    pub(super) fn take(&mut self, segment: &[u8], pieces: &mut Vec<Le32>) {
         let mut rest = segment;
         while !rest.is_empty() {
             let room = PIECE_BYTES.saturating_sub(self.bytes);
@@ -150,7 +173,7 @@ impl Piece {
         }
     }
 
-    fn finish(self, pieces: &mut Vec<Le32>) {
+    pub(super) fn finish(self, pieces: &mut Vec<Le32>) {
         if self.bytes > 0 {
             pieces.push(self.hasher.finalize().into());
         }

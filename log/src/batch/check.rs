@@ -5,7 +5,9 @@ use bytes::Bytes;
 use super::error::BatchError;
 use super::header::{BATCH_HEADER_BYTES, BatchHeader};
 use super::pieces::{first_bad_piece, piece_count};
+use super::streamed::StreamedData;
 use super::{Batch, Table};
+use crate::limits::DATA_BATCH_BYTES_MAX;
 use crate::width::{narrow, wide};
 
 /// Checks a frame's header, given at least its 128 bytes, and says how long the whole frame is.
@@ -36,16 +38,30 @@ impl Batch {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check_client(frame: Bytes, data: Bytes) -> Result<Self, BatchError> {
-        let header = BatchHeader::check(&frame)?;
-        if let Some((field, value)) = header.server_field() {
-            return Err(BatchError::ServerField { field, value });
+        let header = check_client_header(&frame)?;
+        let (value, max) = (header.data_bytes(), DATA_BATCH_BYTES_MAX);
+        if value > max {
+            let field = "data_bytes";
+            return Err(BatchError::TooLarge { field, value, max });
         }
-        // Only a mark has no events, and the flag of marks is one of the server's fields.
-        assert!(
-            header.event_count() > 0,
-            "a client's batch that passed its header check has no events"
-        );
         Self::check_body(header, frame)?.with_data(data)
+    }
+
+    /// Checks the frame that a client sent for an event whose data came in pieces before: as [`Batch::check_client`], and it
+    /// has one event, with just this data.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_streamed(frame: Bytes, data: &StreamedData) -> Result<Self, BatchError> {
+        let header = check_client_header(&frame)?;
+        let (value, max) = (header.event_count().into(), 1);
+        if value > max {
+            let field = "event_count of a stream";
+            return Err(BatchError::TooLarge { field, value, max });
+        }
+        let batch = Self::check_body(header, frame)?;
+        data.check(&batch)?;
+        Ok(batch)
     }
 
     /// Checks the rest of a frame whose header was checked.
@@ -80,6 +96,19 @@ impl Batch {
             data: None,
         })
     }
+}
+
+fn check_client_header(frame: &[u8]) -> Result<BatchHeader, BatchError> {
+    let header = BatchHeader::check(frame)?;
+    if let Some((field, value)) = header.server_field() {
+        return Err(BatchError::ServerField { field, value });
+    }
+    // Only a mark has no events, and the flag of marks is one of the server's fields.
+    assert!(
+        header.event_count() > 0,
+        "a client's batch that passed its header check has no events"
+    );
+    Ok(header)
 }
 
 fn table_crc(body: &[u8], header: &BatchHeader) -> u32 {

@@ -6,7 +6,8 @@ use super::error::BatchError;
 use crate::ids::{EventId, FilePos, ProducerId};
 use crate::le::{Le16, Le32, Le64};
 use crate::limits::{
-    DATA_BATCH_BYTES_MAX, EVENT_ID_END, EVENTS_PER_BATCH_MAX, FILE_POS_END, METADATA_BLOCK_BYTES_MAX,
+    DATA_BATCH_BYTES_MAX, EVENT_DATA_BYTES_MAX, EVENT_ID_END, EVENTS_PER_BATCH_MAX, FILE_POS_END,
+    METADATA_BLOCK_BYTES_MAX,
 };
 use crate::width::{align8, wide};
 
@@ -157,7 +158,11 @@ impl BatchHeader {
             self.metadata_bytes.get().into(),
             METADATA_BLOCK_BYTES_MAX,
         )?;
-        at_most("data_bytes", data_bytes, DATA_BATCH_BYTES_MAX)?;
+        let data_bytes_max = match events {
+            1 => EVENT_DATA_BYTES_MAX,
+            _ => DATA_BATCH_BYTES_MAX,
+        };
+        at_most("data_bytes", data_bytes, data_bytes_max)?;
         // Every event may have one piece that is not full.
         let pieces_max = data_bytes.checked_div(65536).unwrap_or(0).saturating_add(events);
         at_most("piece_count", self.piece_count.get().into(), pieces_max)?;

@@ -269,7 +269,7 @@ fn lies_with_a_right_checksum_are_named() {
     let much = METADATA_BLOCK_BYTES_MAX + 1;
     let expected = too_large("metadata_bytes", much, METADATA_BLOCK_BYTES_MAX);
     assert_eq!(lie(96, &(much as u32).to_le_bytes()), expected);
-    let much = DATA_BATCH_BYTES_MAX + 1;
+    let much = DATA_BATCH_BYTES_MAX + 1; // of two events
     assert_eq!(
         lie(48, &much.to_le_bytes()),
         too_large("data_bytes", much, DATA_BATCH_BYTES_MAX)

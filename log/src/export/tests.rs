@@ -227,7 +227,7 @@ proptest! {
         };
         header.crc = crc_of(&header).into();
         if let Ok(ExportSection::Batch { frame_bytes, data_bytes }) = ExportSection::check(bytemuck::bytes_of(&header)) {
-            prop_assert!(frame_bytes <= FRAME_BYTES_MAX && data_bytes <= DATA_BATCH_BYTES_MAX);
+            prop_assert!(frame_bytes <= FRAME_BYTES_MAX && data_bytes <= EVENT_DATA_BYTES_MAX);
         }
     }
 }

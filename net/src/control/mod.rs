@@ -7,6 +7,7 @@ mod consumer;
 mod hello;
 mod node;
 mod partition;
+mod stream;
 mod topic;
 
 use serde::Serialize;
@@ -22,6 +23,7 @@ pub use node::{EmptyRequest, NodeStatus, ReadStatus, ShardStatus};
 pub use partition::{
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
 };
+pub use stream::{StreamAbortRequest, StreamOpenRequest, StreamOpenResponse};
 pub use topic::{
     PartitionSpec, ProducerDoneRequest, ProducerDoneResponse, TopicAlterRequest, TopicCompleteRequest,
     TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest, TopicSummary,

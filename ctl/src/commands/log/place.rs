@@ -95,10 +95,13 @@ pub(super) fn segment_name(name: &str) -> Option<(EventId, Half)> {
 }
 
 /// Files that the daemon keeps in a partition's directory and that hold nothing: the next segment in the making, data
-/// files kept for reuse, a file that is being rewritten.
+/// files kept for reuse, the data of events that are not whole yet, a file that is being rewritten.
 pub(super) fn is_reserved(name: &str) -> bool {
     let free = name
         .strip_prefix("free-")
+        .and_then(|rest| rest.strip_suffix(".data"));
+    let incoming = name
+        .strip_prefix("incoming-")
         .and_then(|rest| rest.strip_suffix(".data"));
     [
         "next.meta",
@@ -109,6 +112,8 @@ pub(super) fn is_reserved(name: &str) -> bool {
     ]
     .contains(&name)
         || free.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        || incoming
+            .is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The partition that a directory is named after.
@@ -192,12 +197,18 @@ mod tests {
     #[test]
     fn names_that_hold_nothing_are_known() {
         assert!(
-            ["next.meta", "next.data", "free-12.data", "cursors.new"]
-                .iter()
-                .all(|name| is_reserved(name))
+            [
+                "next.meta",
+                "next.data",
+                "free-12.data",
+                "incoming-00f3a5b6c7d8e9f0.data",
+                "cursors.new"
+            ]
+            .iter()
+            .all(|name| is_reserved(name))
         );
         assert!(
-            !["free-.data", "free-x.data", "next", "repair-1"]
+            !["free-.data", "free-x.data", "incoming-1.data", "next", "repair-1"]
                 .iter()
                 .any(|name| is_reserved(name))
         );
