@@ -1,7 +1,7 @@
 //! Wire protocol of Mofka: frames, requests and answers, data descriptors, addresses, the group file, and the
 //! state machines of a session and of credit.
 //!
-//! Everything here is a function of bytes and values: no sockets, no files, no clock, no threads. Bytes from the
+//! Everything but [`shm`] is a function of bytes and values: no sockets, no files, no clock, no threads. Bytes from the
 //! other side are *checked into* types that can then be trusted; nothing panics on any bytes, and every length is
 //! bounded before it sizes anything. The formats are told in `docs/PROTOCOL.md`.
 //!
@@ -16,8 +16,9 @@
 //! | `address`, `group` | where nodes are |
 //! | `pattern`, `schema` | which metadata is meant, which is allowed |
 //! | `session` | what the server remembers of a connection; credit |
+//! | [`shm`] | frames through shared memory, for clients on the same machine |
 //! | [`limits`] | every bound |
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(
@@ -50,6 +51,7 @@ mod recipe;
 mod schema;
 mod selection;
 mod session;
+pub mod shm;
 mod stream;
 mod width;
 

@@ -44,3 +44,8 @@ pub const PATTERN_DEPTH_MAX: usize = 32;
 /// Parts of an event pattern: steps of paths, values, rules, texts, comparisons, stars. Bounds its memory and the work
 /// of a match.
 pub const PATTERN_PARTS_MAX: usize = 10_000;
+
+/// Slots of a ring in shared memory; frames held at a time are as many.
+pub const SHM_SLOTS_MAX: u32 = 1 << 16;
+/// Bytes of an arena in shared memory. A frame has to fit it.
+pub const SHM_ARENA_BYTES_MAX: u64 = 64 << 30;

@@ -1,0 +1,233 @@
+//! The end of a direction that sends frames.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use crate::frame::FRAME_HEADER_BYTES;
+use crate::shm::arena::{Arena, bytes_max};
+use crate::shm::claim::{Claim, lock};
+use crate::shm::fault::{RingFault, SendError};
+use crate::shm::layout::{
+    INLINE_BYTES_MAX, KIND_ARENA, KIND_INLINE, LanePlaces, SLOT_ARENA_AT, SLOT_FRAME, SLOT_FRAME_BYTES,
+    SLOT_KIND, SLOT_TICKET,
+};
+use crate::shm::mapping::Mapping;
+use crate::shm::queue::{QueueReader, QueueWriter};
+use crate::shm::side::Side;
+use crate::shm::words::{WORD_BYTES, Words};
+use crate::width::wide;
+
+/// Sends frames to the other side: small ones in slots of the ring, others through the arena, where they can also be
+/// built in place.
+///
+/// There is one for each direction. Dropping it tells the other side, which still receives what was sent.
+#[derive(Debug)]
+pub struct Sender<M: Words = Mapping> {
+    side: Arc<Side<M>>,
+    lane: LanePlaces,
+    slots: QueueWriter,
+    releases: QueueReader,
+    arena: Arc<Mutex<Arena>>,
+    fault: Option<RingFault>,
+}
+
+impl<M: Words> Sender<M> {
+    pub(super) fn new(side: Arc<Side<M>>, lane: LanePlaces, first_position: u64) -> Self {
+        Self {
+            side,
+            slots: QueueWriter::new(lane.slot_queue(), first_position),
+            releases: QueueReader::new(lane.release_queue(), first_position),
+            arena: Arc::new(Mutex::new(Arena::new(lane.arena_bytes, lane.slot_count))),
+            lane,
+            fault: None,
+        }
+    }
+
+    /// Largest frame that this ring takes, header included.
+    pub fn frame_bytes_max(&self) -> u64 {
+        self.lane.arena_bytes.max(wide(INLINE_BYTES_MAX))
+    }
+
+    /// Sends a frame whose bytes are these parts one after the other. It is copied; see [`Self::claim`] for frames that
+    /// are built in place.
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`] when the other side has to take or release something first; other errors are for good.
+    pub fn send(&mut self, parts: &[&[u8]]) -> Result<(), SendError> {
+        let frame_bytes = parts
+            .iter()
+            .fold(0_u64, |sum, part| sum.saturating_add(wide(part.len())));
+        if frame_bytes > wide(INLINE_BYTES_MAX) {
+            let mut claim = self.claim(frame_bytes)?;
+            let mut at = 0_u64;
+            for part in parts {
+                // Parts of what was claimed lie within it.
+                let _ = claim.write(at, part);
+                at = at.saturating_add(wide(part.len()));
+            }
+            return self.commit(claim);
+        }
+        self.check(frame_bytes, self.frame_bytes_max())?;
+        self.reserve_slot(frame_bytes)?;
+        let mut frame = [0; INLINE_BYTES_MAX];
+        let bytes = parts.iter().flat_map(|part| part.iter());
+        for (to, from) in frame.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        let words = usize::try_from(frame_bytes)
+            .unwrap_or(INLINE_BYTES_MAX)
+            .div_ceil(WORD_BYTES);
+        let filled = frame.get(..words.saturating_mul(WORD_BYTES)).unwrap_or(&frame);
+        let slot = self.slots.slot();
+        self.put(slot, SLOT_KIND, KIND_INLINE);
+        self.put(slot, SLOT_FRAME_BYTES, frame_bytes);
+        self.side
+            .memory
+            .store_run(slot.saturating_add(SLOT_FRAME), filled);
+        self.publish();
+        Ok(())
+    }
+
+    /// Room for a frame of this many bytes, header included. A slot is set aside for it, so committing never waits.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn claim(&mut self, frame_bytes: u64) -> Result<Claim<M>, SendError> {
+        self.take(frame_bytes, None)
+    }
+
+    /// The same, with byte `boundary_at` of the frame at a multiple of 4096 bytes in the memory, so that a device can
+    /// be given what begins there.
+    ///
+    /// # Errors
+    /// As [`Self::send`]. The largest frame is smaller by up to 4095 bytes.
+    pub fn claim_at_boundary(&mut self, frame_bytes: u64, boundary_at: u64) -> Result<Claim<M>, SendError> {
+        self.take(frame_bytes, Some(boundary_at))
+    }
+
+    /// Sends a claim.
+    ///
+    /// # Errors
+    /// A claim of another ring, or one that became shorter than a frame's header. Both are aborted.
+    pub fn commit(&mut self, claim: Claim<M>) -> Result<(), SendError> {
+        if !Arc::ptr_eq(&self.arena, &claim.arena) {
+            return Err(SendError::ForeignClaim);
+        }
+        self.check(claim.bytes(), self.frame_bytes_max())?;
+        let slot = self.slots.slot();
+        self.put(slot, SLOT_KIND, KIND_ARENA);
+        self.put(slot, SLOT_FRAME_BYTES, claim.bytes());
+        self.put(slot, SLOT_ARENA_AT, claim.arena_at);
+        self.put(slot, SLOT_TICKET, claim.ticket);
+        lock(&self.arena).sent(claim.ticket);
+        self.publish();
+        Ok(())
+    }
+
+    /// Whether [`Self::send`] of so many bytes would say anything but [`SendError::NoRoom`]: what to wait for after it
+    /// said so.
+    pub fn can_send(&mut self, frame_bytes: u64) -> bool {
+        if frame_bytes > wide(INLINE_BYTES_MAX) {
+            return self.can_claim(frame_bytes, None);
+        }
+        let room = self.check(frame_bytes, self.frame_bytes_max());
+        let room = room.and_then(|()| self.reserve_slot(frame_bytes));
+        !matches!(room, Err(SendError::NoRoom { .. }))
+    }
+
+    /// Whether [`Self::claim`], or with a place [`Self::claim_at_boundary`], would say anything but
+    /// [`SendError::NoRoom`].
+    pub fn can_claim(&mut self, frame_bytes: u64, boundary_at: Option<u64>) -> bool {
+        !matches!(self.take(frame_bytes, boundary_at), Err(SendError::NoRoom { .. }))
+    }
+
+    fn take(&mut self, frame_bytes: u64, boundary_at: Option<u64>) -> Result<Claim<M>, SendError> {
+        self.check(frame_bytes, bytes_max(self.lane.arena_bytes, boundary_at))?;
+        self.reserve_slot(frame_bytes)?;
+        self.reclaim()?;
+        let taken = lock(&self.arena).take(frame_bytes, boundary_at);
+        let taken = taken.ok_or(SendError::NoRoom { frame_bytes })?;
+        let (side, arena) = (Arc::clone(&self.side), Arc::clone(&self.arena));
+        Ok(Claim::new(side, arena, &self.lane, taken, frame_bytes))
+    }
+
+    /// What can be said before looking for room.
+    fn check(&self, frame_bytes: u64, max: u64) -> Result<(), SendError> {
+        if let Some(fault) = self.fault {
+            return Err(fault.into());
+        }
+        let min = wide(FRAME_HEADER_BYTES);
+        if !(min..=max).contains(&frame_bytes) {
+            return Err(SendError::FrameBytes {
+                frame_bytes,
+                min,
+                max,
+            });
+        }
+        if self.side.is_closed(self.lane.receiver_closed) {
+            return Err(SendError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a slot that no claim has.
+    fn reserve_slot(&mut self, frame_bytes: u64) -> Result<(), SendError> {
+        let claimed = lock(&self.arena).claimed_count();
+        let free = self.slots.free(&self.side.memory, claimed.saturating_add(1));
+        if self.keep(free)? > claimed {
+            Ok(())
+        } else {
+            Err(SendError::NoRoom { frame_bytes })
+        }
+    }
+
+    /// Takes back what the other side has released.
+    fn reclaim(&mut self) -> Result<(), RingFault> {
+        let mut result = Ok(());
+        loop {
+            let slot = match self.releases.front(&self.side.memory) {
+                Ok(Some(slot)) => slot,
+                Ok(None) => break,
+                Err(fault) => {
+                    result = Err(fault);
+                    break;
+                }
+            };
+            let ticket = self.side.memory.load(slot, Ordering::Relaxed);
+            self.releases.advance();
+            if !lock(&self.arena).release(ticket) {
+                result = Err(RingFault::Ticket { ticket });
+                break;
+            }
+        }
+        if self.releases.untold() > 0 {
+            // Before anything of it is used again: so there is always room for the releases of all that is out.
+            self.releases.tell(&self.side.memory);
+        }
+        self.keep(result)
+    }
+
+    /// Keeps a fault: whatever follows it cannot be trusted.
+    fn keep<T>(&mut self, result: Result<T, RingFault>) -> Result<T, RingFault> {
+        if let Err(fault) = &result {
+            self.fault = Some(*fault);
+        }
+        result
+    }
+
+    fn put(&self, slot: usize, part: usize, value: u64) {
+        let word = slot.saturating_add(part);
+        self.side.memory.store(word, value, Ordering::Relaxed);
+    }
+
+    fn publish(&mut self) {
+        self.slots.publish(&self.side.memory);
+        self.side.wake_peer();
+    }
+}
+
+impl<M: Words> Drop for Sender<M> {
+    fn drop(&mut self) {
+        self.side.close(self.lane.sender_closed);
+    }
+}
