@@ -1,3 +1,4 @@
 //! Whole-crate tests of the protocol.
 
 mod golden;
+mod shm;
