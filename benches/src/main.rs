@@ -11,6 +11,7 @@ mod node;
 mod produce;
 mod raw;
 mod restart;
+mod ring;
 mod slow;
 
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Time from start to service after a kill -9, with little stored and with much.
     Restart(restart::RestartArgs),
+    /// The ring in shared memory, beside an eventfd, a spinning word and a Unix socket.
+    Ring(ring::RingArgs),
 }
 
 #[derive(Args)]
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Slow(args) => slow::measure(args, cli.json),
         Command::Compare(args) => compare::measure(args, cli.json),
         Command::Restart(args) => restart::measure(args, cli.json),
+        Command::Ring(args) => ring::measure(args, cli.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
