@@ -13,7 +13,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::bytes_text;
 use crate::harness::{self, Machine, Sample, Side, cpu_time};
-use crate::ring::links::{EventLink, Link, RingLink, SpinLink, UnixLink, Wait};
+use crate::ring::links::{Bytes, EventLink, Link, RingLink, SpinLink, UnixLink, Wait};
 
 #[derive(Args)]
 pub(crate) struct RingArgs {
@@ -90,8 +90,7 @@ pub(crate) fn measure(args: &RingArgs, json: bool) -> Result<(), String> {
         let reference = format!("round trip, {}", Kind::Event.name());
         harness::print(&title, &machine, &series, Some(&reference), json);
 
-        let carrying = [Kind::Unix, Kind::RingSleeping, Kind::RingPolling];
-        let sides = carrying.map(|kind| {
+        let sides = Kind::CARRYING.map(|kind| {
             Side::new(kind.name().to_owned(), move || {
                 kind.turn(args, cores, bytes, Figure::Stream)
             })
@@ -111,15 +110,26 @@ enum Kind {
     Unix,
     RingSleeping,
     RingPolling,
+    InPlaceSleeping,
+    InPlacePolling,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Event,
         Self::Spin,
         Self::Unix,
         Self::RingSleeping,
         Self::RingPolling,
+        Self::InPlaceSleeping,
+        Self::InPlacePolling,
+    ];
+    const CARRYING: [Self; 5] = [
+        Self::Unix,
+        Self::RingSleeping,
+        Self::RingPolling,
+        Self::InPlaceSleeping,
+        Self::InPlacePolling,
     ];
 
     fn name(self) -> &'static str {
@@ -129,6 +139,8 @@ impl Kind {
             Self::Unix => "Unix socket",
             Self::RingSleeping => "ring, sleeping",
             Self::RingPolling => "ring, polling",
+            Self::InPlaceSleeping => "ring in place, sleeping",
+            Self::InPlacePolling => "ring in place, polling",
         }
     }
 
@@ -139,13 +151,15 @@ impl Kind {
             figure,
             duration: Duration::from_millis(args.turn_ms),
         };
-        let ring = |wait| RingLink::pair(args.slots, args.arena_bytes, wait);
+        let ring = |wait, bytes| RingLink::pair(args.slots, args.arena_bytes, wait, bytes);
         match self {
             Self::Event => turn.run(EventLink::pair()?),
             Self::Spin => turn.run(SpinLink::pair()),
             Self::Unix => turn.run(UnixLink::pair()?),
-            Self::RingSleeping => turn.run(ring(Wait::Sleep)?),
-            Self::RingPolling => turn.run(ring(Wait::Poll)?),
+            Self::RingSleeping => turn.run(ring(Wait::Sleep, Bytes::Copied)?),
+            Self::RingPolling => turn.run(ring(Wait::Poll, Bytes::Copied)?),
+            Self::InPlaceSleeping => turn.run(ring(Wait::Sleep, Bytes::InPlace)?),
+            Self::InPlacePolling => turn.run(ring(Wait::Poll, Bytes::InPlace)?),
         }
     }
 }

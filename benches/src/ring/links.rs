@@ -129,14 +129,32 @@ pub(crate) enum Wait {
     Poll,
 }
 
-/// The ring. Frames are copied in and out.
+/// Whose bytes are moved through the ring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    /// Frames are copied in and out, as sockets do.
+    Copied,
+    /// Frames stay where they are in the arena; only their beginning is written and read.
+    InPlace,
+}
+
+/// Bytes that are written and read when the rest stays in place.
+const BEGINNING: usize = 32;
+
+/// The ring.
 pub(crate) struct RingLink {
     end: End,
     wait: Wait,
+    bytes: Bytes,
 }
 
 impl RingLink {
-    pub(crate) fn pair(slot_count: u32, arena_bytes: u64, wait: Wait) -> Result<(Self, Self), String> {
+    pub(crate) fn pair(
+        slot_count: u32,
+        arena_bytes: u64,
+        wait: Wait,
+        bytes: Bytes,
+    ) -> Result<(Self, Self), String> {
         let lane = LaneConfig {
             slot_count,
             arena_bytes,
@@ -148,7 +166,7 @@ impl RingLink {
         };
         let (server, offer) = End::create(&config).map_err(|e| e.to_string())?;
         let client = End::attach(offer).map_err(|e| e.to_string())?;
-        let link = |end| Self { end, wait };
+        let link = |end| Self { end, wait, bytes };
         Ok((link(client), link(server)))
     }
 
@@ -168,18 +186,28 @@ impl RingLink {
             }
         }
     }
+
+    fn try_send(&mut self, frame: &[u8]) -> Result<(), SendError> {
+        let sender = &mut self.end.sender;
+        if self.bytes == Bytes::Copied {
+            return sender.send(&[frame]);
+        }
+        let mut claim = sender.claim(frame.len() as u64)?;
+        claim.write(0, &frame[..BEGINNING]).expect("frames are longer");
+        sender.commit(claim)
+    }
 }
 
 impl Link for RingLink {
     const CARRIES: bool = true;
 
     fn send(&mut self, frame: &[u8]) {
-        while let Err(error) = self.end.sender.send(&[frame]) {
+        while let Err(error) = self.try_send(frame) {
             assert!(matches!(error, SendError::NoRoom { .. }), "{error}");
             match self.wait {
                 Wait::Poll => std::hint::spin_loop(),
                 Wait::Sleep => {
-                    let ready = || self.end.sender.can_send(frame.len() as u64);
+                    let ready = || self.end.sender.can_claim(frame.len() as u64, None);
                     self.end.waiter.wait(ready, 0, None).expect("this side can sleep");
                 }
             }
@@ -187,6 +215,12 @@ impl Link for RingLink {
     }
 
     fn receive(&mut self, frame: &mut [u8]) {
-        self.next().read(0, frame).expect("frames are alike");
+        let wanted = match self.bytes {
+            Bytes::Copied => frame.len(),
+            Bytes::InPlace => BEGINNING,
+        };
+        self.next()
+            .read(0, &mut frame[..wanted])
+            .expect("frames are alike");
     }
 }
