@@ -256,3 +256,30 @@ fn histogram() -> Histogram<u64> {
 fn nanoseconds(base: Instant) -> u64 {
     u64::try_from(base.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_go_every_way() {
+        let args = RingArgs {
+            frame_bytes: Vec::new(),
+            slots: 4,
+            arena_bytes: 16 << 10,
+            turn_ms: 2,
+            rounds: 1,
+        };
+        let cores = Cores::choose().unwrap();
+        for kind in Kind::ALL {
+            for (figure, bytes) in [
+                (Figure::RoundTrip, 64),
+                (Figure::OneWay, 1000),
+                (Figure::Stream, 5000),
+            ] {
+                let sample = kind.turn(&args, cores, bytes, figure).unwrap();
+                assert!(sample.per_second > 0.0, "{}", kind.name());
+            }
+        }
+    }
+}

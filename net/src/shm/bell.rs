@@ -32,7 +32,7 @@ pub enum Wake {
     Rung,
     /// It took as long as was allowed.
     TimedOut,
-    /// The server is gone: its process ended or closed the ring.
+    /// The server is gone: its process ended or closed the ring. What it sent before can still be received.
     Gone,
 }
 
