@@ -166,13 +166,14 @@ fn ask(core: &Arc<Core>, connection: &Arc<Connection>) {
         Err(error) => return give_up(core, &error.to_string()),
     };
     let weak = Arc::downgrade(core);
-    let asked = Arc::clone(connection);
+    let (asked, told) = (Arc::clone(connection), released.clone());
     let sent = connection.request(Opcode::GroupSync, body.into(), move |answer| {
         if let Some(core) = weak.upgrade() {
-            answered(&core, &asked, generation, released, answer);
+            answered(&core, &asked, generation, told, answer);
         }
     });
     if let Err(lost) = sent {
+        lock(&membership.state).released.extend(released);
         again(core, &lost.reason);
     }
 }
