@@ -1,6 +1,7 @@
 //! The way to one partition: its shard's addresses, which may change while we are away.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mofka_net::control::PartitionInfo;
 use mofka_net::{Address, ErrorCode, WireError};
@@ -18,6 +19,18 @@ pub(crate) enum RouteError {
     Away(String),
     /// The topic or the partition does not exist any more.
     Gone(String),
+}
+
+impl From<RouteError> for DriverError {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::Away(reason) => Self::Unreachable {
+                waited: Duration::ZERO,
+                reason,
+            },
+            RouteError::Gone(reason) => Self::Invalid(reason),
+        }
+    }
 }
 
 pub(crate) struct Route {

@@ -1,7 +1,6 @@
 //! A topic that was opened.
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use mofka_log::Retention;
@@ -19,7 +18,7 @@ use crate::error::{ComponentError, ConsumerError, DriverError, PushError};
 use crate::metadata::Metadata;
 use crate::options::{ConsumerOptions, ProducerOptions, Start};
 use crate::producer::Producer;
-use crate::route::{Route, RouteError};
+use crate::route::Route;
 
 /// A topic that was opened. Cheap to clone.
 ///
@@ -230,13 +229,7 @@ impl TopicHandle {
         let core = self.driver_core();
         let route = Route::new(Arc::clone(core), &self.name(), info);
         core.with_retry(Repeat::Yes, || {
-            let connection = route.establish().map_err(|error| match error {
-                RouteError::Away(reason) => DriverError::Unreachable {
-                    waited: Duration::ZERO,
-                    reason,
-                },
-                RouteError::Gone(reason) => DriverError::Invalid(reason),
-            })?;
+            let connection = route.establish()?;
             let answer = core.call(&connection, opcode, what, body.clone());
             match &answer {
                 Err(DriverError::Refused(error)) if error.code == ErrorCode::NotOwner => route.moved(error),

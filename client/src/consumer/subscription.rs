@@ -4,7 +4,6 @@
 //! subscribed to again at the first event that has not reached the pulls, so nothing is lost and nothing comes twice.
 
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
 use mofka_log::EventId;
@@ -26,7 +25,7 @@ use crate::link::{Answer, Connection, Lost, Sink};
 use crate::options::{BatchSize, Start};
 use crate::promise::{Promise, lock};
 use crate::retry::Retry;
-use crate::route::{Route, RouteError};
+use crate::route::Route;
 use crate::topic::position;
 
 /// Events of an adaptive feed: bounded by its bytes, not by this.
@@ -240,13 +239,7 @@ impl Source {
         let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) else {
             return Ok(());
         };
-        let connection = self.route.establish().map_err(|error| match error {
-            RouteError::Away(reason) => DriverError::Unreachable {
-                waited: Duration::ZERO,
-                reason,
-            },
-            RouteError::Gone(reason) => DriverError::Invalid(reason),
-        })?;
+        let connection = self.route.establish()?;
         let id = connection.fresh_id();
         let lost = |reason: &str| DriverError::Lost {
             what: "subscribe",

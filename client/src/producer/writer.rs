@@ -418,13 +418,7 @@ fn commit_body(
 /// One attempt to open a stream.
 fn open_stream(route: &Route) -> Result<(Arc<Connection>, StreamOpenResponse), DriverError> {
     const WHAT: &str = "stream_open";
-    let connection = route.establish().map_err(|error| match error {
-        RouteError::Away(reason) => DriverError::Unreachable {
-            waited: Duration::ZERO,
-            reason,
-        },
-        RouteError::Gone(reason) => DriverError::Invalid(reason),
-    })?;
+    let connection = route.establish()?;
     let answer_error = |error| DriverError::Answer { what: WHAT, error };
     let request = StreamOpenRequest {
         partition: route.partition(),
