@@ -29,6 +29,7 @@ pub(super) struct AckLane {
 struct State {
     /// Where the durable cursor is known to be.
     durable_end: EventId,
+    has_begun: bool,
     /// All before it is acknowledged, or was never for this consumer; `None`: nothing is known yet.
     position: Option<EventId>,
     /// Events that a filter kept away, behind the last one that was delivered.
@@ -104,10 +105,12 @@ impl AckLane {
         AckFuture { promise }
     }
 
-    /// The consumer goes on at its cursor, which is here.
+    /// The consumer goes on at its cursor, which is here. Only the first call counts.
     pub(super) fn begin_at(&self, next_event_id: EventId) {
         let mut state = lock(&self.state);
-        state.position = state.position.max(Some(next_event_id));
+        if !std::mem::replace(&mut state.has_begun, true) {
+            state.position = state.position.max(Some(next_event_id));
+        }
     }
 
     /// A filter kept these events away. They count as acknowledged when all before them are.

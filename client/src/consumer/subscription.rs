@@ -171,6 +171,13 @@ impl Source {
         }
     }
 
+    /// A feed begins here. The first one begins at the cursor, if that is where this began.
+    pub(super) fn feeds_from(&self, first: EventId) {
+        if lock(&self.state).start == Start::Cursor {
+            self.lane.begin_at(first);
+        }
+    }
+
     /// The first event that has not reached the pulls, when that is known.
     pub(super) fn next(&self) -> Option<EventId> {
         lock(&self.state).next
@@ -303,13 +310,7 @@ impl Source {
             subscription.end();
             return Ok(());
         }
-        if state.next.is_none() {
-            let next = EventId::new(answer.next_event_id);
-            state.next = Some(next);
-            if state.start == Start::Cursor {
-                self.lane.begin_at(next);
-            }
-        }
+        state.next.get_or_insert(EventId::new(answer.next_event_id));
         state.live = Some(subscription);
         state.is_subscribing = false;
         Ok(())
