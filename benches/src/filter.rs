@@ -47,7 +47,7 @@ pub(crate) fn measure(args: &FilterArgs, json: bool) -> Result<(), String> {
     let mut sides = Vec::new();
     let mut shares = Vec::new();
     for (what, pattern) in &patterns {
-        let share = moved_bytes(&topic, args, pattern)? as f64 / stored_bytes as f64;
+        let share = consume(&topic, args, pattern, true)? as f64 / stored_bytes as f64;
         shares.push(format!("by {what}: {:.2}%", 100.0 * share));
         for at_node in [true, false] {
             let side = if at_node { "at the node" } else { "at the consumer" };
@@ -122,10 +122,6 @@ fn fill(topic: &TopicHandle, args: &FilterArgs) -> Result<u64, String> {
     Ok(bytes)
 }
 
-fn moved_bytes(topic: &TopicHandle, args: &FilterArgs, pattern: &Value) -> Result<u64, String> {
-    consume(topic, args, pattern, true)
-}
-
 /// Returns the bytes that came.
 fn consume(topic: &TopicHandle, args: &FilterArgs, pattern: &Value, at_node: bool) -> Result<u64, String> {
     let options = ConsumerOptions {
@@ -135,10 +131,8 @@ fn consume(topic: &TopicHandle, args: &FilterArgs, pattern: &Value, at_node: boo
     };
     let consumer = topic.consumer("bench", options).map_err(|e| e.to_string())?;
     let parsed = Pattern::parse(pattern).map_err(|e| e.to_string())?;
-    let (pulls, wanted) = match at_node {
-        true => (args.events / ONE_IN, args.events / ONE_IN),
-        false => (args.events, args.events / ONE_IN),
-    };
+    let wanted = args.events / ONE_IN;
+    let pulls = if at_node { wanted } else { args.events };
     let mut matched = 0;
     for n in 0..pulls {
         let pulled = consumer

@@ -24,21 +24,13 @@ impl Enforcer {
             Some(Value::Bool(true)) => {}
             Some(other) => return Err(format!("the validator's \"enforce\" is {other}: true or false")),
         }
-        let kind = |component: &Value| -> String {
-            component
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or("default")
-                .to_owned()
-        };
-        let serializer = kind(&topic.serializer);
-        if serializer != "default" {
+        if let Some(serializer) = own_serializer(topic) {
             return Err(format!(
                 "the validator is to be enforced by the node, which cannot read metadata of a serializer of type \"{serializer}\""
             ));
         }
         let schema = validator.get("schema").unwrap_or(&Value::Null);
-        match kind(validator).as_str() {
+        match type_of(validator) {
             "default" => Ok(None),
             "schema" => MetadataSchema::parse(schema)
                 .map(|schema| Some(Self::Schema(schema)))
@@ -82,4 +74,13 @@ impl Enforcer {
             }
         }
     }
+}
+
+/// The type of the serializer of a topic whose metadata only clients can read; `None`: it is JSON text.
+pub(crate) fn own_serializer(topic: &TopicRecord) -> Option<&str> {
+    Some(type_of(&topic.serializer)).filter(|kind| *kind != "default")
+}
+
+fn type_of(component: &Value) -> &str {
+    component.get("type").and_then(Value::as_str).unwrap_or("default")
 }

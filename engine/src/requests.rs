@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::enforcing::own_serializer;
 use crate::intake::Request;
 use crate::io::Io;
 use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
@@ -246,12 +247,10 @@ fn picking<I: Io>(
     let filter = filter.map(Pattern::parse).transpose();
     let filter = filter.map_err(|error| invalid(format!("the filter: {error}")))?;
     let topic = &partition.spec().topic;
-    let serializer = topic.serializer.get("type").and_then(Value::as_str);
-    if filter.is_some() && serializer.is_some_and(|serializer| serializer != "default") {
+    if let (Some(_), Some(serializer)) = (&filter, own_serializer(topic)) {
         return Err(invalid(format!(
-            "topic \"{}\" has a serializer of type \"{}\", so its metadata cannot be read here: filter at the consumer",
-            topic.name,
-            serializer.unwrap_or_default()
+            "topic \"{}\" has a serializer of type \"{serializer}\", so its metadata cannot be read here: filter at the consumer",
+            topic.name
         )));
     }
     Ok(Picking::new(filter, selection))

@@ -178,9 +178,8 @@ impl<I: Io> Subscription<I> {
             .await?;
         self.next.set(slice.end_event_id);
         if picks.item_count > 0 || missed > 0 || self.silence() == Some(Duration::ZERO) {
-            let first_event_id = if missed > 0 { from } else { self.told_end.get() };
             let header = self.header(
-                (first_event_id, slice.end_event_id),
+                (self.first_of_feed(from, missed), slice.end_event_id),
                 missed,
                 picks.item_count,
                 false,
@@ -237,12 +236,10 @@ impl<I: Io> Subscription<I> {
     }
 
     fn send(&self, outbox: &Outbox, slice: &Slice, missed: u64, end_of_stream: bool) {
-        // What was looked at before and not told belongs to it.
-        let first_event_id = match (&self.picking, missed) {
-            (Some(_), 0) => self.told_end.get(),
-            _ => slice.first_event_id,
-        };
-        let events = (first_event_id, slice.end_event_id);
+        let events = (
+            self.first_of_feed(slice.first_event_id, missed),
+            slice.end_event_id,
+        );
         let item_count = u32::try_from(slice.batches.len()).unwrap_or(u32::MAX);
         let mut body = FeedBody::default();
         body.copy(&self.header(events, missed, item_count, end_of_stream));
@@ -250,6 +247,14 @@ impl<I: Io> Subscription<I> {
             body.push(batch, self.limits.with_data);
         }
         self.push(outbox, body.finish());
+    }
+
+    /// Where a feed begins that has the events from `from` on: what was looked at before and not told belongs to it.
+    fn first_of_feed(&self, from: EventId, missed: u64) -> EventId {
+        match (&self.picking, missed) {
+            (Some(_), 0) => self.told_end.get(),
+            _ => from,
+        }
     }
 
     /// The header of a feed that is sent at once.

@@ -47,23 +47,19 @@ pub(crate) struct Groups {
 impl Groups {
     /// The members of a connection that ended leave.
     pub(crate) fn gone(&self, session: SessionId) {
-        self.change_all(|group| group.gone(session));
-    }
-
-    /// Something about a topic changed in the catalog.
-    pub(crate) fn wake(&self) {
-        self.changed.notify(usize::MAX);
-    }
-
-    fn change_all(&self, mut change: impl FnMut(&mut Group) -> bool) {
         let mut is_changed = false;
         self.groups.borrow_mut().retain(|_, group| {
-            is_changed |= change(group);
+            is_changed |= group.gone(session);
             !group.is_empty()
         });
         if is_changed {
             self.wake();
         }
+    }
+
+    /// Something about a topic changed in the catalog.
+    pub(crate) fn wake(&self) {
+        self.changed.notify(usize::MAX);
     }
 }
 
