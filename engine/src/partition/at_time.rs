@@ -9,7 +9,7 @@ use mofka_log::{EventId, FilePos};
 use mofka_net::WireError;
 
 use super::Partition;
-use super::read::FIND_WINDOW_BYTES;
+use super::finding::FIND_WINDOW_BYTES;
 use super::segment::Segment;
 use super::store::Store;
 use super::walk::Walk;

@@ -7,6 +7,7 @@ mod accepting;
 mod at_time;
 mod cursors;
 mod fetch;
+mod finding;
 mod memory;
 mod opening;
 mod read;
@@ -37,6 +38,7 @@ pub use cursors::CursorDone;
 use cursors::PartitionCursors;
 pub(crate) use cursors::is_reserved;
 pub use fetch::{Fetched, FetchedBatch};
+use finding::Places;
 pub use memory::{ReadCounts, ShardMemory};
 pub use read::{ReadLimits, Slice};
 pub use reader::Reader;
@@ -96,6 +98,7 @@ pub struct Partition<I: Io> {
     memory: Rc<ShardMemory>,
     producers: RefCell<ProducerTable>,
     recent: RefCell<Recent>,
+    places: Places,
     /// The next id of a memory partition.
     memory_end: Cell<EventId>,
     visible_end: Cell<EventId>,
@@ -186,6 +189,7 @@ impl<I: Io> Partition<I> {
                 Some(_) => Recent::within(&memory),
                 None => Recent::default(),
             }),
+            places: Places::default(),
             store,
             room,
             cursors,

@@ -13,8 +13,6 @@ use crate::io::{Io, IoFile};
 
 /// Bytes of one read of a meta file by those who read on and on.
 pub(super) const READ_WINDOW_BYTES: usize = 1 << 20;
-/// Bytes of one read of a meta file to find one event: what lies between two entries of the index, about.
-pub(super) const FIND_WINDOW_BYTES: usize = 64 << 10;
 /// Longest stretch of a data file that one read brings, unless one batch is longer.
 const RUN_BYTES_MAX: u64 = 8 << 20;
 /// Bytes between the data of two batches that are rather read than left out with a read of their own.
@@ -96,17 +94,8 @@ impl<I: Io> Partition<I> {
     /// # Errors
     /// When stored events cannot be read or do not check, and when `from` was trimmed.
     pub async fn read(&self, from: EventId, limits: ReadLimits) -> Result<Slice, WireError> {
-        self.read_with(from, limits, READ_WINDOW_BYTES).await
-    }
-
-    async fn read_with(
-        &self,
-        from: EventId,
-        limits: ReadLimits,
-        window_bytes: usize,
-    ) -> Result<Slice, WireError> {
         self.refuse_if_trimmed(from)?;
-        let slice = self.read_kept(from, limits, window_bytes).await;
+        let slice = self.read_kept(from, limits).await;
         if slice.is_err() {
             // Files that go while they are read look like damage.
             self.refuse_if_trimmed(from)?;
@@ -114,19 +103,14 @@ impl<I: Io> Partition<I> {
         slice
     }
 
-    async fn read_kept(
-        &self,
-        from: EventId,
-        limits: ReadLimits,
-        window_bytes: usize,
-    ) -> Result<Slice, WireError> {
+    async fn read_kept(&self, from: EventId, limits: ReadLimits) -> Result<Slice, WireError> {
         if from >= self.visible_end() {
             return Ok(Slice::empty(from));
         }
         if let Some(slice) = self.read_recent(from, limits) {
             return Ok(slice);
         }
-        let (slice, _) = self.read_stored(None, from, limits, window_bytes).await?;
+        let (slice, _) = self.read_stored(None, from, limits, READ_WINDOW_BYTES).await?;
         Ok(slice)
     }
 
@@ -293,28 +277,6 @@ impl<I: Io> Partition<I> {
         file.read_at(FilePos::new(start), bytes)
             .await
             .map_err(|error| self.unreadable(&format!("reading {bytes} bytes of data at {start}: {error}")))
-    }
-
-    /// The one batch that holds `id`.
-    ///
-    /// # Errors
-    /// As [`Partition::read`], and when `id` is not visible or no longer stored.
-    pub(super) async fn batch_of(&self, id: EventId) -> Result<Batch, WireError> {
-        let limits = ReadLimits {
-            events_max: 1,
-            bytes_max: 0,
-            with_data: false,
-        };
-        let slice = self.read_with(id, limits, FIND_WINDOW_BYTES).await?;
-        slice.batches.into_iter().next().ok_or_else(|| {
-            let message = format!(
-                "event {id} is not in partition {} of topic {}: it ends at {}",
-                self.spec.record.index,
-                self.spec.topic.name,
-                self.visible_end()
-            );
-            WireError::new(ErrorCode::UnknownEvent, message)
-        })
     }
 
     pub(super) fn unreadable(&self, reason: &str) -> WireError {

@@ -142,6 +142,44 @@ fn a_few_bytes_of_a_large_event_cost_its_frame_and_the_pieces_they_lie_in() {
 }
 
 #[test]
+fn events_that_are_asked_for_one_by_one_do_not_each_cost_a_window_of_frames() {
+    const COUNT: u64 = 200;
+    let [kept, forgotten] = [1 << 20, 0].map(|ahead_bytes_max| {
+        let mut spec = forgetful();
+        spec.limits.shard_read_ahead_bytes_max = ahead_bytes_max;
+        let memory = ShardMemory::new(&spec.limits);
+        let io = SimIo::stepping(&Image::new(), 5);
+        let partition = open_within(&io, spec, &memory);
+        let mut write = |n: u64| {
+            send(&partition, plain(n, 100), (1, 0, n));
+            settle(&io);
+        };
+        (0..COUNT).for_each(&mut write);
+        let fetch = |n: u64| {
+            let (reading, whole) = (Rc::clone(&partition), DataDescriptor::of_event(id(n), 100));
+            let fetched = io.block_on(async move { reading.fetch(&whole, 1 << 20, &mut None).await });
+            assert_eq!(*fetched.unwrap().bytes, *plain(n, 100)[0].1);
+        };
+        let before = memory.counts().device_bytes;
+        // Two consumers at their own pace, one of which asks for every event twice.
+        for n in 0..COUNT {
+            fetch(n);
+            if n >= 50 {
+                fetch(n - 50);
+                fetch(n - 50);
+            }
+        }
+        let cost = memory.counts().device_bytes - before;
+        // What was kept when the file ended sees what came after.
+        (COUNT..COUNT + 3).for_each(&mut write);
+        (COUNT..COUNT + 3).for_each(fetch);
+        cost
+    });
+    // Without memory nothing is kept. With it, what is left is mostly the blocks of the data.
+    assert!(kept < forgotten / 3, "{kept} bytes read instead of {forgotten}");
+}
+
+#[test]
 fn a_quiet_partition_keeps_its_recent_batches_beside_a_busy_one_and_readers_take_nothing() {
     let mut spec = spec(PartitionKind::Default, Durability::Synced);
     spec.limits.shard_recent_bytes_max = 100 << 10;
