@@ -83,10 +83,11 @@ bench: build ## Benchmarks against the raw device, interleaved (BENCH_ARGS="raw 
 	"$(BIN)/mofka-benches" $(or $(BENCH_ARGS),raw)
 
 .PHONY: compare
-compare: build ## The whole path beside Redis Streams and NATS JetStream, interleaved; installs them (COMPARE_ARGS)
-	$(CARGO) build --release --locked -p mofka-benches
+compare: build ## The whole path beside Redis Streams and NATS JetStream (installs them; COMPARE_ARGS), and the ring beside iceoryx2
+	$(CARGO) build --release --locked -p mofka-benches --features iceoryx2
 	@CARGO_TARGET_DIR="$(TARGET)" benches/compare/install || echo "going on with those that are installed"
 	"$(BIN)/mofka-benches" compare $(COMPARE_ARGS)
+	"$(BIN)/mofka-benches" ring
 
 .PHONY: doc
 doc: needs ## API documentation, warnings denied

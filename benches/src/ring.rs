@@ -1,10 +1,12 @@
 //! Frames between two threads on two cores: through the ring in shared memory, and through what there is without it.
 
+#[cfg(feature = "iceoryx2")]
+mod iceoryx;
 mod links;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,7 +15,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::bytes_text;
 use crate::harness::{self, Machine, Sample, Side, cpu_time};
-use crate::ring::links::{Bytes, EventLink, Link, RingLink, SpinLink, UnixLink, Wait};
+use crate::ring::links::{Bytes, EventLink, Link, Open, RingLink, SpinLink, UnixLink, Wait};
 
 #[derive(Args)]
 pub(crate) struct RingArgs {
@@ -80,7 +82,7 @@ pub(crate) fn measure(args: &RingArgs, json: bool) -> Result<(), String> {
         let place = format!("threads on cores {} and {}", cores.near, cores.far);
         let mut sides = Vec::new();
         for (figure, what) in [(Figure::RoundTrip, "round trip"), (Figure::OneWay, "one way")] {
-            for kind in Kind::ALL {
+            for kind in Kind::all() {
                 let turn = move || kind.turn(args, cores, bytes, figure);
                 sides.push(Side::new(format!("{what}, {}", kind.name()), turn));
             }
@@ -90,14 +92,12 @@ pub(crate) fn measure(args: &RingArgs, json: bool) -> Result<(), String> {
         let reference = format!("round trip, {}", Kind::Event.name());
         harness::print(&title, &machine, &series, Some(&reference), json);
 
-        let sides = Kind::CARRYING.map(|kind| {
-            Side::new(kind.name().to_owned(), move || {
-                kind.turn(args, cores, bytes, Figure::Stream)
-            })
-        });
-        let series = harness::interleave(args.rounds, sides.into())?;
+        let carrying = Kind::carrying().into_iter();
+        let sides = carrying
+            .map(|kind| Side::new(kind.name(), move || kind.turn(args, cores, bytes, Figure::Stream)));
+        let series = harness::interleave(args.rounds, sides.collect())?;
         let title = format!("frames of {size}, one after the other, {place}: frames/s");
-        harness::print(&title, &machine, &series, Some(Kind::Unix.name()), json);
+        harness::print(&title, &machine, &series, Some(&Kind::Unix.name()), json);
     }
     Ok(())
 }
@@ -108,39 +108,57 @@ enum Kind {
     Event,
     Spin,
     Unix,
-    RingSleeping,
-    RingPolling,
-    InPlaceSleeping,
-    InPlacePolling,
+    Ring(Wait, Bytes),
+    #[cfg(feature = "iceoryx2")]
+    Iceoryx(Wait, Bytes),
 }
 
-impl Kind {
-    const ALL: [Self; 7] = [
-        Self::Event,
-        Self::Spin,
-        Self::Unix,
-        Self::RingSleeping,
-        Self::RingPolling,
-        Self::InPlaceSleeping,
-        Self::InPlacePolling,
-    ];
-    const CARRYING: [Self; 5] = [
-        Self::Unix,
-        Self::RingSleeping,
-        Self::RingPolling,
-        Self::InPlaceSleeping,
-        Self::InPlacePolling,
-    ];
+/// Every way to use memory that is shared.
+const WAYS: [(Wait, Bytes); 4] = [
+    (Wait::Sleep, Bytes::Copied),
+    (Wait::Poll, Bytes::Copied),
+    (Wait::Sleep, Bytes::InPlace),
+    (Wait::Poll, Bytes::InPlace),
+];
 
-    fn name(self) -> &'static str {
+impl Kind {
+    /// All that carry bytes.
+    fn carrying() -> Vec<Self> {
+        let mut kinds = vec![Self::Unix];
+        for (wait, bytes) in WAYS {
+            kinds.push(Self::Ring(wait, bytes));
+            #[cfg(feature = "iceoryx2")]
+            kinds.push(Self::Iceoryx(wait, bytes));
+        }
+        kinds
+    }
+
+    fn all() -> Vec<Self> {
+        [Self::Event, Self::Spin]
+            .into_iter()
+            .chain(Self::carrying())
+            .collect()
+    }
+
+    fn name(self) -> String {
+        let shared = |name: &str, wait, bytes| {
+            let bytes = match bytes {
+                Bytes::Copied => "",
+                Bytes::InPlace => " in place",
+            };
+            let wait = match wait {
+                Wait::Sleep => "sleeping",
+                Wait::Poll => "polling",
+            };
+            format!("{name}{bytes}, {wait}")
+        };
         match self {
-            Self::Event => "bare eventfd (no bytes)",
-            Self::Spin => "bare spinning word (no bytes)",
-            Self::Unix => "Unix socket",
-            Self::RingSleeping => "ring, sleeping",
-            Self::RingPolling => "ring, polling",
-            Self::InPlaceSleeping => "ring in place, sleeping",
-            Self::InPlacePolling => "ring in place, polling",
+            Self::Event => "bare eventfd (no bytes)".into(),
+            Self::Spin => "bare spinning word (no bytes)".into(),
+            Self::Unix => "Unix socket".into(),
+            Self::Ring(wait, bytes) => shared("ring", wait, bytes),
+            #[cfg(feature = "iceoryx2")]
+            Self::Iceoryx(wait, bytes) => shared("iceoryx2", wait, bytes),
         }
     }
 
@@ -151,15 +169,13 @@ impl Kind {
             figure,
             duration: Duration::from_millis(args.turn_ms),
         };
-        let ring = |wait, bytes| RingLink::pair(args.slots, args.arena_bytes, wait, bytes);
         match self {
             Self::Event => turn.run(EventLink::pair()?),
             Self::Spin => turn.run(SpinLink::pair()),
             Self::Unix => turn.run(UnixLink::pair()?),
-            Self::RingSleeping => turn.run(ring(Wait::Sleep, Bytes::Copied)?),
-            Self::RingPolling => turn.run(ring(Wait::Poll, Bytes::Copied)?),
-            Self::InPlaceSleeping => turn.run(ring(Wait::Sleep, Bytes::InPlace)?),
-            Self::InPlacePolling => turn.run(ring(Wait::Poll, Bytes::InPlace)?),
+            Self::Ring(wait, how) => turn.run(RingLink::pair(args.slots, args.arena_bytes, wait, how)?),
+            #[cfg(feature = "iceoryx2")]
+            Self::Iceoryx(wait, how) => turn.run(iceoryx::IceoryxEnd::pair(args.slots, bytes, wait, how)),
         }
     }
 }
@@ -177,13 +193,16 @@ const STAMP: std::ops::Range<usize> = 8..16;
 const LAST: usize = 16;
 
 impl Turn {
-    fn run<L: Link + Send + 'static>(self, (mut near, far): (L, L)) -> Result<Sample, String> {
+    fn run<O: Open + Send + 'static>(self, (near, far): (O, O)) -> Result<Sample, String> {
         let (base, over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let open = Arc::new(Barrier::new(2));
         let answering = std::thread::spawn({
-            let over = Arc::clone(&over);
-            move || self.answer(far, base, &over)
+            let (over, open) = (Arc::clone(&over), Arc::clone(&open));
+            move || self.answer(far, base, &over, &open)
         });
         pin(self.cores.near);
+        let mut near = near.open();
+        open.wait();
         let mut frame = vec![0; self.bytes];
         let mut answer = vec![0; self.bytes];
         let mut round_trips = histogram();
@@ -220,14 +239,16 @@ impl Turn {
     }
 
     /// How long each frame took to come here.
-    fn answer<L: Link>(self, mut link: L, base: Instant, over: &AtomicBool) -> Histogram<u64> {
+    fn answer<O: Open>(self, far: O, base: Instant, over: &AtomicBool, open: &Barrier) -> Histogram<u64> {
         pin(self.cores.far);
+        let mut link = far.open();
+        open.wait();
         let mut frame = vec![0; self.bytes];
         let mut one_way = histogram();
         loop {
             link.receive(&mut frame);
             // What carries no bytes says it beside.
-            let is_last = if L::CARRIES {
+            let is_last = if O::Link::CARRIES {
                 frame[LAST] == 1
             } else {
                 over.load(Ordering::Relaxed)
@@ -236,7 +257,7 @@ impl Turn {
                 return one_way;
             }
             if self.figure != Figure::Stream {
-                if L::CARRIES {
+                if O::Link::CARRIES {
                     let sent = frame[STAMP]
                         .iter()
                         .rev()
@@ -271,7 +292,7 @@ mod tests {
             rounds: 1,
         };
         let cores = Cores::choose().unwrap();
-        for kind in Kind::ALL {
+        for kind in Kind::all() {
             for (figure, bytes) in [
                 (Figure::RoundTrip, 64),
                 (Figure::OneWay, 1000),

@@ -20,6 +20,22 @@ pub(crate) trait Link {
     fn receive(&mut self, frame: &mut [u8]);
 }
 
+/// An end that is still on its way to the thread that will use it.
+pub(crate) trait Open {
+    type Link: Link;
+
+    /// Called in that thread, before frames go.
+    fn open(self) -> Self::Link;
+}
+
+impl<L: Link> Open for L {
+    type Link = L;
+
+    fn open(self) -> L {
+        self
+    }
+}
+
 /// Two eventfds: the least that wakes a sleeping thread.
 pub(crate) struct EventLink {
     own: OwnedFd,
@@ -139,7 +155,7 @@ pub(crate) enum Bytes {
 }
 
 /// Bytes that are written and read when the rest stays in place.
-const BEGINNING: usize = 32;
+pub(crate) const BEGINNING: usize = 32;
 
 /// The ring.
 pub(crate) struct RingLink {
