@@ -161,6 +161,7 @@ impl Turn {
             p50_us: latency_us.value_at_quantile(0.5) as f64,
             p99_us: latency_us.value_at_quantile(0.99) as f64,
             cpu_us: cpu.as_secs_f64() * 1e6 / commits.max(1) as f64,
+            node_cpu_us: 0.0,
         })
     }
 

@@ -20,8 +20,11 @@ pub(crate) struct Sample {
     pub(crate) p50_us: f64,
     /// 99th percentile of latency, microseconds.
     pub(crate) p99_us: f64,
-    /// CPU time of the measuring process for each operation, microseconds; 0 when it was not measured.
+    /// CPU time of the measuring process for each operation, microseconds; 0 when it was not measured. That of the daemon
+    /// is in it, unless it is told below.
     pub(crate) cpu_us: f64,
+    /// CPU time of the daemon for each operation, microseconds; 0 when it was not measured by itself.
+    pub(crate) node_cpu_us: f64,
 }
 
 /// CPU time of this process so far, that of the kernel's workers for it included.
@@ -39,6 +42,7 @@ impl From<&RawReport> for Sample {
             p50_us: report.latency_us.value_at_quantile(0.5) as f64,
             p99_us: report.latency_us.value_at_quantile(0.99) as f64,
             cpu_us: report.cpu.as_secs_f64() * 1e6 / report.commit_count.max(1) as f64,
+            node_cpu_us: 0.0,
         }
     }
 }
@@ -78,6 +82,7 @@ impl Series {
             p50_us: of(|s| s.p50_us),
             p99_us: of(|s| s.p99_us),
             cpu_us: of(|s| s.cpu_us),
+            node_cpu_us: of(|s| s.node_cpu_us),
         }
     }
 
@@ -229,6 +234,7 @@ pub(crate) fn print(title: &str, machine: &Machine, series: &[Series], reference
         "p50 us",
         "p99 us",
         "CPU us",
+        "node us",
         "lowest/s",
         "highest/s",
     ];
@@ -243,6 +249,7 @@ pub(crate) fn print(title: &str, machine: &Machine, series: &[Series], reference
             median.p50_us,
             median.p99_us,
             median.cpu_us,
+            median.node_cpu_us,
             low,
             high,
         ];
@@ -268,7 +275,8 @@ fn as_json(title: &str, machine: &Machine, series: &[Series], reference: Option<
         let (median, (low, high)) = (one.median(), one.spread());
         json!({
             "name": one.name, "per_second": median.per_second, "mb_per_second": median.megabytes_per_second,
-            "p50_us": median.p50_us, "p99_us": median.p99_us, "cpu_us": median.cpu_us, "lowest_per_second": low, "highest_per_second": high,
+            "p50_us": median.p50_us, "p99_us": median.p99_us, "cpu_us": median.cpu_us,
+            "node_cpu_us": median.node_cpu_us, "lowest_per_second": low, "highest_per_second": high,
             "turns": one.samples.len(), "ratio": reference.map(|r| median.per_second / r),
         })
     });

@@ -7,6 +7,7 @@ mod engine;
 mod events;
 mod filter;
 mod harness;
+mod loopback;
 mod node;
 mod produce;
 mod raw;
@@ -54,6 +55,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Time from start to service after a kill -9, with little stored and with much.
     Restart(restart::RestartArgs),
+    /// A producer beside the node: what each way between them costs.
+    Loopback(loopback::LoopbackArgs),
     /// The ring in shared memory, beside an eventfd, a spinning word and a Unix socket.
     Ring(ring::RingArgs),
 }
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Slow(args) => slow::measure(args, cli.json),
         Command::Compare(args) => compare::measure(args, cli.json),
         Command::Restart(args) => restart::measure(args, cli.json),
+        Command::Loopback(args) => loopback::measure(args, cli.json),
         Command::Ring(args) => ring::measure(args, cli.json),
     };
     match outcome {

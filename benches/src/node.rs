@@ -14,32 +14,50 @@ pub(crate) struct Node {
     child: Child,
     dir: TempDir,
     shards: usize,
+    listen: Listen,
+}
+
+/// Where a daemon listens.
+#[derive(Clone, Copy)]
+pub(crate) enum Listen {
+    Tcp,
+    /// A socket in its directory.
+    Unix,
 }
 
 impl Node {
-    /// Starts the `mofkad` that lies beside this program, in a new directory below `parent`.
+    /// Starts the `mofkad` that lies beside this program, in a new directory below `parent`. It listens on TCP.
     pub(crate) fn start(parent: &Path, shards: usize) -> Result<Self, String> {
+        Self::start_on(parent, shards, Listen::Tcp)
+    }
+
+    /// The same, with a choice of where it listens.
+    pub(crate) fn start_on(parent: &Path, shards: usize, listen: Listen) -> Result<Self, String> {
         let dir = tempfile::Builder::new()
             .prefix("mofka-bench-")
             .tempdir_in(parent)
             .map_err(|e| e.to_string())?;
-        let child = spawn(dir.path(), shards)?;
-        let mut node = Self { child, dir, shards };
+        let child = spawn(dir.path(), shards, listen)?;
+        let mut node = Self {
+            child,
+            dir,
+            shards,
+            listen,
+        };
         node.wait_until_ready()?;
         Ok(node)
     }
 
-    /// CPU time of the daemon so far, in steps of 10 ms.
+    /// CPU time of the daemon so far: of the threads that it has now, and of the kernel's workers for them.
     pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // User and system time are the 12th and 13th word after the name, in hundredths of a second (proc(5)).
-        let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = words
-            .skip(11)
-            .take(2)
-            .filter_map(|word| word.parse::<u64>().ok())
-            .sum();
-        Duration::from_millis(10 * ticks)
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let spent = |task: std::io::Result<std::fs::DirEntry>| {
+            // Nanoseconds on a core come first.
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let tasks = tasks.into_iter().flatten();
+        Duration::from_nanos(tasks.filter_map(spent).sum())
     }
 
     /// Ends it as `kill -9` does.
@@ -51,7 +69,7 @@ impl Node {
     /// Starts it again where it was before it was killed.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
         std::fs::remove_file(self.group_file()).map_err(|e| e.to_string())?;
-        self.child = spawn(self.dir.path(), self.shards)?;
+        self.child = spawn(self.dir.path(), self.shards, self.listen)?;
         self.wait_until_ready()
     }
 
@@ -92,13 +110,20 @@ impl Drop for Node {
     }
 }
 
-fn spawn(dir: &Path, shards: usize) -> Result<Child, String> {
+fn spawn(dir: &Path, shards: usize, listen: Listen) -> Result<Child, String> {
     let program = beside("mofkad")?;
+    let address = match listen {
+        Listen::Tcp => "tcp://127.0.0.1:0".to_owned(),
+        Listen::Unix => format!(
+            "unix://{}/mofka.sock",
+            dir.canonicalize().map_err(|e| e.to_string())?.display()
+        ),
+    };
     let log = std::fs::File::create(dir.join("log")).map_err(|e| e.to_string())?;
     Command::new(&program)
         .args([
             "--listen",
-            "tcp://127.0.0.1:0",
+            &address,
             "--log-level",
             "warn",
             "--shards",

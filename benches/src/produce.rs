@@ -88,6 +88,7 @@ impl ProduceArgs {
             p50_us: latency_us.value_at_quantile(0.5) as f64,
             p99_us: latency_us.value_at_quantile(0.99) as f64,
             cpu_us: 0.0,
+            node_cpu_us: 0.0,
         }
     }
 }

@@ -49,14 +49,14 @@ enum Figure {
 
 /// The cores that the two threads have to themselves.
 #[derive(Clone, Copy)]
-struct Cores {
-    near: usize,
-    far: usize,
+pub(crate) struct Cores {
+    pub(crate) near: usize,
+    pub(crate) far: usize,
 }
 
 impl Cores {
     /// The first and the last that this process may use.
-    fn choose() -> Result<Self, String> {
+    pub(crate) fn choose() -> Result<Self, String> {
         let allowed = sched_getaffinity(None).map_err(|e| format!("cannot read the allowed cores: {e}"))?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         let near = cores.next().ok_or("no core is allowed")?;
@@ -67,7 +67,7 @@ impl Cores {
     }
 }
 
-fn pin(core: usize) {
+pub(crate) fn pin(core: usize) {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).expect("the core is allowed");
@@ -100,6 +100,22 @@ pub(crate) fn measure(args: &RingArgs, json: bool) -> Result<(), String> {
         harness::print(&title, &machine, &series, Some(&Kind::Unix.name()), json);
     }
     Ok(())
+}
+
+/// The least that a round trip between two threads on these cores can take.
+pub(crate) fn bare<'a>(duration: Duration, cores: Cores) -> [Side<'a>; 2] {
+    [Kind::Event, Kind::Spin].map(|kind| {
+        let turn = Turn {
+            cores,
+            bytes: 32,
+            figure: Figure::RoundTrip,
+            duration,
+        };
+        Side::new(kind.name(), move || match kind {
+            Kind::Event => turn.run(EventLink::pair()?),
+            _ => turn.run(SpinLink::pair()),
+        })
+    })
 }
 
 /// What the frames go through.
@@ -235,6 +251,7 @@ impl Turn {
             p50_us: latency.value_at_quantile(0.5) as f64 / 1e3,
             p99_us: latency.value_at_quantile(0.99) as f64 / 1e3,
             cpu_us: cpu.as_secs_f64() * 1e6 / count.max(1) as f64,
+            node_cpu_us: 0.0,
         })
     }
 
