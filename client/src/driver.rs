@@ -474,6 +474,14 @@ impl DriverCore {
             })
     }
 
+    /// Where a shard should be found, going by where we reach its node. The place is to be checked.
+    pub(crate) fn reached_at(&self, rank: u32, shard: u32) -> Vec<Address> {
+        let members = lock(&self.members);
+        let member = usize::try_from(rank).ok().and_then(|rank| members.get(rank));
+        let first = member.into_iter().flatten();
+        first.filter_map(|address| address.of_shard(shard)).collect()
+    }
+
     fn note_limits(&self, connection: &Connection) {
         *lock(&self.limits) = *connection.limits();
     }

@@ -49,7 +49,7 @@ struct Target {
 
 impl Route {
     pub(crate) fn new(driver: Arc<DriverCore>, topic: &str, info: &PartitionInfo) -> Self {
-        let target = Mutex::new(Target::of(info));
+        let target = Mutex::new(Target::of(&driver, info));
         Self {
             driver,
             topic: topic.to_owned(),
@@ -111,7 +111,7 @@ impl Route {
             );
             return Err(RouteError::Gone(reason));
         };
-        let found = Target::of(info);
+        let found = Target::of(&self.driver, info);
         let connected = self.driver.links.connect(&found.addresses, found.place);
         *lock(&self.target) = found;
         connected.map_err(RouteError::Away)
@@ -143,12 +143,16 @@ impl Route {
 }
 
 impl Target {
-    fn of(info: &PartitionInfo) -> Self {
-        let addresses = info
-            .addresses
-            .iter()
-            .filter_map(|text| text.parse().ok())
-            .collect();
+    fn of(driver: &DriverCore, info: &PartitionInfo) -> Self {
+        let told = info.addresses.iter().filter_map(|text| text.parse().ok());
+        let mut addresses: Vec<Address> = told.collect();
+        // Last, since they are guessed: for nodes that do not know how we see them, in a container or behind another
+        // host's port.
+        for address in driver.reached_at(info.rank, info.shard) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         Self {
             addresses,
             place: Some(Place {

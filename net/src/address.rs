@@ -50,6 +50,25 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// Where shard `shard` listens when the first one listens here: on the port that many further, or on the path with the
+    /// number behind it. `None`: there is no such port. (Ports that the system chose follow no rule.)
+    pub fn of_shard(&self, shard: u32) -> Option<Self> {
+        match self {
+            Self::Tcp { host, port } => Some(Self::Tcp {
+                host: host.clone(),
+                port: port.checked_add(u16::try_from(shard).ok()?)?,
+            }),
+            Self::Unix(path) if shard == 0 => Some(Self::Unix(path.clone())),
+            Self::Unix(path) => {
+                let mut path = path.clone();
+                path.as_mut_os_string().push(format!(".{shard}"));
+                Some(Self::Unix(path))
+            }
+        }
+    }
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 
@@ -156,6 +175,20 @@ mod tests {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
         assert!(format!("unix:///{}", "x".repeat(107)).parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn shards_follow_the_first_one() {
+        let of = |text: &str, shard| {
+            let address: Address = text.parse().unwrap();
+            address.of_shard(shard).map(|address| address.to_string())
+        };
+        assert_eq!(of("tcp://h:7420", 0).unwrap(), "tcp://h:7420");
+        assert_eq!(of("tcp://h:7420", 3).unwrap(), "tcp://h:7423");
+        assert_eq!(of("tcp://h:65535", 1), None);
+        assert_eq!(of("tcp://h:1", u32::MAX), None);
+        assert_eq!(of("na+sm:///r/m.sock", 0).unwrap(), "unix:///r/m.sock");
+        assert_eq!(of("unix:///r/m.sock", 12).unwrap(), "unix:///r/m.sock.12");
     }
 
     proptest! {

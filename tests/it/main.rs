@@ -2,6 +2,7 @@
 
 mod components;
 mod consume;
+mod containers;
 mod crowd;
 mod ending;
 mod filter;

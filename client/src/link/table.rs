@@ -65,7 +65,10 @@ impl Links {
                 Err(elsewhere(connection))
             };
         }
-        *held = None;
+        *held = self.reached(addresses, place);
+        if let Some(connection) = held.as_ref() {
+            return Ok(Arc::clone(connection));
+        }
         let mut attempts = Vec::new();
         for address in addresses {
             match Connection::open(address, &self.client, Deadline::after(self.connect_timeout)) {
@@ -99,6 +102,19 @@ impl Links {
         held.as_ref()
             .filter(|connection| fits(connection, place))
             .cloned()
+    }
+
+    /// The connection to a place that is known by other addresses, too.
+    fn reached(&self, addresses: &[Address], place: Option<Place>) -> Option<Arc<Connection>> {
+        place?;
+        let slots = lock(&self.slots);
+        slots.values().find_map(|slot| {
+            // The caller's own slot is locked, and so is one that connects.
+            let held = slot.connection.try_lock().ok()?;
+            let connection = held.as_ref()?;
+            let is_one = addresses.contains(connection.address()) && fits(connection, place);
+            is_one.then(|| Arc::clone(connection))
+        })
     }
 
     /// Ends every connection.
