@@ -181,6 +181,11 @@ impl Batch {
         self.header.stamp(stamp);
     }
 
+    /// Gives it another place among the batches of its producer: who sends it, in which epoch, as which of its batches.
+    pub fn renumber(&mut self, producer: ProducerId, epoch: u32, sequence: u64) {
+        self.header.renumber(producer, epoch, sequence);
+    }
+
     /// The same batch with its data, which is checked first.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The client's side: events become a frame and its data.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::error::BatchError;
 use super::header::{BATCH_HEADER_BYTES, BatchHeader, Built, Entry};
@@ -10,12 +10,17 @@ use crate::limits::{DATA_BATCH_BYTES_MAX, EVENTS_PER_BATCH_MAX, METADATA_BLOCK_B
 use crate::width::{align8, narrow, wide};
 
 /// Gathers events into a batch. Checksums are computed as the bytes come in, while they are in the cache.
+///
+/// Data is copied, side by side, except for segments that are long enough to be kept as they are ([`BatchBuilder::push_shared`]).
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     entries: Vec<Entry>,
     pieces: Vec<Le32>,
     metadata: Vec<u8>,
-    data: Vec<u8>,
+    /// The data before what is gathered in `copied`, in order.
+    parts: Vec<Bytes>,
+    copied: BytesMut,
+    data_bytes: u64,
 }
 
 impl BatchBuilder {
@@ -24,7 +29,7 @@ impl BatchBuilder {
         Self::default()
     }
 
-    /// Adds an event, whose data may be in several places. Nothing is added when this fails.
+    /// Adds an event, whose data may be in several places, and is copied. Nothing is added when this fails.
     ///
     /// # Errors
     /// When the batch would exceed a bound: [`EVENTS_PER_BATCH_MAX`], [`METADATA_BLOCK_BYTES_MAX`],
@@ -32,37 +37,88 @@ impl BatchBuilder {
     pub fn push<'a>(
         &mut self,
         metadata: &[u8],
-        data_segments: impl IntoIterator<Item = &'a [u8]>,
+        data_segments: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
     ) -> Result<(), BatchError> {
-        let too_large = |field, value, max| Err(BatchError::TooLarge { field, value, max });
-        let events = wide(self.entries.len()).saturating_add(1);
-        if events > EVENTS_PER_BATCH_MAX.into() {
-            return too_large("event_count", events, EVENTS_PER_BATCH_MAX.into());
+        let segments = data_segments.into_iter();
+        let own_bytes = total_bytes(segments.clone());
+        self.check_room(metadata, own_bytes)?;
+        let mut piece = Piece::default();
+        self.copied.reserve(narrow(own_bytes));
+        for segment in segments {
+            piece.take(segment, &mut self.pieces);
+            self.copied.extend_from_slice(segment);
         }
-        let metadata_bytes = wide(self.metadata.len()).saturating_add(wide(metadata.len()));
-        if metadata_bytes > METADATA_BLOCK_BYTES_MAX {
-            return too_large("metadata_bytes", metadata_bytes, METADATA_BLOCK_BYTES_MAX);
-        }
-        let (data_start, piece_start) = (self.data.len(), self.pieces.len());
+        self.add(metadata, own_bytes, piece);
+        Ok(())
+    }
+
+    /// The same, but a segment of `shared_bytes_min` bytes or more is not copied: it is kept until the batch is dropped. Its bytes
+    /// must stay what they are, since their checksums are computed now.
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::push`].
+    pub fn push_shared(
+        &mut self,
+        metadata: &[u8],
+        data_segments: &[Bytes],
+        shared_bytes_min: usize,
+    ) -> Result<(), BatchError> {
+        let own_bytes = total_bytes(data_segments.iter().map(Bytes::as_ref));
+        self.check_room(metadata, own_bytes)?;
         let mut piece = Piece::default();
         for segment in data_segments {
-            let data_bytes = wide(self.data.len()).saturating_add(wide(segment.len()));
-            if data_bytes > DATA_BATCH_BYTES_MAX {
-                self.data.truncate(data_start);
-                self.pieces.truncate(piece_start);
-                return too_large("data_bytes", data_bytes, DATA_BATCH_BYTES_MAX);
-            }
             piece.take(segment, &mut self.pieces);
-            self.data.extend_from_slice(segment);
+            // Nothing is gained by keeping an empty one.
+            if segment.len() >= shared_bytes_min.max(1) {
+                self.end_copied();
+                self.parts.push(segment.clone());
+            } else {
+                self.copied.extend_from_slice(segment);
+            }
         }
+        self.add(metadata, own_bytes, piece);
+        Ok(())
+    }
+
+    /// Whether an event with so much data is within the bounds.
+    fn check_room(&self, metadata: &[u8], own_bytes: u64) -> Result<(), BatchError> {
+        let metadata_bytes = wide(self.metadata.len()).saturating_add(wide(metadata.len()));
+        for (field, value, max) in [
+            (
+                "event_count",
+                wide(self.entries.len()).saturating_add(1),
+                EVENTS_PER_BATCH_MAX.into(),
+            ),
+            ("metadata_bytes", metadata_bytes, METADATA_BLOCK_BYTES_MAX),
+            (
+                "data_bytes",
+                self.data_bytes.saturating_add(own_bytes),
+                DATA_BATCH_BYTES_MAX,
+            ),
+        ] {
+            if value > max {
+                return Err(BatchError::TooLarge { field, value, max });
+            }
+        }
+        Ok(())
+    }
+
+    /// The event whose data was taken just now, and whose last piece this is.
+    fn add(&mut self, metadata: &[u8], own_bytes: u64, piece: Piece) {
         piece.finish(&mut self.pieces);
-        let own_bytes = wide(self.data.len()).saturating_sub(wide(data_start));
-        // Bounded by METADATA_BLOCK_BYTES_MAX just now.
+        self.data_bytes = self.data_bytes.saturating_add(own_bytes);
+        // Bounded by METADATA_BLOCK_BYTES_MAX.
         let own_metadata = u32::try_from(metadata.len()).unwrap_or(u32::MAX);
         self.metadata.extend_from_slice(metadata);
         self.entries
             .push(Entry::new(own_metadata, crc32fast::hash(metadata), own_bytes));
-        Ok(())
+    }
+
+    /// What was copied so far is a part of the data.
+    fn end_copied(&mut self) {
+        if !self.copied.is_empty() {
+            self.parts.push(self.copied.split().freeze());
+        }
     }
 
     /// Events so far.
@@ -78,7 +134,7 @@ impl BatchBuilder {
 
     /// Bytes so far: of the frame, and of the data.
     pub fn bytes(&self) -> u64 {
-        self.frame_bytes().saturating_add(wide(self.data.len()))
+        self.frame_bytes().saturating_add(self.data_bytes)
     }
 
     fn frame_bytes(&self) -> u64 {
@@ -93,14 +149,30 @@ impl BatchBuilder {
         align8(parts.into_iter().map(wide).fold(0, u64::saturating_add))
     }
 
-    /// The frame and the data, as they are sent. `producer`: its id, its epoch, and the batch's place among those it
-    /// sends in that epoch, from 0.
+    /// The frame and the data, as they are stored: the data is copied together if it is in several parts. `producer`: its id, its
+    /// epoch, and the batch's place among those it sends in that epoch, from 0.
     ///
     /// # Panics
     /// When there are no events: an empty batch is never sent, so whoever finishes one has lost count.
     pub fn finish(self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, Bytes) {
-        let frame = self.frame(wide(self.data.len()), producer);
-        (frame, self.data.into())
+        let (frame, mut parts) = self.finish_in_parts(producer);
+        let data = match parts.len() {
+            0 => Bytes::new(),
+            1 => parts.remove(0),
+            _ => parts.concat().into(),
+        };
+        (frame, data)
+    }
+
+    /// The frame, and the data in parts that follow each other: those segments that were kept as they are, and between them what
+    /// was copied. No part is empty.
+    ///
+    /// # Panics
+    /// As [`BatchBuilder::finish`].
+    pub fn finish_in_parts(mut self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, Vec<Bytes>) {
+        let frame = self.frame(self.data_bytes, producer);
+        self.end_copied();
+        (frame, self.parts)
     }
 
     /// The frame of one event whose data went another way.
@@ -149,6 +221,10 @@ impl BatchBuilder {
         );
         frame.into()
     }
+}
+
+fn total_bytes<'a>(segments: impl Iterator<Item = &'a [u8]>) -> u64 {
+    segments.fold(0, |sum, segment| sum.saturating_add(wide(segment.len())))
 }
 
 /// The piece of an event's data that is being gathered.

@@ -260,6 +260,18 @@ impl BatchHeader {
         self.header_crc = self.compute_crc().into();
     }
 
+    /// Gives it another place among the batches of its producer, and the checksum that goes with it.
+    pub(super) fn renumber(&mut self, producer: ProducerId, epoch: u32, sequence: u64) {
+        assert!(
+            !producer.is_none() && !self.is_mark(),
+            "only a batch that a producer numbers is numbered anew"
+        );
+        self.producer_id = producer.get().into();
+        self.producer_epoch = epoch.into();
+        self.sequence = sequence.into();
+        self.header_crc = self.compute_crc().into();
+    }
+
     /// The first field that only the server writes and that is not 0.
     pub(super) fn server_field(&self) -> Option<(&'static str, u64)> {
         let fields = [

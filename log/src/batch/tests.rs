@@ -1,3 +1,4 @@
+mod building;
 mod properties;
 
 use super::*;
@@ -518,42 +519,6 @@ fn a_batch_left_without_its_bytes_has_no_events() {
     assert_eq!((bare.event_count(), bare.frame_bytes()), (2, 176));
     assert!(bare.with_data(Bytes::from_static(b"hello mofka")).is_err());
     assert_eq!(stamped().table_only().body().len(), 36);
-}
-
-#[test]
-fn a_builder_keeps_its_bounds_and_its_content() {
-    let mut builder = BatchBuilder::new();
-    builder.push(b"{}", [&b"abc"[..]]).unwrap();
-    let huge = vec![0; METADATA_BLOCK_BYTES_MAX as usize - 1];
-    let error = builder.push(&huge, []).unwrap_err();
-    let max = METADATA_BLOCK_BYTES_MAX;
-    assert_eq!(
-        error,
-        BatchError::TooLarge {
-            field: "metadata_bytes",
-            value: max + 1,
-            max
-        }
-    );
-    // 17 segments of 64 MiB are more than 1 GiB, and none of them stays.
-    let error = builder.push(b"{}", (0..17).map(|_| &huge[..])).unwrap_err();
-    assert!(matches!(
-        error,
-        BatchError::TooLarge {
-            field: "data_bytes",
-            ..
-        }
-    ));
-    assert_eq!(builder.event_count(), 1);
-    let (frame, data) = builder.finish(None);
-    assert_eq!(data, "abc");
-    Batch::check_client(frame, data).unwrap();
-}
-
-#[test]
-#[should_panic(expected = "a batch without events was finished")]
-fn an_empty_batch_is_our_mistake() {
-    BatchBuilder::new().finish(None);
 }
 
 #[test]

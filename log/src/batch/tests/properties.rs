@@ -49,6 +49,29 @@ proptest! {
     }
 
     #[test]
+    fn what_is_kept_and_what_is_copied_make_the_same_batch(
+        events in contents(),
+        cuts in vec(any::<prop::sample::Index>(), 0..4),
+        shared_bytes_min in 0..70_000_usize,
+    ) {
+        let mut builder = BatchBuilder::new();
+        for (metadata, data) in &events {
+            let data = Bytes::from(data.clone());
+            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(data.len() + 1)).collect();
+            places.extend([0, data.len()]);
+            places.sort_unstable();
+            let segments: Vec<Bytes> = places.windows(2).map(|pair| data.slice(pair[0]..pair[1])).collect();
+            builder.push_shared(metadata, &segments, shared_bytes_min).unwrap();
+        }
+        let bytes = builder.bytes();
+        let (frame, parts) = builder.finish_in_parts(None);
+        prop_assert!(parts.iter().all(|part| !part.is_empty()));
+        let data = Bytes::from(parts.concat());
+        prop_assert_eq!(bytes, (frame.len() + data.len()) as u64);
+        prop_assert_eq!((frame, data), build(&events, None));
+    }
+
+    #[test]
     fn any_flipped_bit_of_any_batch_is_seen(events in contents(), bits in vec(any::<prop::sample::Index>(), 8)) {
         let (frame, data) = build(&events, None);
         for bit in bits {
