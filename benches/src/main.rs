@@ -13,6 +13,7 @@ mod produce;
 mod raw;
 mod restart;
 mod ring;
+mod segments;
 mod slow;
 
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ enum Command {
     Loopback(loopback::LoopbackArgs),
     /// The ring in shared memory, beside an eventfd, a spinning word and a Unix socket.
     Ring(ring::RingArgs),
+    /// Large events in one segment and in several, kept where they are or copied into the batch.
+    Segments(segments::SegmentsArgs),
 }
 
 #[derive(Args)]
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Restart(args) => restart::measure(args, cli.json),
         Command::Loopback(args) => loopback::measure(args, cli.json),
         Command::Ring(args) => ring::measure(args, cli.json),
+        Command::Segments(args) => segments::measure(args, cli.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,21 @@ use bytes::{Bytes, BytesMut};
 
 /// Bytes in any number of segments, cheap to clone. Each segment is the library's own, or shared with whoever else has it, or kept
 /// by an owner that lives as long as it ([`Data::from_owner`]): the application need not keep anything alive.
+///
+/// Who owns what:
+///
+/// - What is made of a reference (`&[u8]`, `&str`) is a copy, at once.
+/// - What is made of a `Vec`, a `String` or `Bytes` is that memory itself; so is what an owner keeps.
+/// - A clone is the same memory, and [`Data::write`] never changes memory that anybody else has: another clone, a `Bytes`, an owner,
+///   or an event that was pushed.
+/// - An event that is pushed keeps the segments from [`shared_bytes_min`](crate::ProducerOptions::shared_bytes_min) on until it was
+///   acknowledged or failed, and for as long as it may have to be sent again; it is sent from there without being copied.
+///   Shorter segments are copied while it is pushed. The memory of a segment that is a slice of a larger buffer is all
+///   of that buffer, and bounds count the slice.
+/// - An owner's bytes must not change, nor move, while it has them out; their checksums are computed when the event is pushed, and
+///   the node refuses, with the whole batch, what does not match them.
+/// - An owner may be dropped on any thread, with none of the library's locks held: so its `drop` may push events, but it holds up
+///   whoever it runs on.
 #[derive(Clone, Debug, Default)]
 pub struct Data {
     segments: Segments,

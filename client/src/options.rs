@@ -205,6 +205,10 @@ pub struct ProducerOptions {
     pub max_num_batches: usize,
     /// Bytes from which on a batch is full, whatever the batch size says. One event may be larger. Default: 8 MiB.
     pub batch_bytes_max: u64,
+    /// Bytes from which on a segment of an event's data is not copied but kept, until the event was acknowledged or failed, and
+    /// sent from where it is. Shorter ones are copied when they are pushed. `usize::MAX` copies everything; less than 4 KiB is taken
+    /// as that, below which copying costs less. Default: 64 KiB.
+    pub shared_bytes_min: usize,
     /// Whether order is kept. Default: strict.
     pub ordering: Ordering,
     /// Where events are prepared that need no order. As many of them as fit `max_num_batches` batches wait for it. `None`: the
@@ -233,6 +237,7 @@ impl Default for ProducerOptions {
             batch_size: BatchSize::Adaptive,
             max_num_batches: 2,
             batch_bytes_max: 8 << 20,
+            shared_bytes_min: 64 << 10,
             ordering: Ordering::Strict,
             thread_pool: None,
             delivery_timeout: None,

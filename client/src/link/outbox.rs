@@ -3,6 +3,10 @@
 //! Whoever has something to send writes it at once if the kernel takes it without waiting: no thread has to be woken
 //! for that. What the kernel does not take is left to the writer thread. So nobody but the writer thread ever waits
 //! for the other side to read, and the reader thread may send too.
+//!
+//! Pieces are sent where they are. They may be memory of the application, whose owner does what it likes when the last of them is
+//! dropped: the writer thread and whoever closes do that without the lock. What [`Outbox::send`] itself sent is kept by its caller,
+//! who may have to send it again.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -47,7 +51,7 @@ impl Outbox {
         if was_idle {
             while !state.queue.is_empty() {
                 match stream.try_send(&slices(&state.queue)) {
-                    Ok(sent) => advance(&mut state.queue, sent),
+                    Ok(sent) => drop(advance(&mut state.queue, sent)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
                         state.closed = true;
@@ -81,13 +85,17 @@ impl Outbox {
             let sent = stream.send(&slices);
             state = lock(&self.state);
             state.writing = false;
-            match sent {
-                Ok(sent) => advance(&mut state.queue, sent),
+            let outcome = match sent {
+                Ok(sent) => Ok(advance(&mut state.queue, sent)),
                 Err(error) => {
                     state.closed = true;
-                    return Err(error);
+                    Err(error)
                 }
-            }
+            };
+            drop(state);
+            drop(slices);
+            drop((pieces, outcome?));
+            state = lock(&self.state);
         }
     }
 
@@ -95,8 +103,10 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        state.queue.clear();
+        let unsent = std::mem::take(&mut state.queue);
         self.work.notify_all();
+        drop(state);
+        drop(unsent);
     }
 }
 
@@ -108,16 +118,21 @@ fn slices(queue: &VecDeque<Bytes>) -> Vec<IoSlice<'_>> {
         .collect()
 }
 
-fn advance(queue: &mut VecDeque<Bytes>, mut sent: usize) {
-    while let Some(front) = queue.front_mut() {
-        let taken = sent.min(front.len());
-        front.advance(taken);
-        sent -= taken;
-        if !front.is_empty() {
-            return;
-        }
-        queue.pop_front();
+/// Returns the pieces that were sent.
+fn advance(queue: &mut VecDeque<Bytes>, mut sent: usize) -> Vec<Bytes> {
+    let whole = queue
+        .iter()
+        .take_while(|piece| {
+            let is_whole = piece.len() <= sent;
+            sent -= if is_whole { piece.len() } else { 0 };
+            is_whole
+        })
+        .count();
+    let spent = queue.drain(..whole).collect();
+    if let Some(front) = queue.front_mut() {
+        front.advance(sent);
     }
+    spent
 }
 
 #[cfg(test)]

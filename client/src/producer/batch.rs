@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use mofka_log::{Batch, BatchBuilder, Durability, EventId, PIECE_BYTES, ProducerId};
+use mofka_log::{Batch, BatchBuilder, BatchError, DataCheck, Durability, EventId, PIECE_BYTES, ProducerId};
 use mofka_net::control::NodeLimits;
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix};
 use uuid::Uuid;
@@ -156,16 +156,27 @@ impl Gathering {
         self.event_count() >= bounds.events_max || self.builder.bytes() >= bounds.batch_bytes_max
     }
 
-    /// Adds an event; returns its place in the batch.
-    pub(super) fn push(&mut self, metadata: &[u8], data: &Data) -> Result<u32, mofka_log::BatchError> {
+    /// Adds an event; returns its place in the batch. Segments of its data from `shared_bytes_min` bytes on are kept, the others
+    /// copied.
+    pub(super) fn push(
+        &mut self,
+        metadata: &[u8],
+        data: &Data,
+        shared_bytes_min: usize,
+    ) -> Result<u32, BatchError> {
         let index = self.event_count();
         self.builder
-            .push(metadata, data.segments().iter().map(AsRef::as_ref))?;
+            .push_shared(metadata, data.segments(), shared_bytes_min)?;
         Ok(index)
     }
 
     pub(super) fn event_count(&self) -> u32 {
         self.builder.event_count()
+    }
+
+    /// It is not sent: whom to tell, and what is to be dropped without a lock.
+    pub(super) fn give_up(self) -> (Arc<BatchPromise>, Content) {
+        (self.promise, Content::Gathered(self.builder))
     }
 
     /// No more events: it can be sent.
@@ -189,7 +200,7 @@ pub(super) struct Outgoing {
     pub(super) promise: Arc<BatchPromise>,
     pub(super) event_count: u32,
     pub(super) times: Times,
-    content: Content,
+    pub(super) content: Content,
     /// The connection that owes an answer. `None`: it is to be sent.
     pub(super) sent_on: Option<Arc<Connection>>,
     /// Whether it ever was sent.
@@ -198,12 +209,14 @@ pub(super) struct Outgoing {
     pub(super) is_given_up: bool,
 }
 
-enum Content {
+/// What is sent. Dropping it may run the application's code, since it keeps segments of events: never under a lock.
+pub(super) enum Content {
     /// Without a number: it may still vanish, and nobody would miss it.
     Gathered(BatchBuilder),
     Stamped {
         frame: Bytes,
-        data: Bytes,
+        /// The data, in order: what is sent again is the same memory.
+        data: Vec<Bytes>,
     },
 }
 
@@ -216,22 +229,25 @@ impl Outgoing {
     /// Gives it the next place, unless it has one.
     pub(super) fn stamp(&mut self, sequence: &mut Sequence) {
         if let Content::Gathered(builder) = &mut self.content {
-            let (frame, data) = std::mem::take(builder).finish(Some(sequence.next().fields()));
+            let producer = Some(sequence.next().fields());
+            let (frame, data) = std::mem::take(builder).finish_in_parts(producer);
             self.content = Content::Stamped { frame, data };
         }
     }
 
-    /// The frame to send, in pieces: what the application gave is not copied again. `None`: it has no place yet.
+    /// The frame to send, in pieces that are to follow each other: header and prefix, batch frame, data. Nothing is copied.
+    /// `None`: it has no place yet.
     pub(super) fn to_frame(
         &self,
         request_id: u64,
         partition: Uuid,
         durability: Option<Durability>,
-    ) -> Option<[Bytes; 3]> {
+    ) -> Option<Vec<Bytes>> {
         let Content::Stamped { frame, data } = &self.content else {
             return None;
         };
-        let body_bytes = (PRODUCE_PREFIX_BYTES + frame.len() + data.len()) as u64;
+        let data_bytes: usize = data.iter().map(Bytes::len).sum();
+        let body_bytes = (PRODUCE_PREFIX_BYTES + frame.len() + data_bytes) as u64;
         let mut first = BytesMut::with_capacity(FRAME_HEADER_BYTES + PRODUCE_PREFIX_BYTES);
         first.extend_from_slice(&FrameHeader::self_checked(
             Opcode::Produce,
@@ -245,27 +261,39 @@ impl Outgoing {
             }
             .encode(),
         );
-        Some([first.freeze(), frame.clone(), data.clone()])
+        let mut pieces = Vec::with_capacity(2 + data.len());
+        pieces.extend([first.freeze(), frame.clone()]);
+        pieces.extend_from_slice(data);
+        Some(pieces)
     }
 
-    /// Gives it another place, if it has one. Its events are laid out anew for that, which only happens after a batch before
-    /// it was refused for good.
-    pub(super) fn restamp(&mut self, next: impl FnOnce() -> Stamp) -> Result<(), mofka_log::BatchError> {
-        let Content::Stamped { frame, data } = &self.content else {
+    /// Gives it another place, if it has one, which only happens after a batch before it was refused for good.
+    ///
+    /// # Errors
+    /// When what is in memory does not check any more.
+    pub(super) fn restamp(&mut self, next: impl FnOnce() -> Stamp) -> Result<(), BatchError> {
+        let Content::Stamped { frame, data } = &mut self.content else {
             return Ok(());
         };
-        let batch = Batch::check_client(frame.clone(), data.clone())?;
-        let mut builder = BatchBuilder::new();
-        for event in batch.events() {
-            let start = usize::try_from(event.data_offset).unwrap_or(usize::MAX);
-            let bytes = usize::try_from(event.data_bytes).unwrap_or(usize::MAX);
-            let part = data.get(start..start.saturating_add(bytes)).unwrap_or_default();
-            builder.push(event.metadata, std::iter::once(part))?;
-        }
-        let (frame, data) = builder.finish(Some(next().fields()));
-        self.content = Content::Stamped { frame, data };
+        let mut batch = Batch::check(frame.clone(), None)?;
+        check_parts(&batch, data)?;
+        let (producer, epoch, sequence) = next().fields();
+        batch.renumber(producer, epoch, sequence);
+        *frame = [&batch.header_bytes()[..], batch.body()].concat().into();
         Ok(())
     }
+}
+
+/// Holds data against the checksums of its batch.
+fn check_parts(batch: &Batch, parts: &[Bytes]) -> Result<(), BatchError> {
+    let mut check = DataCheck::new(batch);
+    let checked = parts.iter().try_for_each(|part| check.feed(part));
+    checked
+        .and_then(|()| check.finish())
+        .map_err(|bad| BatchError::DataChecksum {
+            index: bad.index,
+            piece: bad.piece,
+        })
 }
 
 /// A random producer id; 0 would mean nobody.

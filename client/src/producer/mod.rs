@@ -115,7 +115,8 @@ impl Producer {
         &self.handle.core.shared.options
     }
 
-    /// Takes an event and returns what will become its id. The event is copied: nothing has to be kept alive.
+    /// Takes an event and returns what will become its id. Nothing has to be kept alive: what the event has is copied, or kept as
+    /// long as it is needed ([`Data`] says what and how long).
     ///
     /// The topic's validator, partition selector and serializer run here, in this order. Those of a loose producer may run in
     /// its thread pool later: what they refuse is told by the future then.

@@ -25,7 +25,7 @@ use mofka_net::{ErrorCode, ProduceResponse, WireError};
 
 use super::Shared;
 use super::batch::{
-    AROUND_EVENTS_BYTES, BatchPromise, Bounds, Gathering, Outgoing, event_bytes, random_producer,
+    AROUND_EVENTS_BYTES, BatchPromise, Bounds, Content, Gathering, Outgoing, event_bytes, random_producer,
 };
 use super::loose::{Placed, Ticket};
 use super::sequence::Sequence;
@@ -36,6 +36,9 @@ use crate::options::{BatchSize, ProducerOptions};
 use crate::promise::{Deadline, lock, lock_unless_forked, wait_on};
 use crate::retry::Retry;
 use crate::route::Route;
+
+/// What is kept takes memory beside its bytes, which nothing counts: so it has to be worth it.
+const SHARED_BYTES_FLOOR: usize = 4 << 10;
 
 pub(super) struct Queue {
     shared: Arc<Shared>,
@@ -77,11 +80,13 @@ pub(super) struct Parked {
     pub(super) ticket: Ticket,
 }
 
-/// Promises to be kept once the lock is released: whoever waits may do anything.
+/// Promises to be kept, and data to be dropped, once the lock is released: whoever waits may do anything, and so may owners of data.
 #[derive(Default)]
 struct Settled {
     batches: Vec<(Arc<BatchPromise>, Result<EventId, DeliveryError>)>,
     events: Vec<(Ticket, Result<Placed, DeliveryError>)>,
+    spent: Vec<Content>,
+    spent_data: Vec<Data>,
 }
 
 impl Queue {
@@ -150,7 +155,8 @@ impl Queue {
             .gathering
             .get_or_insert_with(|| Gathering::new(Weak::clone(&self.me), number));
         let is_new = gathering.number == number;
-        let added = gathering.push(metadata, data);
+        let shared_bytes_min = self.shared.options.shared_bytes_min.max(SHARED_BYTES_FLOOR);
+        let added = gathering.push(metadata, data, shared_bytes_min);
         let batch = Arc::clone(&gathering.promise);
         let Ok(index) = added else {
             if is_new {
@@ -202,6 +208,7 @@ impl Queue {
                 gathering.wanted |= event.ticket.is_flushed();
             }
             settled.events.push((event.ticket, placed.map_err(Into::into)));
+            settled.spent_data.push(event.data);
         }
     }
 
@@ -260,6 +267,8 @@ impl Queue {
         for (promise, outcome) in settled.batches {
             promise.settled.set(outcome);
         }
+        // Last: an owner may wait for the very event whose data it had.
+        drop((settled.spent, settled.spent_data));
     }
 
     fn pump_locked(&self, state: &mut State, mut settled: Settled) -> Settled {
@@ -437,6 +446,7 @@ fn fail(
 
 /// The same of a batch that may have been given up before: its events were told.
 fn fail_sent(batch: Outgoing, error: DeliveryError, shared: &Shared, settled: &mut Settled) {
+    settled.spent.push(batch.content);
     if !batch.is_given_up {
         fail(batch.promise, batch.event_count, error, shared, settled);
     }
@@ -498,8 +508,11 @@ impl State {
     fn accepted(&mut self, place: usize, base: EventId, shared: &Shared, settled: &mut Settled) {
         self.sequence.accepted();
         self.retry = None;
-        let batch = self.outgoing.remove(place);
-        if let Some(batch) = batch.filter(|batch| !batch.is_given_up) {
+        let Some(batch) = self.outgoing.remove(place) else {
+            return;
+        };
+        settled.spent.push(batch.content);
+        if !batch.is_given_up {
             shared.counters.acknowledged(batch.event_count);
             settled.batches.push((batch.promise, Ok(base)));
         }

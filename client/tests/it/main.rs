@@ -11,5 +11,6 @@ mod processing;
 mod producing;
 mod reading;
 mod recovery;
+mod segments;
 mod timing;
 mod topics;

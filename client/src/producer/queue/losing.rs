@@ -126,17 +126,13 @@ impl Queue {
         }
         if let Some(gathering) = state.gathering.take() {
             let event_count = gathering.event_count();
-            fail(
-                gathering.promise,
-                event_count,
-                error.clone(),
-                &self.shared,
-                settled,
-            );
+            let (promise, content) = gathering.give_up();
+            settled.spent.push(content);
+            fail(promise, event_count, error.clone(), &self.shared, settled);
         }
-        let parked = state.parked.drain(..);
-        settled
-            .events
-            .extend(parked.map(|event| (event.ticket, Err(error.clone()))));
+        for event in state.parked.drain(..) {
+            settled.events.push((event.ticket, Err(error.clone())));
+            settled.spent_data.push(event.data);
+        }
     }
 }

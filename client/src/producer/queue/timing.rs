@@ -122,7 +122,8 @@ impl Queue {
             if batch.is_stamped() {
                 state.sequence.take_back();
             }
-            state.outgoing.remove(place);
+            let unsent = state.outgoing.remove(place);
+            settled.spent.extend(unsent.map(|batch| batch.content));
         }
         let late = state
             .gathering
@@ -130,13 +131,16 @@ impl Queue {
         if let Some(gathering) = late {
             let event_count = gathering.event_count();
             let error = timed_out(gathering.times.waited(), false);
-            fail(gathering.promise, event_count, error, &self.shared, settled);
+            let (promise, content) = gathering.give_up();
+            settled.spent.push(content);
+            fail(promise, event_count, error, &self.shared, settled);
         }
         let parked = std::mem::take(&mut state.parked);
         for event in parked {
             if is_late(event.ticket.late_at()) {
                 let error = timed_out(event.ticket.waited(), false);
                 settled.events.push((event.ticket, Err(error)));
+                settled.spent_data.push(event.data);
             } else {
                 state.parked.push_back(event);
             }
