@@ -220,6 +220,9 @@ pub struct ProducerOptions {
     /// What was not sent by then is not sent any more. What was sent is told that it may be stored, and is brought to its end in
     /// the background, since the batches after it depend on it. A batch of a fixed size is sent when half of the time is over,
     /// full or not.
+    ///
+    /// Of an event whose data is written in pieces, this bounds each write, which waits for the node to have written what came
+    /// before, and [`DataWriter::finish`](crate::DataWriter::finish).
     pub delivery_timeout: Option<Duration>,
     /// A batch of a fixed size is sent, full or not, when no event came into it for so long. `None`, the default: it waits to be
     /// full, flushed or waited for. Adaptive batches do not wait.

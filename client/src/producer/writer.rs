@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mofka_log::{Durability, EventId, StreamedData};
@@ -29,13 +29,16 @@ const PART_BYTES: u64 = 1 << 20;
 /// Writes the data of one event to the node as it comes. What is in memory or on its way is at most the node's window (8 MiB)
 /// and one part (1 MiB).
 ///
-/// The event exists when [`DataWriter::finish`] says so, and not before: a writer that is dropped leaves nothing at the node, and
-/// neither does one whose connection is lost, whose writes then fail with `ConnectionAborted`; all data has to be written
-/// again, with a new writer. `StorageFull` says that the node's device is full. After an error there is nothing more to do
-/// with it.
+/// The event exists when [`DataWriter::finish`] says so, and not before: a writer that is dropped leaves nothing at the node. After
+/// an error there is nothing more to do with it; its writes fail with the same error again.
+///
+/// - `ConnectionAborted`: the connection was lost. Nothing of it is or will be stored; all data has to be written again, with a
+///   new writer. There is no way to go on in the middle.
+/// - `TimedOut`: the node took nothing for [`ProducerOptions::delivery_timeout`](crate::ProducerOptions::delivery_timeout). As above.
+/// - `StorageFull`: the node's device is full.
 pub struct DataWriter {
     shared: Arc<Shared>,
-    route: Route,
+    route: Arc<Route>,
     connection: Arc<Connection>,
     stream: StreamOpenResponse,
     /// As the topic's serializer made it.
@@ -73,7 +76,7 @@ impl DataWriter {
         }
         Ok(Self {
             shared,
-            route,
+            route: Arc::new(route),
             connection,
             stream,
             metadata,
@@ -93,7 +96,8 @@ impl DataWriter {
     }
 
     /// Makes the event of what was written, and waits until it is as durable as asked. When the connection is lost meanwhile,
-    /// this is tried again within the driver's reconnect timeout: the node recognizes the event if it has it.
+    /// this is tried again within the driver's reconnect timeout: the node recognizes the event if it has it. None of this takes
+    /// longer than [`ProducerOptions::delivery_timeout`](crate::ProducerOptions::delivery_timeout), from this call on.
     ///
     /// # Errors
     /// When a part was not written, or the node does not take the event. Nothing of it is stored then, unless the error says
@@ -114,9 +118,10 @@ impl DataWriter {
         if let Some(trouble) = self.failed.clone() {
             return Err(trouble.delivery());
         }
-        let finished = self.send_gathered().and_then(|()| {
+        let patience = self.patience();
+        let finished = self.send_gathered(patience).and_then(|()| {
             while !self.in_flight.is_empty() {
-                self.take_answer()?;
+                self.take_answer(patience)?;
             }
             Ok(())
         });
@@ -139,26 +144,26 @@ impl DataWriter {
             self.shared.options.durability,
             &frame,
         );
-        let committed = self.commit(&body);
+        let committed = self.commit(&body, patience);
         // Whatever came of it, the node has no stream any more, or will not have it when it notices that we are gone.
         self.is_over = true;
         committed
     }
 
-    fn commit(&self, body: &Bytes) -> Result<EventId, DeliveryError> {
+    fn commit(&self, body: &Bytes, patience: Patience) -> Result<EventId, DeliveryError> {
         let mut retry = Retry::new(self.shared.driver.reconnect_timeout());
         let mut connection = Some(Arc::clone(&self.connection));
         let mut may_be_stored = false;
         loop {
             let attempt = match connection.take() {
                 Some(connection) => Ok(connection),
-                None => self.route.establish(),
+                None => self.establish(patience),
             };
             let reason = match attempt {
                 Err(RouteError::Gone(reason)) => return Err(DeliveryError::Gone(reason.into())),
                 Err(RouteError::Away(reason)) => reason,
                 Ok(connection) => {
-                    match connection.call(Opcode::StreamCommit, body.clone(), Deadline::Never) {
+                    match connection.call(Opcode::StreamCommit, body.clone(), patience.deadline) {
                         Answer::Response(answer) => match ProduceResponse::check(answer) {
                             Ok(accepted) => return Ok(accepted.base_event_id),
                             Err(error) => return Err(DeliveryError::Refused(Arc::new(error.into()))),
@@ -178,6 +183,9 @@ impl DataWriter {
                     }
                 }
             };
+            if patience.deadline.is_over() {
+                return Err(patience.is_over(may_be_stored));
+            }
             let Some(pause) = retry.pause() else {
                 return Err(DeliveryError::Unreachable {
                     waited: retry.waited(),
@@ -185,9 +193,33 @@ impl DataWriter {
                     reason: reason.into(),
                 });
             };
-            std::thread::sleep(pause);
+            std::thread::sleep(patience.deadline.left().map_or(pause, |left| pause.min(left)));
             self.shared.counters.sent(true);
         }
+    }
+
+    /// How long this call may take.
+    fn patience(&self) -> Patience {
+        let timeout = self.shared.options.delivery_timeout;
+        Patience {
+            since: Instant::now(),
+            deadline: timeout.map_or(Deadline::Never, Deadline::after),
+        }
+    }
+
+    /// A connection to the partition's shard, also no later than that.
+    fn establish(&self, patience: Patience) -> Result<Arc<Connection>, RouteError> {
+        let Some(left) = patience.deadline.left() else {
+            return self.route.establish();
+        };
+        let (give, take) = mpsc::sync_channel(1);
+        let route = Arc::clone(&self.route);
+        self.shared.driver.chores.after(Duration::ZERO, move || {
+            // Nobody may be waiting any more.
+            give.send(route.establish()).ok();
+        });
+        let late = |_| Err(RouteError::Away("no connection came in time".to_owned()));
+        take.recv_timeout(left).unwrap_or_else(late)
     }
 
     fn check_process(&self) -> Result<(), u32> {
@@ -195,14 +227,14 @@ impl DataWriter {
     }
 
     /// Sends what gathered, when there is anything.
-    fn send_gathered(&mut self) -> Result<(), Trouble> {
+    fn send_gathered(&mut self, patience: Patience) -> Result<(), Trouble> {
         if self.gathered.is_empty() {
             return Ok(());
         }
         let data = self.gathered.split().freeze();
         let bytes = data.len() as u64;
         while self.in_flight_bytes() + bytes > self.stream.window_bytes.max(bytes) {
-            self.take_answer()?;
+            self.take_answer(patience)?;
         }
         let end = self.data.bytes();
         let prefix = StreamPrefix {
@@ -229,11 +261,11 @@ impl DataWriter {
     }
 
     /// Waits for the answer to the oldest part.
-    fn take_answer(&mut self) -> Result<(), Trouble> {
+    fn take_answer(&mut self, patience: Patience) -> Result<(), Trouble> {
         let Some(asked) = self.in_flight.pop_front() else {
             return Ok(());
         };
-        match asked.answer.wait(Deadline::Never) {
+        match asked.answer.wait(patience.deadline) {
             Some(Answer::Response(body)) => match StreamPartResponse::check(body.clone()) {
                 Ok(answer) if answer.end == asked.end => Ok(()),
                 Ok(answer) => Err(Trouble::Lost(
@@ -247,7 +279,7 @@ impl DataWriter {
             },
             Some(Answer::Refused(error)) => Err(Trouble::Refused(error.clone())),
             Some(Answer::Lost(lost)) => Err(Trouble::Lost(Arc::clone(&lost.reason))),
-            None => unreachable!("the wait has no end"),
+            None => Err(Trouble::TimedOut(patience.since.elapsed())),
         }
     }
 
@@ -267,7 +299,7 @@ impl DataWriter {
         self.gathered.extend_from_slice(bytes);
         self.data.push(bytes).map_err(too_large)?;
         match self.gathered.len() {
-            full if full == self.part_bytes => self.send_gathered(),
+            full if full == self.part_bytes => self.send_gathered(self.patience()),
             _ => Ok(()),
         }
     }
@@ -359,19 +391,43 @@ impl fmt::Debug for DataWriter {
     }
 }
 
+/// How long a call may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    since: Instant,
+    deadline: Deadline,
+}
+
+impl Patience {
+    fn is_over(&self, may_be_stored: bool) -> DeliveryError {
+        DeliveryError::TimedOut {
+            waited: self.since.elapsed(),
+            may_be_stored,
+        }
+    }
+}
+
 /// Why a part is not written.
 #[derive(Clone)]
 enum Trouble {
     Lost(Arc<str>),
     Refused(WireError),
+    TimedOut(Duration),
 }
+
+/// What to do when it can be tried again.
+const WRITE_AGAIN: &str = "nothing of it is stored; write all of it again, with a new writer";
 
 impl Trouble {
     fn io(&self, what: &str) -> io::Error {
         let (kind, reason) = match self {
             Self::Lost(reason) => (
                 io::ErrorKind::ConnectionAborted,
-                format!("the connection was lost, and nothing of it is stored: {reason}"),
+                format!("the connection was lost ({reason}); {WRITE_AGAIN}"),
+            ),
+            Self::TimedOut(waited) => (
+                io::ErrorKind::TimedOut,
+                format!("the node took nothing for {waited:.1?}; {WRITE_AGAIN}"),
             ),
             Self::Refused(error) => {
                 let kind = match error.code {
@@ -393,6 +449,10 @@ impl Trouble {
                 reason: Arc::clone(reason),
             },
             Self::Refused(error) => DeliveryError::Refused(Arc::new(error.clone())),
+            Self::TimedOut(waited) => DeliveryError::TimedOut {
+                waited: *waited,
+                may_be_stored: false,
+            },
         }
     }
 }

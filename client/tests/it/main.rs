@@ -12,5 +12,6 @@ mod producing;
 mod reading;
 mod recovery;
 mod segments;
+mod streaming;
 mod timing;
 mod topics;

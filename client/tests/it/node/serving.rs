@@ -9,13 +9,14 @@ use bytes::Bytes;
 use mofka_log::Batch;
 use mofka_net::control::{
     ConsumerListResponse, GroupSyncRequest, HelloResponse, NodeLimits, NodeStatus, PartitionAddRequest,
-    SeekResponse, SubscribeResponse, TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest,
-    decode, encode,
+    SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, SubscribeResponse,
+    TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest, decode, encode,
 };
 use mofka_net::limits::VERSION_MAX;
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FRAME_HEADER_BYTES, FetchRequest,
-    FrameHeader, Opcode, ProduceRequest, ServerSession, WireError,
+    FrameHeader, Opcode, ProduceRequest, ServerSession, StreamCommit, StreamPart, StreamPartResponse,
+    WireError,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -25,6 +26,7 @@ use super::Shared;
 use super::state::{Action, State};
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+static NEXT_STREAM: AtomicU64 = AtomicU64::new(1);
 
 pub(super) fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &AtomicBool) {
     for stream in listener.incoming() {
@@ -153,64 +155,103 @@ fn answer(
 ) -> Outcome {
     let opcode = Opcode::of(&header).unwrap();
     session.admit(opcode).unwrap();
-    let outcome = match opcode {
-        Opcode::Hello => hello(state, session, &body),
-        Opcode::Ping => {
-            state.pings += 1;
-            Ok(Bytes::new())
-        }
-        Opcode::Produce => return produce(state, connection, header, body),
-        Opcode::Flush => Ok(Bytes::new()),
-        Opcode::Subscribe => decode("subscribe", &body)
-            .map_err(WireError::from)
-            .and_then(|request| {
-                let (next_event_id, visible_end) = state.subscribe(connection, request)?;
-                json_body(&SubscribeResponse {
-                    next_event_id,
-                    visible_end,
-                })
-            }),
-        Opcode::Unsubscribe => {
-            let request: UnsubscribeRequest = decode("unsubscribe", &body).unwrap();
-            state.subscriptions.remove(&request.subscription);
-            Ok(Bytes::new())
-        }
-        Opcode::Credit => {
-            let credit = CreditRequest::check(&body).unwrap();
-            state.grant(credit.subscription, credit.credits);
-            return Outcome::Nothing;
-        }
-        Opcode::Fetch => match state.fetch(&FetchRequest::check(body).unwrap()) {
-            Ok(pieces) => {
-                let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-                let first = FrameHeader::self_checked_response(&header, body_bytes);
-                return Outcome::Answer(std::iter::once(first).chain(pieces).collect());
+    let outcome =
+        match opcode {
+            Opcode::Hello => hello(state, session, &body),
+            Opcode::Ping => {
+                state.pings += 1;
+                Ok(Bytes::new())
             }
-            Err(error) => Err(error),
-        },
-        Opcode::Acknowledge => {
-            let request = AcknowledgeRequest::check(&body).unwrap();
-            let outcome = state.acknowledge(&request);
-            if state.hold_acknowledgements {
-                state
-                    .held_acknowledgements
-                    .push((connection, header, request.next_event_id));
+            Opcode::Produce => {
+                let request = ProduceRequest::check(body).unwrap();
+                let batch = Batch::check_client(request.frame, request.data).unwrap();
+                return produce(state, connection, header, request.partition, batch);
+            }
+            Opcode::StreamCommit => {
+                let commit = StreamCommit::check(body).unwrap();
+                match state.end_stream(connection, &commit) {
+                    Ok(batch) => return produce(state, connection, header, commit.produce.partition, batch),
+                    Err(outcome) => outcome.map(|stored| stored.encode()),
+                }
+            }
+            Opcode::StreamOpen => decode("stream_open", &body).map_err(WireError::from).and_then(
+                |request: StreamOpenRequest| {
+                    let stream = NEXT_STREAM.fetch_add(1, Ordering::SeqCst);
+                    state
+                        .streams
+                        .insert(stream, (connection, request.partition, Vec::new()));
+                    json_body(&StreamOpenResponse {
+                        stream,
+                        part_bytes_max: 1 << 20,
+                        window_bytes: 2 << 20,
+                        data_bytes_max: 1 << 30,
+                    })
+                },
+            ),
+            Opcode::StreamPart => {
+                let part = StreamPart::check(body).unwrap();
+                let (_, _, data) = state.streams.get_mut(&part.prefix.stream).unwrap();
+                assert_eq!(data.len() as u64, part.prefix.offset);
+                data.extend_from_slice(&part.data);
+                let end = data.len() as u64;
+                Ok(StreamPartResponse { end }.encode())
+            }
+            Opcode::StreamAbort => {
+                let request: StreamAbortRequest = decode("stream_abort", &body).unwrap();
+                state.streams.remove(&request.stream);
+                Ok(Bytes::new())
+            }
+            Opcode::Flush => Ok(Bytes::new()),
+            Opcode::Subscribe => decode("subscribe", &body)
+                .map_err(WireError::from)
+                .and_then(|request| {
+                    let (next_event_id, visible_end) = state.subscribe(connection, request)?;
+                    json_body(&SubscribeResponse {
+                        next_event_id,
+                        visible_end,
+                    })
+                }),
+            Opcode::Unsubscribe => {
+                let request: UnsubscribeRequest = decode("unsubscribe", &body).unwrap();
+                state.subscriptions.remove(&request.subscription);
+                Ok(Bytes::new())
+            }
+            Opcode::Credit => {
+                let credit = CreditRequest::check(&body).unwrap();
+                state.grant(credit.subscription, credit.credits);
                 return Outcome::Nothing;
             }
-            outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode())
-        }
-        Opcode::GroupSync => {
-            let request: GroupSyncRequest = decode("group_sync", &body).unwrap();
-            match state.assignment(&request) {
-                Ok(answer) if answer.generation == request.generation => {
-                    state.held_syncs.push((connection, header, request));
+            Opcode::Fetch => match state.fetch(&FetchRequest::check(body).unwrap()) {
+                Ok(pieces) => {
+                    let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+                    let first = FrameHeader::self_checked_response(&header, body_bytes);
+                    return Outcome::Answer(std::iter::once(first).chain(pieces).collect());
+                }
+                Err(error) => Err(error),
+            },
+            Opcode::Acknowledge => {
+                let request = AcknowledgeRequest::check(&body).unwrap();
+                let outcome = state.acknowledge(&request);
+                if state.hold_acknowledgements {
+                    state
+                        .held_acknowledgements
+                        .push((connection, header, request.next_event_id));
                     return Outcome::Nothing;
                 }
-                outcome => outcome.and_then(|answer| json_body(&answer)),
+                outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode())
             }
-        }
-        _ => control(state, opcode, &body),
-    };
+            Opcode::GroupSync => {
+                let request: GroupSyncRequest = decode("group_sync", &body).unwrap();
+                match state.assignment(&request) {
+                    Ok(answer) if answer.generation == request.generation => {
+                        state.held_syncs.push((connection, header, request));
+                        return Outcome::Nothing;
+                    }
+                    outcome => outcome.and_then(|answer| json_body(&answer)),
+                }
+            }
+            _ => control(state, opcode, &body),
+        };
     Outcome::Answer(respond(&header, outcome))
 }
 
@@ -234,24 +275,28 @@ fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Byt
     })
 }
 
-fn produce(state: &mut State, connection: u64, header: FrameHeader, body: Bytes) -> Outcome {
-    let request = ProduceRequest::check(body).unwrap();
-    let batch = Batch::check_client(request.frame, request.data).unwrap();
-    let action = (state.on_produce)(request.partition, &batch);
+fn produce(
+    state: &mut State,
+    connection: u64,
+    header: FrameHeader,
+    partition: Uuid,
+    batch: Batch,
+) -> Outcome {
+    let action = (state.on_produce)(partition, &batch);
     let outcome = match action {
-        Action::Accept => state.store(request.partition, batch),
+        Action::Accept => state.store(partition, batch),
         Action::Refuse(code) => Err(WireError::new(code, "as the test wants it")),
         Action::DropBefore => return Outcome::Hang,
         Action::DropAfter => {
-            state.store(request.partition, batch).ok();
+            state.store(partition, batch).ok();
             return Outcome::Hang;
         }
         Action::Swallow => {
-            state.store(request.partition, batch).ok();
+            state.store(partition, batch).ok();
             return Outcome::Nothing;
         }
         Action::Hold => {
-            state.held.push((connection, header, request.partition, batch));
+            state.held.push((connection, header, partition, batch));
             return Outcome::Nothing;
         }
     };

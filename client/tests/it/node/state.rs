@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use mofka_log::{Batch, Durability, EventId, PartitionKind, ProducerTable, SequenceVerdict, Stamp};
+use mofka_log::{
+    Batch, Durability, EventId, PartitionKind, ProducerTable, SequenceVerdict, Stamp, StreamedData,
+};
 use mofka_net::control::{
     From as Position, GroupPartition, GroupSyncRequest, GroupSyncResponse, PartitionInfo, Selection,
     SubscribeRequest, TopicAlterRequest, TopicCreateRequest, TopicInfo,
 };
 use mofka_net::{
     AcknowledgeRequest, DataDescriptor, ErrorCode, FeedHeader, FeedItem, FetchRequest, FetchResponse,
-    ProduceResponse, WireError,
+    ProduceResponse, StreamCommit, WireError,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -87,6 +89,8 @@ pub(crate) struct State {
     pub(crate) fetch_bytes_max: u64,
     /// No answers at all, to anything.
     pub(crate) is_deaf: bool,
+    /// Events whose data comes in parts, by stream: connection, partition, and what came.
+    pub(crate) streams: HashMap<u64, (u64, Uuid, Vec<u8>)>,
 }
 
 impl State {
@@ -115,6 +119,7 @@ impl State {
             damaged_fetches: Vec::new(),
             fetch_bytes_max: 1 << 20,
             is_deaf: false,
+            streams: HashMap::new(),
         }
     }
 
@@ -296,6 +301,36 @@ impl State {
             event_count,
             duplicate: false,
         })
+    }
+
+    /// The batch of a stream that is committed, its data with it; of one that is gone, the first answer to it if there was one.
+    pub(crate) fn end_stream(
+        &mut self,
+        connection: u64,
+        commit: &StreamCommit,
+    ) -> Result<Batch, Result<ProduceResponse, WireError>> {
+        let known = self.streams.remove(&commit.prefix.stream);
+        let frame = commit.produce.frame.clone();
+        match known
+            .filter(|(owner, partition, _)| (*owner, *partition) == (connection, commit.produce.partition))
+        {
+            Some((_, _, bytes)) => {
+                let mut data = StreamedData::new();
+                data.push(&bytes).unwrap();
+                assert_eq!(data.bytes(), commit.prefix.offset);
+                let batch = Batch::check_streamed(frame, &data).unwrap();
+                Ok(batch.with_data(bytes.into()).unwrap())
+            }
+            None => {
+                let batch = Batch::check(frame, None).unwrap();
+                let (producer, epoch, sequence) = batch.producer().unwrap();
+                let part = &self.parts[&commit.produce.partition];
+                match part.producers.check(producer, epoch, sequence) {
+                    SequenceVerdict::Duplicate { .. } => Err(self.store(commit.produce.partition, batch)),
+                    _ => Err(Err(WireError::new(ErrorCode::UnknownStream, "no such stream"))),
+                }
+            }
+        }
     }
 
     /// Forgets all producers, as a memory partition does that is started anew.
