@@ -9,8 +9,13 @@ use mofka_client::{
     ConsumerOptions, DataSelector, DeliveryError, DriverOptions, ErrorCode, PartitionKind, ProducerOptions,
     PullError, StreamError, TopicHandle, TopicOptions,
 };
+use mofka_log::{ProducerId, StreamedData};
+use mofka_net::control::{StreamOpenRequest, StreamOpenResponse, decode_any};
+use mofka_net::{Opcode, ProducePrefix, ProduceResponse, StreamPrefix, WireError};
+use mofka_tests::raw::RawClient;
 use mofka_tests::{Node, Random, program};
 use serde_json::json;
+use uuid::Uuid;
 
 /// More than the bound of either process.
 const EVENT_BYTES: u64 = 300 << 20;
@@ -289,4 +294,74 @@ fn a_full_disk_fails_the_stream_alone() {
     producer.push(json!({}), "after", None).unwrap().wait().unwrap();
     let stored = producer.push_reader(json!({}), std::io::repeat(3).take(20 << 20), None);
     assert_eq!(stored.unwrap().get(), 2);
+}
+
+/// An event in parts, from a client that validates nothing. `looks` is called before the commit.
+fn stream(
+    client: &mut RawClient,
+    partition: Uuid,
+    metadata: &str,
+    data: &[u8],
+    looks: impl FnOnce(),
+) -> Result<ProduceResponse, WireError> {
+    let opened = client.json(Opcode::StreamOpen, &StreamOpenRequest { partition })?;
+    let opened: StreamOpenResponse = decode_any("stream_open", &opened).unwrap();
+    let mut streamed = StreamedData::new();
+    let prefix = |offset| StreamPrefix {
+        stream: opened.stream,
+        offset,
+    };
+    for part in data.chunks(1 << 20) {
+        let first = prefix(streamed.bytes()).encode();
+        client.call(Opcode::StreamPart, &[&first[..], part].concat())?;
+        streamed.push(part).unwrap();
+    }
+    looks();
+    let first = prefix(streamed.bytes()).encode();
+    let produce = ProducePrefix {
+        partition,
+        durability: None,
+    };
+    let producer = Some((ProducerId::new(77), 0, 0));
+    let frame = streamed.frame(metadata.as_bytes(), producer).unwrap();
+    let body = [&first[..], &produce.encode(), &frame].concat();
+    let answer = client.call(Opcode::StreamCommit, &body)?;
+    Ok(ProduceResponse::check(answer).unwrap())
+}
+
+#[test]
+fn a_validator_that_the_node_enforces_refuses_at_the_commit_and_nothing_is_left() {
+    let mut node = Node::start(&["--shards", "1"]);
+    let schema = json!({"type": "object", "required": ["energy"]});
+    let options = TopicOptions {
+        validator: Some(json!({"type": "schema", "schema": schema, "enforce": true})),
+        ..TopicOptions::new("t")
+    };
+    let topic = node.driver().create_topic(options).unwrap();
+    let partition = topic.partitions()[0].id;
+    let data: Vec<u8> = (0..3_000_017_u32).map(|n| (n >> 4) as u8).collect();
+    let (mut client, _) = RawClient::hello(&node.group_file());
+    for _ in 0..2 {
+        let refused = stream(&mut client, partition, "{\"power\":1}", &data, || {
+            assert_eq!(incoming(&node).len(), 1);
+        });
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidMetadata, "{refused}");
+        assert!(refused.to_string().contains("energy"), "{refused}");
+        assert!(incoming(&node).is_empty(), "{:?}", incoming(&node));
+        assert_eq!(topic.partition_status(0).unwrap().visible_end, 0);
+    }
+    // The refused ones took neither ids nor their producer's number.
+    let taken = stream(&mut client, partition, "{\"energy\":1}", &data, || ()).unwrap();
+    assert_eq!((taken.base_event_id.get(), taken.duplicate), (0, false));
+    // A client that looks itself sends nothing.
+    let producer = topic.producer(ProducerOptions::default());
+    let error = producer.push_stream(json!({"power": 1}), None).unwrap_err();
+    assert!(error.to_string().contains("energy"), "{error}");
+    drop(client);
+    node.kill();
+    node.start_again();
+    assert!(incoming(&node).is_empty());
+    assert_eq!(topic.partition_status(0).unwrap().visible_end, 1);
+    read_back(&topic, &data);
 }
