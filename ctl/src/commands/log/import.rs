@@ -275,6 +275,16 @@ fn write_and_verify<R: Read>(
     let (mut cursors, mut producers) = (Vec::new(), ProducerTable::default());
     loop {
         match reader.next()? {
+            Item::Batch(batch) if batch.data_bytes() > 0 && batch.data().is_none() => {
+                let cannot = |error: io::Error| failed("write into", part, &error);
+                let mut data = writer.begin_data().map_err(cannot)?;
+                reader.data(&mut |bytes| {
+                    let written = data.write(bytes).map_err(cannot);
+                    progress.inc(bytes.len() as u64);
+                    written
+                })?;
+                writer.add_written(batch, &data).map_err(cannot)?;
+            }
             Item::Batch(batch) => writer
                 .add(batch)
                 .map_err(|error| failed("write into", part, &error))?,

@@ -1,9 +1,13 @@
 //! `log export` and `log import`: what comes out is what went in.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use super::stored::{Random, Stored, bgl_lines, flip, parse};
-use crate::run::Bench;
+use crate::run::{Bench, Ran};
 
 /// Lines of a topic with the ids and the metadata they have.
 fn events(bench: &Bench, topic: &str, count: usize) -> Vec<Value> {
@@ -266,4 +270,132 @@ fn an_export_of_nothing_keeps_where_it_begins() {
     stored.produce("none", &bgl_lines()[..3]);
     let found = events(&stored.bench, "none", 3);
     assert_eq!(found[0]["id"], json!(2000));
+}
+
+/// More than the tool may take as memory.
+const LARGE_BYTES: usize = 200 << 20;
+const MEMORY_BYTES_MAX: u64 = 120 << 20;
+
+/// The most memory that a process has had so far; `None` when it has ended.
+fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    Some(kib << 10)
+}
+
+#[test]
+fn an_event_larger_than_the_tools_memory_goes_out_and_in() {
+    let stored = Stored {
+        bench: Bench::with_daemon(),
+    };
+    let path = |name: &str| stored.bench.path().join(name);
+    std::fs::write(path("config.json"), "{}").unwrap();
+    stored.start();
+    stored.run("mofka-ctl topic create t --partitions 1").ok();
+    stored.produce("t", &bgl_lines()[..30]);
+    // The second is not a multiple of anything.
+    let mut random = Random::new(5);
+    for bytes in [LARGE_BYTES, (20 << 20) + 4321] {
+        let large: Vec<u8> = (0..bytes / 8 + 1)
+            .flat_map(|_| random.below(u64::MAX).to_le_bytes())
+            .take(bytes)
+            .collect();
+        std::fs::write(path("large"), &large).unwrap();
+        stored
+            .run("mofka-ctl produce t --stream large --metadata {\"large\":1}")
+            .ok();
+        std::fs::rename(path("large"), path(&format!("large-{bytes}"))).unwrap();
+    }
+    stored.produce("t", &bgl_lines()[30..40]);
+    stored.stop();
+
+    let mut exporting = stored.bench.command("mofka-ctl");
+    let exporting = exporting.args(["log", "export", "data", "-"]);
+    let mut exporting = exporting
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut from = exporting.stdout.take().unwrap();
+    let mut exported = Vec::new();
+    from.by_ref()
+        .take(LARGE_BYTES as u64 * 3 / 4)
+        .read_to_end(&mut exported)
+        .unwrap();
+    let export_bytes = peak_bytes(exporting.id()).unwrap();
+    from.read_to_end(&mut exported).unwrap();
+    assert!(exporting.wait().unwrap().success());
+    std::fs::write(path("t.mofka"), &exported).unwrap();
+
+    let import = |into: &str, whole: &[u8]| {
+        let mut importing = stored.bench.command("mofka-ctl");
+        let importing = importing.args(["log", "import", "-"]).args(into.split(' '));
+        let mut importing = importing
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut to = importing.stdin.take().unwrap();
+        let (first, last) = whole.split_at(whole.len() - 1000);
+        // One that does not check is not read to its end.
+        let _ = to.write_all(first);
+        let peak = peak_bytes(importing.id());
+        let _ = to.write_all(last);
+        drop(to);
+        (peak, Ran::from(importing.wait_with_output().unwrap()))
+    };
+    let (import_bytes, ran) = import("data --topic again", &exported);
+    ran.ok();
+    let import_bytes = import_bytes.unwrap();
+    println!("peaks: export {export_bytes}, import {import_bytes}");
+    assert!(export_bytes < MEMORY_BYTES_MAX, "{export_bytes}");
+    assert!(import_bytes < MEMORY_BYTES_MAX, "{import_bytes}");
+    stored.run("mofka-ctl log verify t.mofka").ok();
+    let checked = parse(&stored.verify().ok());
+    assert_eq!(
+        (
+            &checked["partitions"][0]["events"],
+            &checked["partitions"][1]["events"]
+        ),
+        (&json!(42), &json!(42))
+    );
+    let shown = parse(&stored.run("mofka-ctl --json log inspect --frames t.mofka").ok());
+    assert_eq!(shown["end_event_id"], json!(42));
+
+    // A node serves it, and goes on behind it.
+    stored.start();
+    stored.produce("again", &bgl_lines()[40..41]);
+    stored
+        .run("mofka-ctl consume again -c c --count 43 --timeout 20 --data-to .")
+        .ok();
+    let same = |name: &str, other: &str| {
+        let read = |name: &str| std::fs::read(path(name)).unwrap();
+        assert!(read(name) == read(other), "{name} is not {other}");
+    };
+    same("0-30.data", &format!("large-{LARGE_BYTES}"));
+    same("0-31.data", &format!("large-{}", (20 << 20) + 4321));
+    for (id, line) in (0..30).chain(32..43).zip(bgl_lines()) {
+        let data = std::fs::read_to_string(path(&format!("0-{id}.data"))).unwrap();
+        assert_eq!(data, line);
+    }
+    stored.stop();
+    stored.verify().ok();
+
+    // Changed in the middle of the large event, and cut there.
+    let mut changed = exported.clone();
+    changed[LARGE_BYTES / 2] ^= 1;
+    let (_, ran) = import("fresh", &changed);
+    ran.fails(4, &["does not check", "event 30"]);
+    let (_, ran) = import("fresh", &exported[..LARGE_BYTES / 2]);
+    ran.fails(4, &["ends early"]);
+    File::create(path("t.mofka"))
+        .unwrap()
+        .write_all(&changed)
+        .unwrap();
+    stored
+        .run("mofka-ctl log verify t.mofka")
+        .fails(4, &["does not check", "event 30"]);
+    assert!(!path("fresh").exists() && !path("fresh.importing").exists());
 }

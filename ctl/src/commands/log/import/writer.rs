@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, Batch, Commit, EventId, Footer, FooterFacts, ProducerTable,
-    SegmentFacts, SegmentHeader, SegmentKind, SparseIndex, WritePlan,
+    Appender, AppenderConfig, BLOCK_BYTES, Batch, Commit, EventId, FilePos, Footer, FooterFacts,
+    ProducerTable, SegmentFacts, SegmentHeader, SegmentKind, SparseIndex, WritePlan,
 };
 use uuid::Uuid;
 
@@ -27,6 +27,32 @@ struct Open {
     facts: SegmentFacts,
     appender: Appender,
     index: SparseIndex,
+}
+
+/// The data of a batch that is never in memory as a whole: it is written where it will stay, at the beginning of a segment's data
+/// file.
+pub(in super::super) struct WrittenData {
+    file: File,
+    end: FilePos,
+}
+
+impl WrittenData {
+    /// Writes the next bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.end.get())?;
+        self.end = FilePos::new(self.end.get() + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// What is in the last block, which is filled up with zeros.
+    fn tail(&self) -> io::Result<Vec<u8>> {
+        let block = self.end.align_down(BLOCK_BYTES as u64);
+        self.file.set_len(self.end.align_up(BLOCK_BYTES as u64).get())?;
+        let bytes = usize::try_from(self.end.get() - block.get()).map_err(io::Error::other)?;
+        let mut tail = vec![0; bytes];
+        self.file.read_exact_at(&mut tail, block.get())?;
+        Ok(tail)
+    }
 }
 
 /// See the module. Nothing is durable before [`SegmentWriter::finish`].
@@ -91,6 +117,43 @@ impl SegmentWriter {
         let written = if gathered { open.flush() } else { Ok(()) };
         self.open = Some(open);
         written
+    }
+
+    /// Begins to write the data of the next batch, in a segment that has no events yet.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub(super) fn begin_data(&mut self) -> io::Result<WrittenData> {
+        let has_events = |open: &Open| open.facts.base_event_id < self.next;
+        if self.open.as_ref().is_some_and(has_events) {
+            let producers = self.producers.clone();
+            self.seal(&producers)?;
+        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.create()?,
+        };
+        let file = open.data.try_clone()?;
+        self.open = Some(open);
+        Ok(WrittenData {
+            file,
+            end: FilePos::new(BLOCK_BYTES as u64),
+        })
+    }
+
+    /// Adds the batch whose data was written.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub(super) fn add_written(&mut self, batch: Batch, data: &WrittenData) -> io::Result<()> {
+        let Some(open) = &mut self.open else {
+            return Err(io::Error::other("no segment was begun for the data"));
+        };
+        self.producers.note_batch(&batch);
+        let time_us = batch.timestamp_us();
+        open.appender.adopt_data(data.end, data.tail()?);
+        self.next = open.appender.accept_stored(batch, time_us).end_event_id;
+        open.flush()
     }
 
     fn create(&self) -> io::Result<Open> {
