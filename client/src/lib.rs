@@ -52,8 +52,9 @@ pub use components::{
     register_validator,
 };
 pub use consumer::{
-    AckFuture, Consumer, ConsumerStats, DataAllocator, DataReader, DataSegment, DataSelector, Event, Events,
-    ProcessEnd, ProcessFailure, ProcessOptions, ProcessReport, PullFuture,
+    AckFuture, AssignmentChange, Consumer, ConsumerStats, DataAllocator, DataReader, DataSegment,
+    DataSelector, Event, Events, OnAssignment, ProcessEnd, ProcessFailure, ProcessOptions, ProcessReport,
+    PullFuture,
 };
 pub use data::Data;
 pub use driver::Driver;

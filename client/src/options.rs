@@ -8,7 +8,7 @@ use mofka_log::{Durability, PartitionKind, Retention};
 use mofka_plugins::LibraryPolicy;
 use serde_json::Value;
 
-use crate::consumer::{DataAllocator, DataSelector};
+use crate::consumer::{DataAllocator, DataSelector, OnAssignment};
 use crate::pool::ThreadPool;
 
 /// Where the nodes are, and how patient to be with them.
@@ -296,6 +296,8 @@ pub struct ConsumerOptions {
     /// each in its order; a thread is busy also while it waits for data. `None`, the default, or a pool without threads: one
     /// thread of the consumer's own, for all of its partitions.
     pub thread_pool: Option<ThreadPool>,
+    /// What is told which partitions this consumer reads, as that changes. Default: nothing.
+    pub on_assignment: OnAssignment,
     /// Where to begin.
     pub start: Start,
 }
@@ -312,6 +314,7 @@ impl Default for ConsumerOptions {
             data_bytes_max: 1 << 30,
             data_allocator: DataAllocator::default(),
             thread_pool: None,
+            on_assignment: OnAssignment::none(),
             start: Start::Cursor,
         }
     }

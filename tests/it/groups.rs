@@ -1,11 +1,12 @@
 //! Consumers of one name share the partitions of a topic.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use mofka_client::{
-    Consumer, ConsumerError, ConsumerOptions, Driver, DriverError, ErrorCode, PartitionOptions,
-    ProducerOptions, Start, TopicHandle, TopicOptions,
+    AssignmentChange, Consumer, ConsumerError, ConsumerOptions, Driver, DriverError, ErrorCode, Event,
+    OnAssignment, PartitionOptions, ProducerOptions, Start, TopicHandle, TopicOptions,
 };
 use mofka_tests::Node;
 use serde_json::json;
@@ -241,4 +242,116 @@ fn a_group_goes_on_after_the_node_was_killed() {
     // Everybody came back with what they had.
     let after: Vec<Vec<usize>> = all.iter().map(|consumer| consumer.partitions()).collect();
     assert_eq!(after, before, "{}", node.log());
+}
+
+#[test]
+fn an_application_hears_what_it_reads_and_what_it_acknowledges_then_counts() {
+    let node = Node::start(&["--shards", "2"]);
+    let (driver, other) = (node.driver(), node.driver());
+    let topic = driver.create_topic(TopicOptions::new("t").partitions(4)).unwrap();
+    let elsewhere = other.open_topic("t").unwrap();
+    produce(&topic, 0, 400);
+    let heard: Arc<Mutex<Vec<AssignmentChange>>> = Arc::default();
+    // The last event of each partition that was pulled: acknowledged only when the partition goes.
+    let last: Arc<Mutex<BTreeMap<usize, Event>>> = Arc::default();
+    let (sink, state) = (Arc::clone(&heard), Arc::clone(&last));
+    let on_assignment = OnAssignment::new(move |change| {
+        if let AssignmentChange::Withdrawn(partitions) = change {
+            let mut state = state.lock().unwrap();
+            for event in partitions.iter().filter_map(|partition| state.remove(partition)) {
+                event.acknowledge().wait().unwrap();
+            }
+        }
+        sink.lock().unwrap().push(change.clone());
+    });
+    let options = ConsumerOptions {
+        on_assignment,
+        ..ConsumerOptions::default()
+    };
+    let first = topic.consumer("group", options).unwrap();
+    let all = AssignmentChange::Assigned(vec![0, 1, 2, 3]);
+    assert_eq!(heard.lock().unwrap().as_slice(), std::slice::from_ref(&all));
+    let mut seen = BTreeSet::new();
+    for _ in 0..200 {
+        let event = first.pull().wait_timeout(PATIENCE).unwrap().unwrap().unwrap();
+        assert!(seen.insert(event.metadata()["n"].as_u64().unwrap()));
+        last.lock().unwrap().insert(event.partition(), event);
+    }
+    let second = elsewhere.consumer("group", ConsumerOptions::default()).unwrap();
+    wait_for_shares(&[&first, &second], 4);
+    let gone = second.partitions();
+    assert_eq!(
+        *heard.lock().unwrap(),
+        [all, AssignmentChange::Withdrawn(gone.clone())]
+    );
+    // Nothing that was acknowledged in the call comes again, and nothing is left out.
+    let rest = pull_all(&[&first, &second], 200);
+    assert!(rest.values().all(|times| *times == 1));
+    seen.extend(rest.into_keys());
+    assert!(seen.into_iter().eq(0..400));
+
+    drop(second);
+    wait_until("the rest", || heard.lock().unwrap().len() == 3);
+    assert_eq!(heard.lock().unwrap()[2], AssignmentChange::Assigned(gone));
+    driver.add_partition("t", PartitionOptions::default()).unwrap();
+    wait_until("the new one", || heard.lock().unwrap().len() == 4);
+    assert_eq!(heard.lock().unwrap()[3], AssignmentChange::Assigned(vec![4]));
+    produce(&topic, 400, 50);
+    let more = pull_all(&[&first], 50);
+    assert!(more.into_iter().eq((400..450).map(|n| (n, 1))));
+    first.close();
+    wait_until("the end", || heard.lock().unwrap().len() == 5);
+    assert_eq!(
+        heard.lock().unwrap()[4],
+        AssignmentChange::Withdrawn(vec![0, 1, 2, 3, 4])
+    );
+}
+
+#[test]
+fn a_call_that_does_not_return_keeps_partitions_from_nobody() {
+    let mut node = Node::prepare(&["-c", "config.json"]);
+    let config = json!({"data_dir": "data", "shards": 1, "limits": {"heartbeat_ms": 300}});
+    std::fs::write(node.dir().join("config.json"), config.to_string()).unwrap();
+    node.start_again();
+    let (driver, other) = (node.driver(), node.driver());
+    let topic = driver.create_topic(TopicOptions::new("t").partitions(2)).unwrap();
+    let elsewhere = other.open_topic("t").unwrap();
+    let gate: Arc<(Mutex<bool>, Condvar)> = Arc::default();
+    let heard: Arc<Mutex<Vec<AssignmentChange>>> = Arc::default();
+    let (opened, sink) = (Arc::clone(&gate), Arc::clone(&heard));
+    let on_assignment = OnAssignment::new(move |change| {
+        sink.lock().unwrap().push(change.clone());
+        match change {
+            // A panic changes nothing.
+            AssignmentChange::Assigned(_) => panic!("as the test wants it"),
+            AssignmentChange::Withdrawn(_) => {
+                let is_open = opened.0.lock().unwrap();
+                drop(opened.1.wait_while(is_open, |is_open| !*is_open).unwrap());
+            }
+            AssignmentChange::Lost(_) => {}
+        }
+    });
+    let options = ConsumerOptions {
+        on_assignment,
+        ..ConsumerOptions::default()
+    };
+    let first = topic.consumer("group", options).unwrap();
+    let second = elsewhere.consumer("group", ConsumerOptions::default()).unwrap();
+    // The node takes the first one for gone.
+    wait_until("both partitions", || second.partitions() == [0, 1]);
+    produce(&topic, 0, 20);
+    assert_eq!(pull_all(&[&second], 20).len(), 20);
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    wait_until("the loss", || {
+        let heard = heard.lock().unwrap();
+        heard
+            .iter()
+            .any(|change| matches!(change, AssignmentChange::Lost(_)))
+    });
+    // It is back.
+    wait_for_shares(&[&first, &second], 2);
+    produce(&topic, 20, 20);
+    let seen = pull_all(&[&first, &second], 20);
+    assert!(seen.into_keys().eq(20..40));
 }

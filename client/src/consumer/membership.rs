@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use mofka_log::EventId;
@@ -15,6 +16,7 @@ use mofka_net::control::{
 use mofka_net::{ErrorCode, Opcode};
 use uuid::Uuid;
 
+use super::assignment::AssignmentChange;
 use super::subscription::Source;
 use super::{CLOSE_TIMEOUT, Core};
 use crate::driver::{DriverCore, Repeat};
@@ -106,6 +108,11 @@ impl Membership {
             released,
             wait_ms,
         }
+    }
+
+    /// Whether this is the last that was heard, and no other member reads anything of it.
+    fn is_current(&self, news: &GroupSyncResponse) -> bool {
+        lock(&self.state).generation == news.generation
     }
 
     /// Leaves: others may read what this one did. The promise is kept when the node knows, or is gone.
@@ -228,12 +235,9 @@ fn answered(
                     is_news
                 };
                 if is_news {
-                    let weak = Arc::downgrade(core);
-                    core.driver.chores.after(Duration::ZERO, move || {
-                        if let Some(core) = weak.upgrade() {
-                            apply(&core, &news);
-                            begin(&core);
-                        }
+                    aside(core, move |core| {
+                        apply(core, &news);
+                        begin(core);
                     });
                 } else {
                     ask(core, connection);
@@ -243,8 +247,39 @@ fn answered(
     }
 }
 
+/// Does what may wait: for the node, and for the application if it is told of assignments. For that there is a thread of its own,
+/// since it may wait for what only a chore brings, such as a connection for its acknowledgements.
+fn aside(core: &Arc<Core>, work: impl FnOnce(&Arc<Core>) + Send + 'static) {
+    let weak = Arc::downgrade(core);
+    let run = move || {
+        if let Some(core) = weak.upgrade() {
+            work(&core);
+        }
+    };
+    if !core.assignments.is_told() {
+        return core.driver.chores.after(Duration::ZERO, run);
+    }
+    let run = Arc::new(Mutex::new(Some(run)));
+    let spare = Arc::clone(&run);
+    let spawned = thread::Builder::new()
+        .name("mofka-assignment".to_owned())
+        .spawn(move || run_once(&run));
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread for telling of assignments: a common one does it");
+        core.driver.chores.after(Duration::ZERO, move || run_once(&spare));
+    }
+}
+
+fn run_once(work: &Mutex<Option<impl FnOnce()>>) {
+    let work = lock(work).take();
+    if let Some(work) = work {
+        work();
+    }
+}
+
 /// Lets go of what others are to read, and begins with what is new.
 pub(super) fn apply(core: &Arc<Core>, news: &GroupSyncResponse) {
+    let turn = core.assignments.turn();
     let is_told = |source: &Arc<Source>| {
         news.partitions
             .iter()
@@ -256,6 +291,7 @@ pub(super) fn apply(core: &Arc<Core>, news: &GroupSyncResponse) {
         *sources = kept;
         leaving
     };
+    let indices = |sources: &[Arc<Source>]| sources.iter().map(|source| source.index()).collect();
     if core.is_closed() {
         // The consumer's thread may have looked at them already.
         leaving
@@ -264,10 +300,12 @@ pub(super) fn apply(core: &Arc<Core>, news: &GroupSyncResponse) {
             .for_each(|live| {
                 live.end();
             });
-        return;
+        return turn.tell(AssignmentChange::Withdrawn, indices(&leaving));
     }
-    let deadline = Deadline::after(CLOSE_TIMEOUT);
     let ends: Vec<_> = leaving.iter().map(|source| source.withdraw(core)).collect();
+    // Before the node hears of it, and when no more of their events come.
+    turn.tell(AssignmentChange::Withdrawn, indices(&leaving));
+    let deadline = Deadline::after(CLOSE_TIMEOUT);
     for (source, (next, end)) in leaving.iter().zip(ends) {
         if let Some(end) = end {
             end.wait(deadline);
@@ -285,24 +323,14 @@ pub(super) fn apply(core: &Arc<Core>, news: &GroupSyncResponse) {
             next_event_id: next.map(EventId::get),
         });
     }
-    let known: HashSet<Uuid> = lock(&core.sources)
-        .iter()
-        .map(|source| source.partition())
-        .collect();
-    for told in &news.partitions {
-        if known.contains(&told.info.id) {
-            continue;
-        }
-        let start = core.membership.start(told);
-        let source = Source::new(core, &core.membership.topic, &told.info, start);
-        {
-            let mut sources = lock(&core.sources);
-            // The consumer's thread takes them after it was closed.
-            if core.is_closed() {
-                return;
-            }
-            sources.push(Arc::clone(&source));
-        }
+    // While that took its time, this one may have been taken for gone, and others read what it was to read: the next answer
+    // says what is so now.
+    if !core.membership.is_current(news) {
+        return;
+    }
+    let coming = take_on(core, news);
+    turn.tell(AssignmentChange::Assigned, indices(&coming));
+    for source in coming {
         tracing::info!(
             topic = core.membership.topic,
             partition = source.index(),
@@ -317,9 +345,45 @@ pub(super) fn apply(core: &Arc<Core>, news: &GroupSyncResponse) {
     }
 }
 
-/// Another member reads one of its partitions: asks what is to be read now.
+/// What is new to it, from now on among what it reads; nothing when it is closed, since its thread has taken all by then.
+fn take_on(core: &Arc<Core>, news: &GroupSyncResponse) -> Vec<Arc<Source>> {
+    let mut sources = lock(&core.sources);
+    if core.is_closed() {
+        return Vec::new();
+    }
+    let known: HashSet<Uuid> = sources.iter().map(|source| source.partition()).collect();
+    let coming: Vec<Arc<Source>> = news
+        .partitions
+        .iter()
+        .filter(|told| !known.contains(&told.info.id))
+        .map(|told| {
+            Source::new(
+                core,
+                &core.membership.topic,
+                &told.info,
+                core.membership.start(told),
+            )
+        })
+        .collect();
+    sources.extend(coming.iter().cloned());
+    coming
+}
+
+/// Another member reads one of its partitions: asks what is to be read now. On the connection's reader thread: must not block.
 pub(super) fn superseded(core: &Arc<Core>, partition: Uuid) {
-    lock(&core.sources).retain(|source| source.partition() != partition);
+    let lost: Vec<usize> = {
+        let mut sources = lock(&core.sources);
+        let is_lost = |source: &mut Arc<Source>| source.partition() == partition;
+        sources
+            .extract_if(.., is_lost)
+            .map(|source| source.index())
+            .collect()
+    };
+    for index in lost {
+        if core.assignments.lose(index) {
+            aside(core, |core| drop(core.assignments.turn()));
+        }
+    }
     // No answer has this generation: the next one is acted on.
     lock(&core.membership.state).generation = 0;
 }

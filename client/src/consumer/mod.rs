@@ -6,6 +6,7 @@
 //! several are at work at once. A feed's credit goes back when its last event was pulled.
 
 mod acknowledge;
+mod assignment;
 mod delivery;
 mod event;
 mod fetching;
@@ -29,6 +30,7 @@ use mofka_log::CONSUMER_NAME_BYTES_MAX;
 use mofka_net::Pattern;
 
 pub use acknowledge::AckFuture;
+pub use assignment::{AssignmentChange, OnAssignment};
 pub use delivery::PullFuture;
 pub use event::Event;
 pub use processing::{ProcessEnd, ProcessFailure, ProcessOptions, ProcessReport};
@@ -36,6 +38,7 @@ pub use reader::DataReader;
 pub use selector::{DataAllocator, DataSegment, DataSelector};
 pub use stats::ConsumerStats;
 
+use self::assignment::Assignments;
 use self::delivery::Delivery;
 use self::membership::Membership;
 use self::selector::SelectorKind;
@@ -87,6 +90,7 @@ struct Core {
     /// Of the partitions that it reads now.
     sources: Mutex<Vec<Arc<Source>>>,
     membership: Membership,
+    assignments: Assignments,
     inbox: Mutex<VecDeque<Incoming>>,
     work: Condvar,
     is_closed: AtomicBool,
@@ -125,6 +129,7 @@ impl Consumer {
             )),
             sources: Mutex::default(),
             membership,
+            assignments: Assignments::new(options.on_assignment.clone()),
             driver,
             name: name.to_owned(),
             pool: options.thread_pool.clone().filter(|pool| pool.thread_count() > 0),
@@ -152,6 +157,13 @@ impl Consumer {
         let consumer = Self {
             handle: Arc::new(Handle { core }),
         };
+        let indices = sources.iter().map(|source| source.index()).collect();
+        consumer
+            .handle
+            .core
+            .assignments
+            .turn()
+            .tell(AssignmentChange::Assigned, indices);
         for source in &sources {
             source.begin()?;
         }
@@ -174,7 +186,8 @@ impl Consumer {
         Delivery::pull(&self.handle.core.delivery)
     }
 
-    /// Indices of the partitions that it reads now, ascending. Consumers of its name that come and go change it.
+    /// Indices of the partitions that it reads now, ascending. Consumers of its name that come and go change it;
+    /// [`ConsumerOptions::on_assignment`] tells when.
     pub fn partitions(&self) -> Vec<usize> {
         let sources = lock(&self.handle.core.sources);
         let mut indices: Vec<usize> = sources.iter().map(|source| source.index()).collect();

@@ -9,6 +9,7 @@ use mofka_log::{Batch, EventId};
 use mofka_net::{Feed, FeedItemView, FeedPart, Picked};
 
 use super::acknowledge::AckLane;
+use super::assignment::AssignmentChange;
 use super::event::{Event, Parts};
 use super::fetching::{self, Abandoned};
 use super::preparing::{Prepared, Preparer, Raw};
@@ -40,12 +41,16 @@ pub(super) fn start(core: &Arc<Core>) -> io::Result<()> {
             take(&core, incoming);
         }
         lock(&core.inbox).clear();
+        let turn = core.assignments.turn();
         let sources = std::mem::take(&mut *lock(&core.sources));
         let ends: Vec<_> = sources
             .iter()
             .filter_map(|source| source.finish())
             .map(|live| live.end())
             .collect();
+        let indices = sources.iter().map(|source| source.index()).collect();
+        turn.tell(AssignmentChange::Withdrawn, indices);
+        drop(turn);
         let deadline = Deadline::after(CLOSE_TIMEOUT);
         for end in ends {
             end.wait(deadline);
