@@ -224,6 +224,7 @@ impl Turn {
             created_us: 0,
             config: Value::Null,
             complete: false,
+            refers: false,
         };
         let limits = EngineLimits {
             commits_in_flight_max: self.depth,

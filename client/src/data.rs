@@ -1,6 +1,10 @@
 //! An event's data in memory: any number of segments.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
+
+use crate::data_ref::DataRef;
 
 /// Bytes in any number of segments, cheap to clone. Each segment is the library's own, or shared with whoever else has it, or kept
 /// by an owner that lives as long as it ([`Data::from_owner`]): the application need not keep anything alive.
@@ -30,6 +34,8 @@ enum Segments {
     None,
     One(Bytes),
     Many(Vec<Bytes>),
+    /// No bytes of its own.
+    Reference(Arc<DataRef>),
 }
 
 impl Data {
@@ -44,7 +50,15 @@ impl Data {
         Self::from(Bytes::from_owner(owner))
     }
 
-    /// The bytes of all segments, counted.
+    /// The data of another event that this refers to, in place of bytes.
+    pub fn reference(&self) -> Option<&DataRef> {
+        match &self.segments {
+            Segments::Reference(reference) => Some(reference),
+            _ => None,
+        }
+    }
+
+    /// The bytes of all segments, counted: none of a reference.
     pub fn bytes(&self) -> u64 {
         self.segments().iter().map(|segment| segment.len() as u64).sum()
     }
@@ -57,7 +71,7 @@ impl Data {
     /// The segments.
     pub fn segments(&self) -> &[Bytes] {
         match &self.segments {
-            Segments::None => &[],
+            Segments::None | Segments::Reference(_) => &[],
             Segments::One(bytes) => std::slice::from_ref(bytes),
             Segments::Many(segments) => segments,
         }
@@ -82,7 +96,7 @@ impl Data {
     /// Only this data changes: a segment that others have, or that an owner keeps, is replaced by a copy.
     pub fn write(&mut self, from: &[u8], offset: u64) -> usize {
         let segments = match &mut self.segments {
-            Segments::None => &mut [],
+            Segments::None | Segments::Reference(_) => &mut [],
             Segments::One(bytes) => std::slice::from_mut(bytes),
             Segments::Many(segments) => segments.as_mut_slice(),
         };
@@ -106,7 +120,7 @@ impl Data {
     /// All bytes in one piece: without copying when there is one segment.
     pub fn to_bytes(&self) -> Bytes {
         match &self.segments {
-            Segments::None => Bytes::new(),
+            Segments::None | Segments::Reference(_) => Bytes::new(),
             Segments::One(bytes) => bytes.clone(),
             Segments::Many(segments) => segments.concat().into(),
         }
@@ -129,8 +143,11 @@ fn places<T: AsRef<[u8]>, I: IntoIterator<Item = T>>(
 }
 
 impl PartialEq for Data {
-    /// By the bytes, however they are cut.
+    /// By the bytes, however they are cut; references by what they refer to.
     fn eq(&self, other: &Self) -> bool {
+        if self.reference().is_some() || other.reference().is_some() {
+            return self.reference() == other.reference();
+        }
         let all = |data: &Self| data.segments().iter().flatten().copied().collect::<Vec<u8>>();
         self.bytes() == other.bytes() && all(self) == all(other)
     }
@@ -143,6 +160,20 @@ impl From<Bytes> for Data {
         Self {
             segments: Segments::One(bytes),
         }
+    }
+}
+
+impl From<DataRef> for Data {
+    fn from(reference: DataRef) -> Self {
+        Self {
+            segments: Segments::Reference(Arc::new(reference)),
+        }
+    }
+}
+
+impl From<&DataRef> for Data {
+    fn from(reference: &DataRef) -> Self {
+        Self::from(reference.clone())
     }
 }
 
@@ -205,8 +236,6 @@ impl<T: Into<Data>> From<Option<T>> for Data {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mofka_net::control::{
     ConsumerInfo, ConsumerListRequest, ConsumerListResponse, EmptyRequest, NodeLimits, NodeStatus,
-    PartitionAddRequest, PartitionInfo, PartitionSpec, TopicCreateRequest, TopicInfo, TopicListResponse,
-    TopicRequest, TopicSummary, decode_any, encode,
+    PartitionAddRequest, PartitionInfo, PartitionSpec, TopicCreateRequest, TopicDeleteRequest, TopicInfo,
+    TopicListResponse, TopicRequest, TopicSummary, decode_any, encode,
 };
 use mofka_net::{Address, ErrorCode, GroupFile, Opcode};
 use mofka_plugins::LibraryPolicy;
@@ -176,11 +176,22 @@ impl Driver {
     /// Deletes a topic with all of its events and cursors.
     ///
     /// # Errors
-    /// When it does not exist.
+    /// When it does not exist, or events of other topics refer to data of its events ([`ErrorCode::Referenced`]).
     pub fn delete_topic(&self, name: &str) -> Result<(), DriverError> {
-        let request = TopicRequest {
-            name: name.to_owned(),
-        };
+        self.delete(name, false)
+    }
+
+    /// The same also when events of other topics refer to its data: their data cannot be had any more.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn delete_topic_by_force(&self, name: &str) -> Result<(), DriverError> {
+        self.delete(name, true)
+    }
+
+    fn delete(&self, name: &str, force: bool) -> Result<(), DriverError> {
+        let name = name.to_owned();
+        let request = TopicDeleteRequest { name, force };
         self.core
             .request(Opcode::TopicDelete, "topic_delete", &request, Repeat::No)
             .map(|_| ())

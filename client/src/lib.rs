@@ -34,6 +34,7 @@ mod chores;
 mod components;
 mod consumer;
 mod data;
+mod data_ref;
 mod driver;
 mod error;
 mod future;
@@ -57,6 +58,7 @@ pub use consumer::{
     PullFuture,
 };
 pub use data::Data;
+pub use data_ref::DataRef;
 pub use driver::Driver;
 pub use error::{
     AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, MetadataError,
@@ -65,11 +67,11 @@ pub use error::{
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
 pub use mofka_net::control::{
-    ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, ReadStatus, ShardStatus,
-    TopicInfo, TopicSummary,
+    ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, PinStatus, ReadStatus,
+    ShardStatus, TopicInfo, TopicSummary,
 };
 pub use mofka_net::{
-    DataDescriptor, ErrorCode, Pattern, PatternError, Recipe, Segment, ViewError, WireError,
+    DataDescriptor, ErrorCode, Pattern, PatternError, Recipe, ReferenceError, Segment, ViewError, WireError,
 };
 pub use mofka_plugins::LibraryPolicy;
 pub use options::{

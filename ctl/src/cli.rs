@@ -145,6 +145,9 @@ pub(crate) enum TopicCommand {
     Delete {
         /// Name of the topic.
         name: String,
+        /// Also when events of other topics refer to its data: they lose it.
+        #[arg(long)]
+        force: bool,
     },
     /// Mark a topic as complete: no more events; consumers get "no more events" after the last.
     Complete {

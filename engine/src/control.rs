@@ -1,6 +1,7 @@
 //! Requests about topics, partitions and the node: handled by the shard that owns the catalog.
 
 mod completing;
+mod deleting;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -53,7 +54,7 @@ pub(crate) async fn handle<I: Io, P: Peers>(
             })
         }
         Opcode::TopicDelete => {
-            topic_delete(shard, parse(body)?).await?;
+            deleting::topic_delete(shard, parse(body)?).await?;
             to_body(&json!({}))
         }
         Opcode::TopicComplete => {
@@ -120,7 +121,7 @@ pub(crate) fn hello<I: Io, P: Peers>(
     }
 }
 
-fn home<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>) -> Result<Rc<CatalogStore<I>>, WireError> {
+pub(crate) fn home<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>) -> Result<Rc<CatalogStore<I>>, WireError> {
     shard.catalog_store().cloned().ok_or_else(|| {
         WireError::new(
             ErrorCode::Internal,
@@ -248,6 +249,7 @@ fn place<I: Io, P: Peers>(
         created_us: shard.io().now_us(),
         config,
         complete: false,
+        refers: false,
     }
 }
 
@@ -326,29 +328,6 @@ fn find<'a>(
     let topic = catalog.topic(name).ok_or_else(|| unknown_topic(name))?;
     partitions.extend(catalog.partitions_of(topic.id).cloned());
     Ok(topic)
-}
-
-async fn topic_delete<I: Io, P: Peers>(
-    shard: &Rc<Shard<I, P>>,
-    request: TopicRequest,
-) -> Result<(), WireError> {
-    let mut partitions = Vec::new();
-    let mut deleted = None;
-    home(shard)?
-        .change(|catalog| {
-            let topic = find(catalog, &request.name, &mut partitions)?;
-            deleted = Some(topic.id);
-            Ok(vec![CatalogRecord::TopicDeleted { topic: topic.id }])
-        })
-        .await?;
-    if let Some(topic) = deleted {
-        groups::forget(shard, topic);
-    }
-    // The catalog forgot the topic, so a crash from here on leaves only files, which the next start removes.
-    let count = partitions.len();
-    each_owner(shard, partitions, ShardCall::Drop).await?;
-    tracing::info!(topic = %request.name, partitions = count, "topic deleted");
-    Ok(())
 }
 
 async fn topic_alter<I: Io, P: Peers>(
@@ -466,6 +445,7 @@ pub(crate) fn partition_status<I: Io, P: Peers>(
         appended_end: ends.appended_end.get(),
         events: ends.appended_end.get() - partition.trim_end().get(),
         bytes: partition.used_bytes(),
+        pins: deleting::pins(&shard.catalog(), partition),
     }
 }
 
@@ -490,6 +470,7 @@ pub(crate) fn broken_status<I: Io, P: Peers>(
         appended_end: 0,
         events: 0,
         bytes: 0,
+        pins: Vec::new(),
     })
 }
 

@@ -28,6 +28,7 @@ pub mod partition;
 mod promise;
 mod record_log;
 mod recover;
+mod references;
 mod requests;
 mod room;
 mod session;

@@ -8,7 +8,7 @@ use mofka_net::control::{
     From, GroupSyncRequest, SeekRequest, SeekResponse, Selection, SubscribeRequest, SubscribeResponse,
 };
 use mofka_net::{
-    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FetchResponse,
+    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FEATURE_REFERENCES, FetchRequest,
     FlushRequest, FrameHeader, Opcode, Pattern, ProduceRequest, ProduceResponse, WireError,
 };
 use serde::Serialize;
@@ -19,6 +19,7 @@ use crate::enforcing::own_serializer;
 use crate::intake::Request;
 use crate::io::Io;
 use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
+use crate::references;
 use crate::session::Session;
 use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
 use crate::streams;
@@ -111,12 +112,25 @@ async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
         }
     }
     session.begin(bytes);
+    let mut referral = None;
+    if batch.has_references() {
+        // What is waited for here may be what this connection appended just now.
+        burst_ended(session);
+        match references::admit(&session.shard, &partition, &batch).await {
+            Ok(admitted) => referral = Some(admitted),
+            Err(error) => {
+                session.end(bytes);
+                return session.fail(header.request_id(), &error);
+            }
+        }
+    }
     let weak = session.me.clone();
     session.touch(&partition);
     partition.append(
         batch,
         asked,
         Box::new(move |outcome| {
+            drop(referral);
             if let Some(session) = weak.upgrade() {
                 session.end(bytes);
                 session.conclude(&header, outcome.map(appended));
@@ -220,6 +234,7 @@ async fn subscribe<I: Io, P: Peers>(
         },
         credits: request.credits,
         picking,
+        knows_references: session.state().has(FEATURE_REFERENCES),
     };
     let response = SubscribeResponse {
         next_event_id: start.get(),
@@ -292,20 +307,9 @@ fn fetch<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
         .fold(0_u64, u64::saturating_add)
         .min(bytes_max);
     session.begin(cost);
-    let weak = session.me.clone();
+    let (weak, shard) = (session.me.clone(), Rc::clone(&session.shard));
     session.shard.io().spawn(async move {
-        let mut response = FetchResponse::new();
-        let mut left = bytes_max;
-        let mut last = None;
-        for descriptor in &fetch.items {
-            match partition.fetch(descriptor, left, &mut last).await {
-                Ok(fetched) => {
-                    left = left.saturating_sub(fetched.bytes.len() as u64);
-                    response.push(fetched.bytes, fetched.crc);
-                }
-                Err(error) => response.push_error(error.code),
-            }
-        }
+        let response = references::fetch(&shard, &partition, &fetch.items, bytes_max).await;
         if let Some(session) = weak.upgrade() {
             session.end(cost);
             let pieces = response.encode();

@@ -12,17 +12,18 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mofka_log::{Catalog, PartitionKind, PartitionRecord, TopicRecord};
+use mofka_log::{Catalog, EventId, PartitionKind, PartitionRecord, TopicRecord};
 use mofka_net::control::{ConsumerInfo, GroupSyncRequest, PartitionStatus, ShardStatus};
-use mofka_net::{ErrorCode, Opcode, WireError};
+use mofka_net::{DataDescriptor, ErrorCode, Opcode, WireError};
 use uuid::Uuid;
 
 use crate::catalog::{CatalogStore, CatalogView};
 use crate::facts::NodeFacts;
 use crate::groups::{Groups, SessionId};
 use crate::io::Io;
-use crate::partition::{Partition, PartitionSpec, ShardMemory, look_after_retention};
+use crate::partition::{Fetched, Partition, PartitionSpec, ShardMemory, Wanted, look_after_retention};
 use crate::recover::OpenError;
+use crate::references::{self, Referrer};
 use crate::session::SessionHandle;
 
 /// The shard that owns the catalog.
@@ -44,6 +45,37 @@ pub enum ShardCall {
     Complete(Vec<Uuid>),
     /// The settings of these partitions' topic changed in the catalog.
     Alter(Vec<Uuid>),
+    /// This partition will refer to data of other events. For the shard that owns the catalog.
+    Refers(Uuid),
+    /// Events of partition `by` are about to refer to these events of partition `to`.
+    Refer {
+        /// The partition that refers.
+        by: Uuid,
+        /// The partition that is referred to.
+        to: Uuid,
+        /// The events.
+        wanted: Vec<Wanted>,
+    },
+    /// What is the first event of partition `to` that one of partition `by` refers to?
+    FirstReference {
+        /// The partition that refers.
+        by: Uuid,
+        /// The partition that is referred to.
+        to: Uuid,
+    },
+    /// Read what these descriptors select of a partition's own data.
+    Fetch {
+        /// The partition.
+        partition: Uuid,
+        /// What is wanted.
+        items: Vec<DataDescriptor>,
+        /// So much at most.
+        bytes_max: u64,
+    },
+    /// These partitions may be deleted: let nothing new refer to them, and tell who does.
+    Close(Vec<Uuid>),
+    /// They are not deleted after all.
+    Reopen(Vec<Uuid>),
     /// Tell about yourself and these partitions.
     Status,
     /// Tell about the consumers of these partitions.
@@ -61,6 +93,12 @@ pub enum ShardReply {
     Done,
     /// The body of the answer to [`ShardCall::Control`] or [`ShardCall::GroupSync`].
     Control(Vec<u8>),
+    /// To [`ShardCall::FirstReference`].
+    FirstReference(Option<EventId>),
+    /// To [`ShardCall::Fetch`]: as many as were asked for.
+    Fetched(Vec<Result<Fetched, ErrorCode>>),
+    /// To [`ShardCall::Close`].
+    Referrers(Vec<Referrer>),
     /// To [`ShardCall::Status`].
     Status(Box<ShardStatus>),
     /// To [`ShardCall::Consumers`].
@@ -154,8 +192,14 @@ impl<I: Io, P: Peers> Shard<I, P> {
             let partitions = shard.partitions.borrow();
             Some(partitions.values().cloned().collect())
         };
+        let me = Rc::downgrade(self);
+        let review = async move |partition: Rc<Partition<I>>| {
+            if let Some(shard) = me.upgrade() {
+                references::review(&shard, &partition).await;
+            }
+        };
         self.io()
-            .spawn(look_after_retention(self.io().clone(), every, partitions));
+            .spawn(look_after_retention(self.io().clone(), every, partitions, review));
     }
 
     /// What this shard knows of its node.
@@ -320,6 +364,40 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 }
                 Ok(ShardReply::Done)
             }
+            ShardCall::Refers(id) => {
+                references::note_refers(&self, id).await?;
+                Ok(ShardReply::Done)
+            }
+            ShardCall::Refer { by, to, wanted } => {
+                self.partition(to)?.refer(by, &wanted).await?;
+                Ok(ShardReply::Done)
+            }
+            ShardCall::FirstReference { by, to } => {
+                let first = self.partition(by)?.first_reference(to).await?;
+                Ok(ShardReply::FirstReference(first))
+            }
+            ShardCall::Fetch {
+                partition,
+                items,
+                bytes_max,
+            } => {
+                let partition = self.partition(partition)?;
+                let fetched = references::serve(&partition, &items, bytes_max).await;
+                Ok(ShardReply::Fetched(fetched))
+            }
+            ShardCall::Close(ids) => {
+                let mut referrers = Vec::new();
+                for partition in self.those(&ids) {
+                    referrers.extend(references::close(&self, &partition).await);
+                }
+                Ok(ShardReply::Referrers(referrers))
+            }
+            ShardCall::Reopen(ids) => {
+                for partition in self.those(&ids) {
+                    partition.reopen_to_references();
+                }
+                Ok(ShardReply::Done)
+            }
             ShardCall::Status => Ok(ShardReply::Status(Box::new(self.status()))),
             ShardCall::Consumers(ids) => Ok(ShardReply::Consumers(self.consumers(&ids))),
             ShardCall::GroupSync(session, request) => {
@@ -331,6 +409,12 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 Ok(ShardReply::Done)
             }
         }
+    }
+
+    /// Those of these partitions that are open here.
+    fn those(&self, ids: &[Uuid]) -> Vec<Rc<Partition<I>>> {
+        let partitions = self.partitions.borrow();
+        ids.iter().filter_map(|id| partitions.get(id).cloned()).collect()
     }
 
     /// Asks a shard, which may be this one.

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use event_listener::Event;
 use futures_lite::future;
 use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
-use mofka_net::{Credits, ErrorCode, FeedHeader, FeedItem, FrameHeader, WireError};
+use mofka_net::{Credits, ErrorCode, FEATURE_REFERENCES, FeedHeader, FeedItem, FrameHeader, WireError};
 use uuid::Uuid;
 
 pub(crate) use self::picking::Picking;
@@ -28,6 +28,8 @@ pub(crate) struct Terms {
     pub(crate) credits: u32,
     /// `None`: whole batches are fed.
     pub(crate) picking: Option<Picking>,
+    /// Whether the client can be sent events that refer to data of others.
+    pub(crate) knows_references: bool,
 }
 
 /// How long a consumer whose filter lets nothing through is left without word of how far it has got.
@@ -41,6 +43,7 @@ pub(crate) struct Subscription<I: Io> {
     partition: Rc<Partition<I>>,
     limits: ReadLimits,
     picking: Option<Picking>,
+    knows_references: bool,
     /// The first event that was not looked at.
     next: Cell<EventId>,
     /// Where the last feed ended.
@@ -65,6 +68,7 @@ impl<I: Io> Subscription<I> {
             partition,
             limits: terms.limits,
             picking: terms.picking,
+            knows_references: terms.knows_references,
             next: Cell::new(terms.start),
             told_end: Cell::new(terms.start),
             told_us: Cell::new(0),
@@ -144,9 +148,11 @@ impl<I: Io> Subscription<I> {
                 continue;
             }
             let read = match &self.picking {
-                None => reader.next(from).await.map(|slice| {
+                None => reader.next(from).await.and_then(|slice| {
+                    self.refuse_if_unknown(&slice)?;
                     self.next.set(slice.end_event_id);
                     self.send(outbox, &slice, missed, false);
+                    Ok(())
                 }),
                 Some(picking) => self.feed_picked(&mut reader, picking, outbox, from, missed).await,
             };
@@ -173,6 +179,7 @@ impl<I: Io> Subscription<I> {
         missed: u64,
     ) -> Result<(), WireError> {
         let slice = reader.next(from).await?;
+        self.refuse_if_unknown(&slice)?;
         let picks = picking
             .pick(&self.partition, &slice, self.limits.bytes_max)
             .await?;
@@ -211,6 +218,21 @@ impl<I: Io> Subscription<I> {
             return Err(WireError::new(ErrorCode::Superseded, message));
         }
         Ok(())
+    }
+
+    /// A client from before references would not know what it reads.
+    fn refuse_if_unknown(&self, slice: &Slice) -> Result<(), WireError> {
+        if self.knows_references || !slice.batches.iter().any(Batch::has_references) {
+            return Ok(());
+        }
+        let message = format!(
+            "from event {} on, events of partition {} of topic {} refer to data of other events, which this client does \
+             not know (feature \"{FEATURE_REFERENCES}\"): use a newer one",
+            slice.first_event_id,
+            self.partition.spec().record.index,
+            self.partition.spec().topic.name
+        );
+        Err(WireError::new(ErrorCode::UnsupportedVersion, message))
     }
 
     /// The client is told and decides; nothing more is fed from here. This takes no credit.

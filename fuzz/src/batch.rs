@@ -58,6 +58,11 @@ fn whole(batch: &Batch, data: &Bytes) {
         assert_eq!(batch.event(index), Some(event));
         at += event.data_bytes;
         metadata_bytes += event.metadata.len() as u64;
+        if let Some(reference) = event.reference {
+            metadata_bytes += reference.bytes().len() as u64;
+            assert!(event.data_bytes == 0 && batch.has_references());
+            assert!(reference.data_bytes() <= reference.base_bytes());
+        }
         if index > 64 {
             // `event` walks the table from its start.
             break;

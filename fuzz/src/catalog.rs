@@ -51,6 +51,10 @@ pub fn run(input: &[u8]) {
                 let partitions: Vec<_> = catalog.partitions_of(*topic).collect();
                 assert!(partitions[*index as usize].complete);
             }
+            CatalogRecord::PartitionRefers { topic, index } => {
+                let partitions: Vec<_> = catalog.partitions_of(*topic).collect();
+                assert!(partitions[*index as usize].refers);
+            }
             CatalogRecord::ProducerDone { topic, producer } => {
                 let record = catalog.topic_by_id(*topic).expect("it is there");
                 assert!(record.producers_done.contains(producer));

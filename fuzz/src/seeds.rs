@@ -211,6 +211,7 @@ fn partition(index: u32) -> PartitionRecord {
         created_us: 1,
         config: json!({}),
         complete: false,
+        refers: false,
     }
 }
 

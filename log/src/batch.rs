@@ -20,6 +20,7 @@ mod check;
 mod error;
 mod header;
 mod pieces;
+mod reference;
 mod streamed;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use header::{BATCH_HEADER_BYTES, BatchHeader, Stamp};
 pub(crate) use header::{Entry, MAGIC};
 pub(crate) use pieces::piece_count;
 pub use pieces::{BadPiece, DataCheck, PieceCrcs, check_piece, check_pieces, combine_crc};
+pub use reference::{REFERENCE_HEAD_BYTES, Reference};
 pub use streamed::StreamedData;
 
 use crate::ids::{EventId, FilePos, ProducerId};
@@ -57,9 +59,11 @@ pub struct EventView<'a> {
     pub index: u32,
     /// Its metadata.
     pub metadata: &'a [u8],
+    /// What it refers to in place of data of its own.
+    pub reference: Option<Reference<'a>>,
     /// Where its data begins in the batch's data.
     pub data_offset: u64,
-    /// Bytes of its data.
+    /// Bytes of its own data; 0 with a reference.
     pub data_bytes: u64,
     /// Checksums of its data, one for each 64 KiB.
     pub pieces: PieceCrcs<'a>,
@@ -169,6 +173,11 @@ impl Batch {
     /// Whether it has no events and is only a witness.
     pub fn is_mark(&self) -> bool {
         self.header.is_mark()
+    }
+
+    /// Whether some of its events refer to data of others.
+    pub fn has_references(&self) -> bool {
+        self.header.has_references()
     }
 
     /// Whether it is the mark of an orderly stop.
@@ -289,9 +298,18 @@ impl<'a> Iterator for Events<'a> {
             .table
             .pieces
             .split_at_checked(narrow(piece_count(entry.data_bytes())))?;
+        let (metadata, reference) = match entry.reference_bytes() {
+            None => (metadata, None),
+            Some(bytes) => {
+                let at = metadata.len().checked_sub(narrow(bytes))?;
+                let (metadata, reference) = metadata.split_at_checked(at)?;
+                (metadata, Reference::check(reference).ok())
+            }
+        };
         let view = EventView {
             index: self.index,
             metadata,
+            reference,
             data_offset: self.data_offset,
             data_bytes: entry.data_bytes(),
             pieces: PieceCrcs::new(own),

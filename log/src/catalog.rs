@@ -98,6 +98,9 @@ pub struct PartitionRecord {
     /// It takes no more events, whatever its topic does.
     #[serde(default, skip_serializing_if = "is_false")]
     pub complete: bool,
+    /// Events of it may refer to data of other events: a program that does not know references must not open it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refers: bool,
 }
 
 /// One change of the catalog.
@@ -122,6 +125,13 @@ pub enum CatalogRecord {
     },
     /// A partition takes no more events.
     PartitionCompleted {
+        /// The topic's id.
+        topic: Uuid,
+        /// The partition's place.
+        index: u32,
+    },
+    /// From now on events of a partition may refer to data of other events.
+    PartitionRefers {
         /// The topic's id.
         topic: Uuid,
         /// The partition's place.
@@ -260,16 +270,11 @@ impl Catalog {
                 Ok(())
             }
             CatalogRecord::PartitionCompleted { topic, index } => {
-                let partitions = &mut self.topic_mut(*topic)?.partitions;
-                let partition = usize::try_from(*index)
-                    .ok()
-                    .and_then(|place| partitions.get_mut(place));
-                partition
-                    .ok_or(CatalogError::UnknownPartition {
-                        topic: *topic,
-                        index: *index,
-                    })?
-                    .complete = true;
+                self.partition_mut(*topic, *index)?.complete = true;
+                Ok(())
+            }
+            CatalogRecord::PartitionRefers { topic, index } => {
+                self.partition_mut(*topic, *index)?.refers = true;
                 Ok(())
             }
             CatalogRecord::ProducerDone { topic, producer } => {
@@ -349,6 +354,14 @@ impl Catalog {
         let name = self.names.get(&topic);
         name.and_then(|name| self.topics.get_mut(name))
             .ok_or(CatalogError::UnknownTopic { topic })
+    }
+
+    fn partition_mut(&mut self, topic: Uuid, index: u32) -> Result<&mut PartitionRecord, CatalogError> {
+        let partitions = &mut self.topic_mut(topic)?.partitions;
+        let partition = usize::try_from(index)
+            .ok()
+            .and_then(|place| partitions.get_mut(place));
+        partition.ok_or(CatalogError::UnknownPartition { topic, index })
     }
 
     /// Records that give this catalog again.

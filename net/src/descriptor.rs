@@ -300,6 +300,52 @@ impl DataDescriptor {
         }
     }
 
+    /// One more step on top of this view: as the view of that kind. Of nothing, nothing.
+    ///
+    /// # Errors
+    /// As the views' own.
+    pub fn select(&self, step: &Selection) -> Result<Self, ViewError> {
+        match step {
+            _ if self.is_empty() => Ok(Self::default()),
+            Selection::Sub(segment) => Ok(self.sub_view(segment.offset, segment.bytes)),
+            Selection::Strided(strided) => self.strided_view(
+                strided.offset,
+                strided.block_count,
+                strided.block_bytes,
+                strided.gap_bytes,
+            ),
+            Selection::Unstructured(segments) => self.unstructured_view(segments),
+        }
+    }
+
+    /// What `view` selects of the bytes that this view selects, as if those were all data of an event.
+    ///
+    /// # Errors
+    /// When both together are at a bound of `limits.rs`.
+    pub fn then(&self, view: &Self) -> Result<Self, ViewError> {
+        if view.is_empty() {
+            return Ok(Self::default());
+        }
+        let steps = view.selections.iter();
+        steps
+            .into_iter()
+            .try_fold(self.clone(), |view, step| view.select(step))
+    }
+
+    /// The same for whoever reads the bytes at once: both views are within the bounds, and both together may be twice beyond
+    /// them. Not to be serialized.
+    #[must_use]
+    pub fn stacked(&self, view: &Self) -> Self {
+        let selections = self.selections.iter().chain(&view.selections).cloned().collect();
+        Self {
+            location: self.location.clone(),
+            base_bytes: self.base_bytes,
+            bytes: view.bytes,
+            selections,
+            added_segments: self.added_segments.saturating_add(view.added_segments),
+        }
+    }
+
     /// The ranges of the event's data that are selected, ascending, touching ones merged.
     pub fn flatten(&self) -> Flatten<'_> {
         Flatten::new(&self.selections, self.bytes)

@@ -61,6 +61,8 @@ error_codes! {
     InvalidArgument = 15 "invalid_argument";
     /// The topic was marked complete: it takes no more events.
     TopicComplete = 16 "topic_complete";
+    /// Other events refer to the data of what should be deleted; `details.referrers` says whose.
+    Referenced = 18 "referenced";
     /// No node of this rank.
     InvalidRank = 17 "invalid_rank";
     /// What arrived is not what was sent.
@@ -101,6 +103,8 @@ error_codes! {
     InvalidMetadata = 37 "invalid_metadata";
     /// No stream of this number, any more: it ended with its connection, and nothing of it is stored.
     UnknownStream = 38 "unknown_stream";
+    /// An event of a batch refers to data that it cannot refer to; `details.index` is its place in the batch.
+    InvalidReference = 39 "invalid_reference";
     /// A bound was reached; later it may work.
     Overloaded = 40 "overloaded";
     /// A defect of the node.

@@ -48,6 +48,7 @@ mod pattern;
 mod picked;
 mod produce;
 mod recipe;
+mod reference;
 mod schema;
 mod selection;
 mod session;
@@ -73,7 +74,8 @@ pub use produce::{
     PRODUCE_HINT_BYTES, PRODUCE_PREFIX_BYTES, ProducePrefix, ProduceRequest, ProduceResponse, produce_data_at,
 };
 pub use recipe::Recipe;
+pub use reference::{DataReference, ReferenceError};
 pub use schema::{MetadataSchema, SchemaError};
 pub use selection::{Segment, Selection, Strided};
-pub use session::{Credits, Negotiated, ServerSession};
+pub use session::{Credits, FEATURE_REFERENCES, FEATURES, Negotiated, ServerSession};
 pub use stream::{STREAM_PREFIX_BYTES, StreamCommit, StreamPart, StreamPartResponse, StreamPrefix};

@@ -9,12 +9,13 @@
 //!          0      4               8           16          24        28     32
 //!          index  metadata_bytes  data_bytes  sent_bytes  data_crc  flags
 //! then     metadata, data, zeros to a multiple of 8
+//! flags:   1 the declared part of the data is sent; 2 the event's metadata ends with a reference and its length (4 bytes)
 //! ```
 
 use bytemuck::{Pod, Zeroable};
 use bytes::{Bytes, BytesMut};
-use mofka_log::EventId;
 use mofka_log::le::{Le32, Le64};
+use mofka_log::{EventId, Reference};
 
 use crate::body::{BodyError, BodyReader};
 use crate::width::{narrow, wide};
@@ -27,6 +28,9 @@ const CHECKED_BYTES: usize = 60;
 const ALIGN_BYTES: usize = 8;
 /// The declared part of the data is here.
 const SENT: u32 = 1;
+/// The metadata ends with a reference, and the length of that.
+const REFERENCE: u32 = 2;
+const REFERENCE_LENGTH_BYTES: usize = 4;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -106,6 +110,22 @@ impl PickedBuilder {
         }
     }
 
+    /// Adds the batch's event `index`, which refers to data of another event, after those before it.
+    pub fn push_reference(&mut self, index: u32, metadata: &[u8], reference: Reference<'_>) {
+        let length = u32::try_from(reference.bytes().len()).unwrap_or(u32::MAX);
+        let all = [metadata, reference.bytes(), &length.to_le_bytes()].concat();
+        let raw = RawPickedEvent {
+            index: Le32::from(index),
+            metadata_bytes: Le32::from(u32::try_from(all.len()).unwrap_or(u32::MAX)),
+            data_bytes: Le64::from(reference.data_bytes()),
+            sent_bytes: Le64::from(0),
+            data_crc: Le32::from(0),
+            flags: Le32::from(REFERENCE),
+        };
+        self.table.extend_from_slice(bytemuck::bytes_of(&raw));
+        self.metadata.extend_from_slice(&all);
+    }
+
     /// Whether nothing was picked.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
@@ -161,8 +181,10 @@ pub struct PickedEvent {
     pub id: EventId,
     /// Its metadata.
     pub metadata: Bytes,
-    /// The size of all of its data.
+    /// The size of all of its data, or of what it refers to.
     pub data_bytes: u64,
+    /// What it refers to in place of data of its own: a serialized [`crate::DataReference`], whose head was checked.
+    pub reference: Option<Bytes>,
     /// The declared part of its data, when it came along and checks.
     pub data: Option<Bytes>,
 }
@@ -194,27 +216,36 @@ impl Picked {
             let id = raw.base_event_id.get().checked_add(index.into());
             let id = id.ok_or_else(|| reader.invalid("index", index.into(), "event ids have 64 bits"))?;
             let metadata = cut(&mut metadata, event.metadata_bytes.get().into());
-            let metadata = metadata.ok_or_else(|| {
+            let mut metadata = metadata.ok_or_else(|| {
                 reader.invalid("metadata_bytes", event.metadata_bytes.get().into(), "it fits")
             })?;
             let sent_bytes = event.sent_bytes.get();
             let sent = cut(&mut data, sent_bytes);
             let sent = sent.ok_or_else(|| reader.invalid("sent_bytes", sent_bytes, "it fits"))?;
             let is_sent = match event.flags.get() {
-                0 if sent_bytes == 0 => false,
+                0 | REFERENCE if sent_bytes == 0 => false,
                 SENT => true,
                 flags => {
                     return Err(reader.invalid(
                         "flags",
                         flags.into(),
-                        "only 1 has a meaning, and what is sent has it",
+                        "1 and 2 have a meaning, and what is sent has 1",
                     ));
                 }
+            };
+            let reference = match event.flags.get() {
+                REFERENCE => {
+                    let found = cut_reference(&mut metadata, event.data_bytes.get());
+                    let rule = "a reference fits, and selects as much";
+                    Some(found.ok_or_else(|| reader.invalid("data_bytes", event.data_bytes.get(), rule))?)
+                }
+                _ => None,
             };
             events.push(PickedEvent {
                 id: EventId::new(id),
                 metadata,
                 data_bytes: event.data_bytes.get(),
+                reference,
                 // What changed on the way is fetched again.
                 data: (is_sent && crc32fast::hash(&sent) == event.data_crc.get()).then_some(sent),
             });
@@ -229,6 +260,17 @@ impl Picked {
             events,
         })
     }
+}
+
+/// Takes the reference that selects `data_bytes` off the end of an event's metadata.
+fn cut_reference(metadata: &mut Bytes, data_bytes: u64) -> Option<Bytes> {
+    let length_at = metadata.len().checked_sub(REFERENCE_LENGTH_BYTES)?;
+    let length = metadata.split_off(length_at);
+    let length = u32::from_le_bytes(<[u8; REFERENCE_LENGTH_BYTES]>::try_from(length.as_ref()).ok()?);
+    let at = metadata.len().checked_sub(narrow(length.into()))?;
+    let reference = metadata.split_off(at);
+    let head = Reference::check(&reference).ok()?;
+    (head.data_bytes() == data_bytes).then_some(reference)
 }
 
 fn cut(bytes: &mut Bytes, count: u64) -> Option<Bytes> {

@@ -79,17 +79,10 @@ impl Recipe {
     /// # Errors
     /// As the views' own: when the data is too short for a strided or unstructured one.
     pub fn apply(&self, data: &DataDescriptor) -> Result<DataDescriptor, ViewError> {
-        self.steps.iter().try_fold(data.clone(), |view, step| match step {
-            _ if view.is_empty() => Ok(DataDescriptor::default()),
-            Selection::Sub(segment) => Ok(view.sub_view(segment.offset, segment.bytes)),
-            Selection::Strided(strided) => view.strided_view(
-                strided.offset,
-                strided.block_count,
-                strided.block_bytes,
-                strided.gap_bytes,
-            ),
-            Selection::Unstructured(segments) => view.unstructured_view(segments),
-        })
+        let steps = self.steps.iter();
+        steps
+            .into_iter()
+            .try_fold(data.clone(), |view, step| view.select(step))
     }
 }
 

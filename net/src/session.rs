@@ -7,12 +7,17 @@ use crate::limits::{
     CLIENT_NAME_BYTES_MAX, CREDITS_MAX, FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN,
 };
 
+/// The peer knows events that refer to data of others: such a batch's flags, and what stands behind the metadata.
+pub const FEATURE_REFERENCES: &str = "references";
+/// Every feature of this code.
+pub const FEATURES: [&str; 1] = [FEATURE_REFERENCES];
+
 /// What hello led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// The version to speak.
     pub version: u16,
-    /// Features that both sides have. None exist yet.
+    /// Features that both sides have, of [`FEATURES`].
     pub features: Vec<String>,
 }
 
@@ -90,10 +95,21 @@ impl ServerSession {
         }
         let negotiated = Negotiated {
             version,
-            features: Vec::new(),
+            features: request
+                .features
+                .iter()
+                .filter(|feature| FEATURES.contains(&feature.as_str()))
+                .cloned()
+                .collect(),
         };
         self.negotiated = Some(negotiated.clone());
         Ok(negotiated)
+    }
+
+    /// Whether both sides have this feature.
+    pub fn has(&self, feature: &str) -> bool {
+        let features = self.negotiated.iter().flat_map(|agreed| &agreed.features);
+        features.into_iter().any(|known| known == feature)
     }
 
     /// What hello led to, if it was said.

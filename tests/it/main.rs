@@ -13,6 +13,7 @@ mod libraries;
 mod power;
 mod protocol;
 mod reference;
+mod references;
 mod restart;
 mod retention;
 mod selection;

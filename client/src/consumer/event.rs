@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mofka_log::EventId;
-use mofka_net::DataDescriptor;
 use mofka_net::control::PartitionInfo;
+use mofka_net::{DataDescriptor, DataReference, ReferenceError};
 use serde_json::Value;
 
 use super::acknowledge::{AckFuture, AckLane};
 use super::reader::DataReader;
 use crate::data::Data;
+use crate::data_ref::DataRef;
 use crate::metadata::Metadata;
 
 /// An event that was pulled. Cheap to clone; lives on its own.
@@ -36,6 +37,7 @@ pub(super) struct Parts {
     pub(super) timestamp_us: u64,
     pub(super) metadata: Metadata,
     pub(super) data_bytes: u64,
+    pub(super) reference: Option<Box<Bytes>>,
     pub(super) descriptor: DataDescriptor,
     pub(super) data: Data,
 }
@@ -113,6 +115,34 @@ impl Event {
         &self.parts().descriptor
     }
 
+    /// Its data as something that another event can refer to: what was selected of it, and all of it when nothing was. Of an
+    /// event that refers to another one itself, that other one's data.
+    ///
+    /// # Errors
+    /// When it has no data, or what was selected of a selection cannot be said in one descriptor.
+    pub fn data_ref(&self) -> Result<DataRef, ReferenceError> {
+        let wanted = self.wanted();
+        let reference = match &self.parts().reference {
+            None => DataReference::new(self.group.lane.info().id, wanted)?,
+            Some(further) => DataReference::deserialize(further)?.then(&wanted)?,
+        };
+        Ok(DataRef::of(reference))
+    }
+
+    /// Whether its data is that of another event, to which it refers.
+    pub fn is_reference(&self) -> bool {
+        self.parts().reference.is_some()
+    }
+
+    /// What was selected of its data, and all of it when nothing was.
+    fn wanted(&self) -> DataDescriptor {
+        let parts = self.parts();
+        match parts.descriptor.is_empty() {
+            true => DataDescriptor::of_event(parts.id, parts.data_bytes),
+            false => parts.descriptor.clone(),
+        }
+    }
+
     /// Bytes of all its data, whatever of it was selected.
     pub fn data_bytes(&self) -> u64 {
         self.parts().data_bytes
@@ -121,13 +151,7 @@ impl Event {
     /// Opens its data at the node, to be read in pieces: what was selected of it, and all of it when nothing was. Asks
     /// the node for nothing yet. Also works when the consumer is closed.
     pub fn open_data(&self) -> DataReader {
-        let parts = self.parts();
-        let wanted = if parts.descriptor.is_empty() {
-            DataDescriptor::of_event(parts.id, parts.data_bytes)
-        } else {
-            parts.descriptor.clone()
-        };
-        DataReader::new(self.group.lane.fetch_route(), wanted)
+        DataReader::new(self.group.lane.fetch_route(), self.wanted())
     }
 
     /// When the node accepted it: Unix time in microseconds.

@@ -34,6 +34,8 @@ struct Going {
     metadata: Metadata,
     /// Bytes of all its data.
     data_bytes: u64,
+    /// Boxed, because few events have one.
+    reference: Option<Box<Bytes>>,
     selected: DataDescriptor,
     /// The application's memory, if it has its own.
     segments: Option<Vec<Box<dyn DataSegment>>>,
@@ -47,6 +49,8 @@ pub(super) struct Raw {
     pub(super) timestamp_us: u64,
     pub(super) metadata: Bytes,
     pub(super) data_bytes: u64,
+    /// What it refers to in place of data of its own.
+    pub(super) reference: Option<Bytes>,
     pub(super) included: Included,
 }
 
@@ -71,9 +75,16 @@ impl Raw {
             id,
             timestamp_us: batch.timestamp_us(),
             metadata: batch.body().slice_ref(event.metadata),
-            data_bytes: event.data_bytes,
+            data_bytes: match event.reference {
+                Some(reference) => reference.data_bytes(),
+                None => event.data_bytes,
+            },
+            reference: event
+                .reference
+                .map(|reference| batch.body().slice_ref(reference.bytes())),
             included: batch
                 .data()
+                .filter(|_| event.reference.is_none())
                 .and_then(whole)
                 .map_or(Included::None, Included::Whole),
         }
@@ -86,6 +97,7 @@ impl Raw {
             timestamp_us,
             metadata: event.metadata,
             data_bytes: event.data_bytes,
+            reference: event.reference,
             included: event.data.map_or(Included::None, Included::Selected),
         }
     }
@@ -192,6 +204,7 @@ impl Preparer<'_> {
         let mut going = Going {
             metadata,
             data_bytes: raw.data_bytes,
+            reference: raw.reference.map(Box::new),
             selected,
             segments,
             pieces: Pieces::default(),
@@ -268,6 +281,7 @@ impl Prepared {
                 timestamp_us: self.timestamp_us,
                 metadata: going.metadata,
                 data_bytes: going.data_bytes,
+                reference: going.reference,
                 descriptor: going.selected,
                 data: place(going.segments, going.pieces),
             }),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mofka_net::FEATURES;
 use mofka_net::control::{HelloRequest, HelloResponse, NodeLimits, decode, encode};
 use mofka_net::limits::{FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN};
 use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
@@ -355,7 +356,7 @@ fn say_hello(
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
         client: client.to_owned(),
-        features: Vec::new(),
+        features: FEATURES.map(str::to_owned).to_vec(),
         token: None,
     };
     let body: Bytes = encode("hello", &request)

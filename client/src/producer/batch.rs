@@ -4,7 +4,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use mofka_log::{Batch, BatchBuilder, BatchError, DataCheck, Durability, EventId, PIECE_BYTES, ProducerId};
+use mofka_log::{
+    Batch, BatchBuilder, BatchError, DataCheck, Durability, EventId, PIECE_BYTES, ProducerId, Reference,
+};
 use mofka_net::control::NodeLimits;
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix};
 use uuid::Uuid;
@@ -122,7 +124,8 @@ impl Bounds {
 /// Bytes that an event adds to a batch at most: table entry, checksums, metadata, data.
 pub(super) fn event_bytes(metadata: &[u8], data: &Data) -> u64 {
     let data_bytes = data.bytes();
-    16 + metadata.len() as u64 + data_bytes + 4 * data_bytes.div_ceil(PIECE_BYTES as u64)
+    let reference_bytes = data.reference().map_or(0, |to| to.stored().len() as u64);
+    16 + reference_bytes + metadata.len() as u64 + data_bytes + 4 * data_bytes.div_ceil(PIECE_BYTES as u64)
 }
 
 /// Header and padding of a batch.
@@ -165,6 +168,12 @@ impl Gathering {
         shared_bytes_min: usize,
     ) -> Result<u32, BatchError> {
         let index = self.event_count();
+        if let Some(to) = data.reference() {
+            let reference =
+                Reference::check(to.stored()).map_err(|reason| BatchError::Reference { index, reason })?;
+            self.builder.push_reference(metadata, reference)?;
+            return Ok(index);
+        }
         self.builder
             .push_shared(metadata, data.segments(), shared_bytes_min)?;
         Ok(index)

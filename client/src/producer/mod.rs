@@ -127,6 +127,9 @@ impl Producer {
     /// Blocks while the partition's batches are at their bound ([`ProducerOptions::max_num_batches`]) and the one that
     /// gathers is full; of a loose producer, while as much waits for the pool or for room in batches as that bound allows.
     ///
+    /// `data`: bytes, or a [`DataRef`](crate::DataRef) to data that is stored already. Of that nothing is sent or copied, and the
+    /// topic's validator sees no data; the node refuses the batch when there is no such data (any more), which the future tells.
+    ///
     /// # Errors
     /// When the event cannot be taken; nothing of it is queued then. What happens later is told by the future.
     pub fn push(
@@ -306,7 +309,10 @@ impl Core {
         requested: Option<usize>,
     ) -> Result<PushFuture, PushError> {
         self.shared.check_process()?;
-        let bytes = (metadata.raw().len() as u64).saturating_add(data.bytes());
+        let reference_bytes = data.reference().map_or(0, |to| to.stored().len() as u64);
+        let bytes = (metadata.raw().len() as u64)
+            .saturating_add(data.bytes())
+            .saturating_add(reference_bytes);
         let ticket = loose.admit(&self.shared, bytes)?;
         let future = PushFuture::coming(ticket.coming());
         self.shared.counters.pushed();

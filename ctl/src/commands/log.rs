@@ -20,6 +20,7 @@ mod problem;
 mod progress;
 mod record_file;
 mod records;
+mod reference;
 mod repair;
 mod segment;
 mod sink;

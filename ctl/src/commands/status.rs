@@ -84,6 +84,16 @@ pub(crate) fn partitions_text(partitions: &[&PartitionStatus]) -> String {
     ];
     let mut text = table(&heads, &sorted.iter().map(row).collect::<Vec<_>>());
     for p in sorted {
+        for pin in &p.pins {
+            let by = match (&pin.topic, pin.index) {
+                (Some(topic), Some(index)) => format!("{topic} {index}"),
+                _ => format!("partition {}, which was deleted", pin.partition),
+            };
+            text.push_str(&format!(
+                "\n{} {}: events from {} on are kept for {by}, which refers to them",
+                p.topic, p.info.index, pin.first_event_id
+            ));
+        }
         if let Some(reason) = &p.reason {
             text.push_str(&format!(
                 "\n{} {}: {}: {reason}",

@@ -55,8 +55,12 @@ pub(crate) fn run(command: TopicCommand, dotted: Dotted, place: &Place, output: 
                 format!("retention  {}", retention::text(&info.retention))
             })
         }
-        (TopicCommand::Delete { name }, _) => {
-            driver.delete_topic(&name).map_err(node::failure)?;
+        (TopicCommand::Delete { name, force }, _) => {
+            let deleted = match force {
+                true => driver.delete_topic_by_force(&name),
+                false => driver.delete_topic(&name),
+            };
+            deleted.map_err(node::failure)?;
             output.print(&json!({ "deleted": name }), String::new)
         }
         (TopicCommand::Complete { name, partition }, _) => {

@@ -65,6 +65,7 @@ impl<I: Io> Partition<I> {
     fn accept(&self, mut batch: Batch, at: AckAt, done: AppendDone) {
         let event_count = batch.event_count();
         let producer = batch.producer();
+        self.referring.note(&batch, self.appended_end());
         let base_event_id = match &self.store {
             None => {
                 let base_event_id = self.memory_end.get();

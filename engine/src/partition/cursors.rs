@@ -9,6 +9,7 @@ use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
 
 use super::Partition;
+use super::pins::pin_of;
 use crate::commit::{Done, Poison};
 use crate::io::Io;
 use crate::promise::promise;
@@ -135,6 +136,14 @@ impl<I: Io> PartitionCursors<I> {
             .collect()
     }
 
+    /// Every pin: who refers, and from which event on.
+    pub(crate) fn pins(&self) -> Vec<(Uuid, EventId)> {
+        let state = self.state.borrow();
+        let pins = state.table.iter();
+        pins.filter_map(|(name, first)| Some((pin_of(name)?, first)))
+            .collect()
+    }
+
     /// As [`PartitionCursors::all`], when these positions are durable; nothing when they cannot be stored.
     pub(crate) async fn all_durable(&self) -> Option<Vec<(String, EventId)>> {
         let all = self.all();
@@ -166,15 +175,34 @@ impl<I: Io> PartitionCursors<I> {
                 return done(Err(WireError::new(ErrorCode::Overloaded, message)));
             }
         }
-        let record = CursorRecord {
-            name: consumer.to_owned(),
-            next_event_id: next,
-            timestamp_us: now_us,
-            removed: false,
-        };
+        self.put(
+            CursorRecord {
+                name: consumer.to_owned(),
+                next_event_id: next,
+                timestamp_us: now_us,
+                removed: false,
+            },
+            done,
+        );
+    }
+
+    /// Forgets what is kept under this name.
+    pub(crate) fn remove(&self, name: &str, now_us: u64, done: CursorDone) {
+        self.put(
+            CursorRecord {
+                name: name.to_owned(),
+                next_event_id: EventId::default(),
+                timestamp_us: now_us,
+                removed: true,
+            },
+            done,
+        );
+    }
+
+    fn put(&self, record: CursorRecord, done: CursorDone) {
         self.state.borrow_mut().table.apply(&record);
         let Some(spec) = &self.spec else {
-            return done(Ok(next));
+            return done(Ok(record.next_event_id));
         };
         let mut state = self.state.borrow_mut();
         if state.busy {
@@ -197,7 +225,8 @@ impl<I: Io> PartitionCursors<I> {
         }
     }
 
-    fn barrier(&self, current: EventId, done: CursorDone) {
+    /// Calls `done` when all that was set before is durable.
+    pub(super) fn barrier(&self, current: EventId, done: CursorDone) {
         let mut state = self.state.borrow_mut();
         if state.busy {
             state.waiting.push(Waiting::Barrier(current, done));

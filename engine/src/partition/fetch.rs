@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use mofka_log::{Batch, EventId, FilePos, PIECE_BYTES, check_piece, combine_crc};
-use mofka_net::{DataDescriptor, ErrorCode, WireError};
+use mofka_net::{DataDescriptor, DataReference, ErrorCode, WireError};
 
 use super::Partition;
 use crate::io::Io;
@@ -38,15 +38,14 @@ impl<I: Io> Partition<I> {
         let id = descriptor
             .event_id()
             .ok_or_else(|| invalid("the descriptor's location is not an event id"))?;
-        let opened = match last.take() {
-            Some(opened) if opened.holds(id) => opened,
-            _ => FetchedBatch::new(self.batch_of(id).await?),
-        };
-        let opened = last.insert(opened);
+        let opened = self.open_batch(id, last).await?;
         let batch = &opened.batch;
         let place = opened
             .place(id)
             .ok_or_else(|| self.damaged("the event is not in its batch"))?;
+        if place.reference.is_some() {
+            return Err(invalid(&format!("event {id} has no data of its own")));
+        }
         if descriptor.base_bytes() != place.data_bytes {
             return Err(invalid(&format!(
                 "the descriptor says that event {id} has {} bytes of data, but it has {}",
@@ -81,6 +80,45 @@ impl<I: Io> Partition<I> {
             crc32fast::hash(&bytes)
         };
         Ok(Fetched { bytes, crc })
+    }
+
+    /// The batch with this event: the last one, or another.
+    pub(super) async fn open_batch<'a>(
+        &self,
+        id: EventId,
+        last: &'a mut Option<FetchedBatch>,
+    ) -> Result<&'a FetchedBatch, WireError> {
+        let opened = match last.take() {
+            Some(opened) if opened.holds(id) => opened,
+            _ => FetchedBatch::new(self.batch_of(id).await?),
+        };
+        Ok(last.insert(opened))
+    }
+
+    /// What `descriptor` selects of the data that its event refers to; `None` when the event has data of its own. `last`
+    /// as in [`Partition::fetch`].
+    ///
+    /// # Errors
+    /// When the event is not there, or the descriptor does not fit what it refers to.
+    pub async fn referenced(
+        &self,
+        descriptor: &DataDescriptor,
+        last: &mut Option<FetchedBatch>,
+    ) -> Result<Option<DataReference>, WireError> {
+        let Some(id) = descriptor.event_id() else {
+            return Ok(None);
+        };
+        let Some(reference) = self.open_batch(id, last).await?.reference(id)? else {
+            return Ok(None);
+        };
+        if descriptor.base_bytes() != reference.bytes() {
+            return Err(invalid(&format!(
+                "the descriptor says that event {id} has {} bytes of data, but it refers to {}",
+                descriptor.base_bytes(),
+                reference.bytes()
+            )));
+        }
+        Ok(Some(reference.stacked(descriptor)))
     }
 
     async fn select_stored(
@@ -163,6 +201,8 @@ struct Place {
     offset: u64,
     data_bytes: u64,
     pieces: Vec<u32>,
+    /// What it refers to in place of data of its own.
+    reference: Option<Bytes>,
 }
 
 /// A batch that a request fetched from, with its table walked once: the next event is usually in it too.
@@ -180,6 +220,9 @@ impl FetchedBatch {
                 offset: event.data_offset,
                 data_bytes: event.data_bytes,
                 pieces: event.pieces.iter().collect(),
+                reference: event
+                    .reference
+                    .map(|reference| batch.body().slice_ref(reference.bytes())),
             })
             .collect();
         Self { batch, places }
@@ -188,6 +231,20 @@ impl FetchedBatch {
     /// Whether an event is in it.
     pub(crate) fn holds(&self, id: EventId) -> bool {
         self.batch.base_event_id() <= id && id < self.batch.end_event_id()
+    }
+
+    /// What an event in it refers to, if it does.
+    pub(super) fn reference(&self, id: EventId) -> Result<Option<DataReference>, WireError> {
+        let reference = self.place(id).and_then(|place| place.reference.as_ref());
+        let reference = reference
+            .map(|bytes| DataReference::deserialize(bytes))
+            .transpose();
+        reference.map_err(|error| WireError::new(ErrorCode::Damaged, format!("event {id}: {error}")))
+    }
+
+    /// Bytes of an event's own data, when it is in it.
+    pub(super) fn data_bytes(&self, id: EventId) -> Option<u64> {
+        self.place(id).map(|place| place.data_bytes)
     }
 
     fn place(&self, id: EventId) -> Option<&Place> {

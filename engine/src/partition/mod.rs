@@ -10,10 +10,12 @@ mod fetch;
 mod finding;
 mod memory;
 mod opening;
+mod pins;
 mod read;
 mod reader;
 mod readers;
 mod recent;
+mod referring;
 mod refusal;
 mod segment;
 mod segment_files;
@@ -40,11 +42,16 @@ pub(crate) use cursors::is_reserved;
 pub use fetch::{Fetched, FetchedBatch};
 use finding::Places;
 pub use memory::{ReadCounts, ShardMemory};
+use pins::Pins;
+pub use pins::Wanted;
+pub(crate) use pins::refused;
 pub use read::{ReadLimits, Slice};
 pub use reader::Reader;
 use readers::Reading;
 pub(crate) use readers::Subscriber;
 use recent::Recent;
+pub use referring::Referral;
+use referring::Referring;
 use store::Store;
 use trim::Leaving;
 pub use trim::look_after_retention;
@@ -116,6 +123,8 @@ pub struct Partition<I: Io> {
     enforcer: Result<Option<Enforcer>, String>,
     uploads: Uploads<I>,
     leaving: Leaving,
+    pins: Pins,
+    referring: Referring,
     me: Weak<Self>,
 }
 
@@ -206,6 +215,8 @@ impl<I: Io> Partition<I> {
             readers: RefCell::default(),
             enforcer,
             uploads: Uploads::default(),
+            pins: Pins::default(),
+            referring: Referring::new(end),
             me: me.clone(),
         });
         if let Some(store) = &partition.store {

@@ -22,6 +22,7 @@ use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
 
 use super::Partition;
+use super::pins::OwnPin;
 use super::segment::Segment;
 use super::segment_files::{base_of, meta_path, read_footer};
 use super::store::Store;
@@ -69,17 +70,23 @@ impl<I: Io> Partition<I> {
     }
 
     /// Lets go the segments that may, by the time of the last look.
-    pub(super) async fn trim(&self) {
+    pub(crate) async fn trim(&self) {
         let Some(store) = &self.store else { return };
         if self.leaving.is_trimming.replace(true) {
             // The one that is at it looks again after each segment.
             return;
         }
         store.seal_what_failed().await;
+        self.look_anew();
         while let Some((oldest, reason)) = self.next_to_go(store).await {
             let end = oldest.end().unwrap_or(oldest.base);
+            let own = self.own_pin(store, end).await;
+            if !self.may_leave(end, own) {
+                break;
+            }
             if let Err(error) = self.drop_segment(store, &oldest).await {
                 store.let_go();
+                self.stays();
                 tracing::warn!(
                     topic = %self.spec.topic.name,
                     partition = self.spec.record.index,
@@ -137,6 +144,57 @@ impl<I: Io> Partition<I> {
         };
         let reason = retention.oldest_goes(&sealed, &partition)?;
         self.may_trim().then_some((oldest, reason))
+    }
+
+    /// What events of this partition refer to in it, as far as they stay themselves: else an event that is to go could keep
+    /// what is before it, and with that itself, for ever. `None`: that holds nothing before `end`.
+    async fn own_pin(&self, store: &Store<I>, end: EventId) -> Option<OwnPin> {
+        let own = self.spec.record.id;
+        let pin = self.pins(Some(end)).into_iter().find(|pin| pin.by == own)?;
+        let stays_from = self.going_end(store).await;
+        let first = match self.first_reference_from(own, stays_from).await {
+            Ok(first) => first,
+            Err(error) => {
+                tracing::warn!(%error, "what a partition refers to in itself cannot be found out, so it stays");
+                Some(pin.first)
+            }
+        };
+        Some(OwnPin { pin, first })
+    }
+
+    /// Where the events end that retention lets go now, were none of them referred to.
+    async fn going_end(&self, store: &Store<I>) -> EventId {
+        let retention = self.leaving.retention.borrow().clone();
+        let mut going_end = self.trim_end();
+        let cursors = match retention.asks_consumers() {
+            true => self.cursors().all_durable().await,
+            false => Some(Vec::new()),
+        };
+        let Some(cursors) = cursors else { return going_end };
+        let mut bytes = store.used_bytes();
+        for segment in store.sealed() {
+            let Some(end_event_id) = segment.end() else { break };
+            let last_timestamp_us = match retention.age_max_ms {
+                Some(_) => store.timestamps_us(&segment).await.ok().flatten(),
+                None => None,
+            };
+            let sealed = SealedFacts {
+                end_event_id,
+                last_timestamp_us: last_timestamp_us.map(|(_, last)| last),
+            };
+            let partition = PartitionFacts {
+                bytes,
+                now_us: self.leaving.now_us.get(),
+                cursors: &cursors,
+            };
+            if retention.oldest_goes(&sealed, &partition).is_none() {
+                break;
+            }
+            let (meta, data) = segment.bytes().unwrap_or_default();
+            bytes = bytes.saturating_sub(meta + data);
+            going_end = end_event_id;
+        }
+        going_end
     }
 
     async fn last_timestamp_us(&self, store: &Store<I>, oldest: &Rc<Segment>) -> Option<u64> {
@@ -265,11 +323,13 @@ async fn sync_names<I: Io>(store: &Store<I>) -> Result<(), OpenError> {
     })
 }
 
-/// Looks through partitions as long as there are any to be had, and lets go what their topics' retention says.
+/// Looks through partitions as long as there are any to be had, and lets go what their topics' retention says. `review` is
+/// for those that would let more go, were it not referred to.
 pub async fn look_after_retention<I: Io>(
     io: I,
     every: Duration,
     partitions: impl Fn() -> Option<Vec<Rc<Partition<I>>>>,
+    review: impl AsyncFn(Rc<Partition<I>>),
 ) {
     let every_us = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
     let mut clock = RetentionClock::default();
@@ -286,6 +346,9 @@ pub async fn look_after_retention<I: Io>(
         }
         for partition in partitions {
             partition.retain(look.now_us).await;
+            if partition.held_end().is_some() {
+                review(partition).await;
+            }
         }
         io.sleep(every).await;
         elapsed_us = every_us;

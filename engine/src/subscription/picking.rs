@@ -65,6 +65,11 @@ impl Picking {
                 if !is_meant || !self.lets_through(event.metadata) {
                     continue;
                 }
+                if let Some(reference) = event.reference {
+                    // What it refers to is asked for by who wants it.
+                    builder.push_reference(event.index, event.metadata, reference);
+                    continue;
+                }
                 let sent = self
                     .data_of(partition, batch, id, event.data_bytes, &mut bytes_left, &mut last)
                     .await?;

@@ -1,6 +1,7 @@
 //! The engine on a simulated machine: crashes at every boundary, faults, restarts.
 
 mod crash;
+mod crash_references;
 mod crash_trim;
 mod faults;
 mod golden;

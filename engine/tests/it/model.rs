@@ -48,6 +48,7 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         created_us: 1,
         config: Value::Null,
         complete: false,
+        refers: false,
     };
     let limits = EngineLimits {
         segment_meta_bytes: 24 << 10,

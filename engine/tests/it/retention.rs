@@ -254,6 +254,7 @@ fn a_clock_that_jumps_drops_nothing_and_one_that_goes_on_does() {
         io.clone(),
         Duration::from_mins(1),
         move || Some(vec![looked_at.upgrade()?]),
+        async |_| (),
     ));
     // A month ahead for some hours, as after a bad time server; then a month behind; then right again.
     let month_us = 30 * DAY_US as i64;

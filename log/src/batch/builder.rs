@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::error::BatchError;
 use super::header::{BATCH_HEADER_BYTES, BatchHeader, Built, Entry};
+use super::reference::Reference;
 use crate::ids::ProducerId;
 use crate::le::Le32;
 use crate::limits::{DATA_BATCH_BYTES_MAX, EVENTS_PER_BATCH_MAX, METADATA_BLOCK_BYTES_MAX, PIECE_BYTES};
@@ -21,6 +22,7 @@ pub struct BatchBuilder {
     parts: Vec<Bytes>,
     copied: BytesMut,
     data_bytes: u64,
+    has_references: bool,
 }
 
 impl BatchBuilder {
@@ -121,6 +123,24 @@ impl BatchBuilder {
         }
     }
 
+    /// Adds an event that refers to data of another one. Nothing is added when this fails.
+    ///
+    /// # Errors
+    /// When the batch would exceed a bound, as in [`BatchBuilder::push`].
+    pub fn push_reference(&mut self, metadata: &[u8], reference: Reference<'_>) -> Result<(), BatchError> {
+        let start = self.metadata.len();
+        let both = [metadata, reference.bytes()].concat();
+        self.push(&both, [])?;
+        let own = u32::try_from(both.len()).unwrap_or(u32::MAX);
+        let reference_bytes = u32::try_from(reference.bytes().len()).unwrap_or(u32::MAX);
+        let crc = crc32fast::hash(self.metadata.get(start..).unwrap_or_default());
+        self.entries.pop();
+        self.entries
+            .push(Entry::with_reference(own, crc, reference_bytes));
+        self.has_references = true;
+        Ok(())
+    }
+
     /// Events so far.
     pub fn event_count(&self) -> u32 {
         // Bounded by EVENTS_PER_BATCH_MAX.
@@ -207,6 +227,7 @@ impl BatchBuilder {
             piece_count: u32::try_from(self.pieces.len()).unwrap_or(u32::MAX),
             table_crc: table_crc.finalize(),
             data_bytes,
+            has_references: self.has_references,
             producer,
         });
         let mut frame = Vec::with_capacity(frame_bytes);

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::error::BatchError;
 use super::header::{BATCH_HEADER_BYTES, BatchHeader};
 use super::pieces::{first_bad_piece, piece_count};
+use super::reference::Reference;
 use super::streamed::StreamedData;
 use super::{Batch, Table};
 use crate::limits::DATA_BATCH_BYTES_MAX;
@@ -59,6 +60,12 @@ impl Batch {
             let field = "event_count of a stream";
             return Err(BatchError::TooLarge { field, value, max });
         }
+        if header.has_references() {
+            return Err(BatchError::Reference {
+                index: 0,
+                reason: "the data of a stream is its own",
+            });
+        }
         let batch = Self::check_body(header, frame)?;
         data.check(&batch)?;
         Ok(batch)
@@ -90,6 +97,7 @@ impl Batch {
         }
         check_sums(&header, &table)?;
         check_metadata(&header, &table)?;
+        check_references(&header, &table)?;
         Ok(Self {
             header,
             body,
@@ -156,6 +164,32 @@ fn check_metadata(header: &BatchHeader, table: &Table<'_>) -> Result<(), BatchEr
     );
     if rest.iter().any(|byte| *byte != 0) {
         return Err(BatchError::Padding);
+    }
+    Ok(())
+}
+
+/// A reference is where its entry says, and the header says whether there are any.
+fn check_references(header: &BatchHeader, table: &Table<'_>) -> Result<(), BatchError> {
+    let mut rest = table.rest;
+    let mut found = false;
+    for (index, entry) in (0_u32..).zip(table.entries) {
+        let (metadata, after) = rest
+            .split_at_checked(narrow(entry.metadata_bytes().into()))
+            .unwrap_or_default();
+        rest = after;
+        let Some(reference_bytes) = entry.reference_bytes() else {
+            continue;
+        };
+        found = true;
+        let wrong = |reason| BatchError::Reference { index, reason };
+        let at = wide(metadata.len()).checked_sub(reference_bytes);
+        let reference = at.and_then(|at| metadata.get(narrow(at)..));
+        let reference = reference.ok_or(wrong("it is longer than the metadata that it stands in"))?;
+        Reference::check(reference).map_err(wrong)?;
+    }
+    if found != header.has_references() {
+        let reason = "the header of the batch does not say whether there are any";
+        return Err(BatchError::Reference { index: 0, reason });
     }
     Ok(())
 }

@@ -35,7 +35,9 @@ pub enum BatchError {
     #[error("reserved bytes of a batch header are not zero")]
     Reserved,
     /// Flags without meaning.
-    #[error("a batch frame has flags {found:#06x}: 0, 1 (mark) and 3 (clean mark) have a meaning")]
+    #[error(
+        "a batch frame has flags {found:#06x}: 0, 1 (mark), 3 (clean mark) and 4 (references) have a meaning"
+    )]
     Flags {
         /// The flags.
         found: u16,
@@ -103,6 +105,14 @@ pub enum BatchError {
         index: u32,
         /// The piece's place in the event's data.
         piece: u64,
+    },
+    /// What stands in place of an event's data is not a reference.
+    #[error("the reference of event {index} of a batch: {reason}")]
+    Reference {
+        /// The event's place in the batch.
+        index: u32,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// A client wrote what only the server may.
     #[error("{field} of a client's batch is {value}, and only the server writes that")]

@@ -22,6 +22,10 @@ const VERSION: u16 = 1;
 const FLAG_MARK: u16 = 1;
 /// With MARK: the last frame before an orderly stop.
 const FLAG_CLEAN: u16 = 2;
+/// Without MARK: some of the events have a reference in place of data of their own.
+pub(super) const FLAG_REFERENCES: u16 = 4;
+/// In [`Entry`]: the event has a reference, and the other bits are its length.
+const ENTRY_REFERENCE: u64 = 1 << 63;
 /// The header's checksum covers everything from here on.
 const CHECKED_FROM: usize = 8;
 const PIECE_CRC_BYTES: u64 = 4;
@@ -106,6 +110,7 @@ pub(super) struct Built {
     pub(super) piece_count: u32,
     pub(super) table_crc: u32,
     pub(super) data_bytes: u64,
+    pub(super) has_references: bool,
     pub(super) producer: Option<(ProducerId, u32, u64)>,
 }
 
@@ -192,8 +197,8 @@ impl BatchHeader {
     ) -> Result<(), BatchError> {
         let flags = self.flags.get();
         match flags {
-            0 if self.event_count.get() == 0 => Err(BatchError::NoEvents),
-            0 => Ok(()),
+            0 | FLAG_REFERENCES if self.event_count.get() == 0 => Err(BatchError::NoEvents),
+            0 | FLAG_REFERENCES => Ok(()),
             FLAG_MARK | 3 => {
                 at_most("event_count of a mark", self.event_count.get().into(), 0)?;
                 at_most("metadata_bytes of a mark", self.metadata_bytes.get().into(), 0)?;
@@ -213,6 +218,7 @@ impl BatchHeader {
         let mut header = Self {
             magic: MAGIC.into(),
             version: VERSION.into(),
+            flags: if built.has_references { FLAG_REFERENCES } else { 0 }.into(),
             event_count: built.event_count.into(),
             data_bytes: built.data_bytes.into(),
             producer_id: producer_id.into(),
@@ -275,7 +281,7 @@ impl BatchHeader {
     /// The first field that only the server writes and that is not 0.
     pub(super) fn server_field(&self) -> Option<(&'static str, u64)> {
         let fields = [
-            ("flags", self.flags.get().into()),
+            ("flags", (self.flags.get() & !FLAG_REFERENCES).into()),
             ("salt", self.salt.get()),
             ("base_event_id", self.base_event_id.get()),
             ("synced_end", self.synced_end.get()),
@@ -388,6 +394,11 @@ impl BatchHeader {
         self.flags.get() & FLAG_MARK != 0
     }
 
+    /// Whether some of its events have a reference in place of data of their own.
+    pub fn has_references(&self) -> bool {
+        self.flags.get() & FLAG_REFERENCES != 0
+    }
+
     /// Whether it is the mark of an orderly stop.
     pub fn is_clean_mark(&self) -> bool {
         self.flags.get() & FLAG_CLEAN != 0
@@ -403,6 +414,13 @@ impl Entry {
         }
     }
 
+    /// An event with a reference of so many bytes at the end of `metadata_bytes`.
+    pub(super) fn with_reference(metadata_bytes: u32, metadata_crc: u32, reference_bytes: u32) -> Self {
+        let data_bytes = ENTRY_REFERENCE | u64::from(reference_bytes);
+        Self::new(metadata_bytes, metadata_crc, data_bytes)
+    }
+
+    /// Bytes of its metadata, with the reference behind it if there is one.
     pub(super) fn metadata_bytes(&self) -> u32 {
         self.metadata_bytes.get()
     }
@@ -411,7 +429,17 @@ impl Entry {
         self.metadata_crc.get()
     }
 
+    /// Bytes of its own data.
     pub(super) fn data_bytes(&self) -> u64 {
-        self.data_bytes.get()
+        match self.reference_bytes() {
+            None => self.data_bytes.get(),
+            Some(_) => 0,
+        }
+    }
+
+    /// Bytes of the reference at the end of its metadata.
+    pub(super) fn reference_bytes(&self) -> Option<u64> {
+        let field = self.data_bytes.get();
+        (field & ENTRY_REFERENCE != 0).then_some(field & !ENTRY_REFERENCE)
     }
 }

@@ -40,6 +40,7 @@ fn partition(id: u128, topic: u128, index: u32) -> PartitionRecord {
         created_us: 8,
         config: json!({}),
         complete: false,
+        refers: false,
     }
 }
 

@@ -39,6 +39,7 @@ fn head() -> ExportHead {
             created_us: 1,
             config: serde_json::json!({}),
             complete: false,
+            refers: false,
         }),
     }
 }

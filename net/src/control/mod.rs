@@ -21,12 +21,12 @@ pub use consumer::{
 pub use hello::{HelloRequest, HelloResponse, NodeLimits};
 pub use node::{EmptyRequest, NodeStatus, ReadStatus, ShardStatus};
 pub use partition::{
-    PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus,
+    PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus, PinStatus,
 };
 pub use stream::{StreamAbortRequest, StreamOpenRequest, StreamOpenResponse};
 pub use topic::{
     PartitionSpec, ProducerDoneRequest, ProducerDoneResponse, TopicAlterRequest, TopicCompleteRequest,
-    TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest, TopicSummary,
+    TopicCreateRequest, TopicDeleteRequest, TopicInfo, TopicListResponse, TopicRequest, TopicSummary,
 };
 
 use crate::body::BodyError;
@@ -99,6 +99,8 @@ mod tests {
         same::<TopicAlterRequest>(json!({"name":"t"}));
         same::<TopicAlterRequest>(json!({"name":"t","retention":{"acknowledged":{"consumers":["a"]}}}));
         same::<TopicRequest>(json!({"name":"t"}));
+        same::<TopicDeleteRequest>(json!({"name":"t"}));
+        same::<TopicDeleteRequest>(json!({"name":"t","force":true}));
         same::<TopicCompleteRequest>(json!({"name":"t"}));
         same::<TopicCompleteRequest>(json!({"name":"t","partition":3}));
         same::<ProducerDoneRequest>(json!({"topic":"t","producer":"rank 7"}));

@@ -93,4 +93,22 @@ pub struct PartitionStatus {
     pub bytes: u64,
     /// What was found when it was opened, in words.
     pub verdict: String,
+    /// Whose events refer to data of this partition: it keeps its events from the first of these on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<PinStatus>,
+}
+
+/// A partition that refers to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinStatus {
+    /// Its id.
+    pub partition: Uuid,
+    /// Its topic's name; absent when it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Its index in the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// It refers to nothing before this event of the other one.
+    pub first_event_id: u64,
 }

@@ -60,12 +60,23 @@ pub(super) fn empty_object() -> Value {
     json!({})
 }
 
-/// Names a topic: to describe (answer: [`TopicInfo`]) or delete it (answer: `{}`).
+/// Names a topic: to describe it. The answer is a [`TopicInfo`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicRequest {
     /// Its name.
     pub name: String,
+}
+
+/// Deletes a topic, with its partitions. The answer is `{}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicDeleteRequest {
+    /// Its name.
+    pub name: String,
+    /// Also when events of other topics refer to its data: they lose it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// Marks a topic complete, or one of its partitions. The answer is `{}`.

@@ -113,3 +113,43 @@ fn lies_are_named() {
         Err(BodyError::Invalid { field: "index", .. })
     ));
 }
+
+#[test]
+fn a_reference_comes_with_its_event() {
+    let view = crate::DataDescriptor::of_event(EventId::new(3), 100).sub_view(10, 20);
+    let reference = crate::DataReference::new(uuid::Uuid::from_u128(8), view).unwrap();
+    let stored = reference.serialize();
+    let mut builder = PickedBuilder::new(EventId::new(40), 17);
+    builder.push(
+        0,
+        b"{}",
+        5,
+        Some((Bytes::from_static(b"abc"), crc32fast::hash(b"abc"))),
+    );
+    builder.push_reference(2, b"{\"n\":1}", Reference::check(&stored).unwrap());
+    builder.push(3, b"[]", 0, None);
+    let encoded: Bytes = builder.finish().concat().into();
+    let picked = check(encoded.clone()).unwrap();
+    assert_eq!(picked.events[1].metadata, &b"{\"n\":1}"[..]);
+    assert_eq!(
+        (picked.events[1].data_bytes, picked.events[1].data.as_ref()),
+        (20, None)
+    );
+    let found = picked.events[1].reference.clone().unwrap();
+    assert_eq!(crate::DataReference::deserialize(&found).unwrap(), reference);
+    assert_eq!(
+        (&picked.events[0].reference, &picked.events[2].reference),
+        (&None, &None)
+    );
+    // A length or a size that lies is refused, with right checksums.
+    let table = PICKED_HEADER_BYTES;
+    for (at, byte) in [(table + 32 + 8, 21), (table + 32 + 28, 3), (table + 32 + 4, 3)] {
+        let mut lie = encoded.to_vec();
+        lie[at] = byte;
+        let crc = crc32fast::hash(&lie[table..table + 3 * PICKED_EVENT_BYTES]);
+        lie[20..24].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32fast::hash(&lie[..60]);
+        lie[60..64].copy_from_slice(&crc.to_le_bytes());
+        assert!(check(lie.into()).is_err(), "byte {at}");
+    }
+}

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use mofka_log::{
-    Catalog, CatalogRecord, CursorRecord, Durability, EventId, ExportHead, PartitionKind, PartitionRecord,
-    ProducerTable, SegmentKind, TopicRecord,
+    Batch, Catalog, CatalogRecord, CursorRecord, Durability, EventId, ExportHead, PartitionKind,
+    PartitionRecord, ProducerTable, SegmentKind, TopicRecord,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -187,6 +187,7 @@ fn in_data_dir(args: &ImportArgs, head: &ExportHead, data_dir: &Path) -> Outcome
             .as_ref()
             .map_or_else(|| json!({}), |record| record.config.clone()),
         complete: head.record.as_ref().is_some_and(|record| record.complete),
+        refers: false,
     };
     let added = catalog.apply(&CatalogRecord::PartitionAdded(record));
     added.map_err(|error| Failure::failed(error.to_string()))?;
@@ -285,9 +286,12 @@ fn write_and_verify<R: Read>(
                 })?;
                 writer.add_written(batch, &data).map_err(cannot)?;
             }
-            Item::Batch(batch) => writer
-                .add(batch)
-                .map_err(|error| failed("write into", part, &error))?,
+            Item::Batch(batch) => {
+                refuse_references(&batch)?;
+                writer
+                    .add(batch)
+                    .map_err(|error| failed("write into", part, &error))?;
+            }
             Item::Cursor(cursor) if cursor.name.starts_with('\0') => {
                 let text = "the export does not check: it has a cursor of the engine's own";
                 return Err(Failure::check(text));
@@ -331,6 +335,21 @@ fn write_and_verify<R: Read>(
         events: found.events(),
         cursors: cursors.len(),
     })
+}
+
+/// The data of an event that refers to another one is not in the file, and nothing would keep that other one here.
+fn refuse_references(batch: &Batch) -> Outcome {
+    let found = batch
+        .events()
+        .find_map(|event| Some((event.index, event.reference?)));
+    let Some((index, to)) = found else { return Ok(()) };
+    Err(Failure::failed(format!(
+        "event {} refers to data of event {} of partition {}, which an export does not have: such events cannot be imported; \
+         consume them with their data, and produce them anew",
+        batch.base_event_id().get() + u64::from(index),
+        to.event_id(),
+        to.partition()
+    )))
 }
 
 fn write_cursors(destination: &Destination, cursors: &mut [CursorRecord], end: EventId) -> io::Result<()> {

@@ -16,6 +16,7 @@ use super::partition::{Look, PartitionFound, Visitor, WITNESS, examine, partitio
 use super::place::{Target, user_of};
 use super::problem::{Problem, file_name};
 use super::records::{self, Record, RecordsFound};
+use super::reference::{reference_json, reference_text};
 use super::segment::{Depth, FooterFound, SegmentFiles, SegmentFound};
 use super::sink::Sink;
 use super::source::Source;
@@ -339,8 +340,12 @@ impl Visitor for Inspector<'_> {
             for event in seen.batch.events() {
                 let id = seen.batch.base_event_id().get() + u64::from(event.index);
                 let metadata = String::from_utf8_lossy(event.metadata);
+                let bytes = match event.reference {
+                    None => format!("{} bytes of data", event.data_bytes),
+                    Some(to) => reference_text(&to),
+                };
                 self.sink
-                    .text(|| format!("      event {id}, {} bytes of data: {metadata}", event.data_bytes));
+                    .text(|| format!("      event {id}, {bytes}: {metadata}"));
             }
         }
     }
@@ -470,6 +475,7 @@ fn frame_json(seen: &SeenFrame<'_>, with_events: bool) -> Value {
         "event_count": batch.event_count(),
         "mark": batch.is_mark(),
         "clean": batch.is_clean_mark(),
+        "references": batch.has_references(),
         "synced_end": batch.synced_end().get(),
         "data_at": batch.data_at().get(),
         "data_bytes": batch.data_bytes(),
@@ -491,6 +497,7 @@ fn frame_json(seen: &SeenFrame<'_>, with_events: bool) -> Value {
                 "metadata": metadata,
                 "data_offset": event.data_offset,
                 "data_bytes": event.data_bytes,
+                "refers_to": event.reference.map(reference_json),
             })
         });
         value["events"] = events.collect();

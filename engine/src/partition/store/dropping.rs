@@ -27,6 +27,17 @@ impl<I: Io> Store<I> {
             .cloned()
     }
 
+    /// The sealed segments from the oldest on, up to the first that is not, or is written.
+    pub(in super::super) fn sealed(&self) -> Vec<Rc<Segment>> {
+        let segments = self.segments.borrow();
+        let but_last = segments.len().saturating_sub(1);
+        let sealed = segments
+            .iter()
+            .take(but_last)
+            .take_while(|segment| segment.is_sealed());
+        sealed.cloned().collect()
+    }
+
     /// Segments with a footer.
     pub(in super::super) fn sealed_count(&self) -> usize {
         let segments = self.segments.borrow();
