@@ -40,25 +40,30 @@ pub(crate) struct LoopbackArgs {
 enum Way {
     Tcp,
     Unix,
+    Ring,
 }
 
 impl Way {
-    const ALL: [Self; 2] = [Self::Tcp, Self::Unix];
+    const ALL: [Self; 3] = [Self::Tcp, Self::Unix, Self::Ring];
 
     fn name(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
             Self::Unix => "Unix socket",
+            Self::Ring => "shared memory",
         }
     }
 
     fn open(self, args: &LoopbackArgs) -> Result<(Node, Driver), String> {
         let listen = match self {
             Self::Tcp => Listen::Tcp,
-            Self::Unix => Listen::Unix,
+            Self::Unix | Self::Ring => Listen::Unix,
         };
         let node = Node::start_on(&args.dir, 1, listen)?;
-        let driver = node.driver()?;
+        let driver = match self {
+            Self::Ring => node.driver()?,
+            Self::Tcp | Self::Unix => node.driver_over_sockets()?,
+        };
         Ok((node, driver))
     }
 }

@@ -98,6 +98,15 @@ impl Node {
         self.dir.path().join("mofka.json")
     }
 
+    /// The same, without shared memory.
+    pub(crate) fn driver_over_sockets(&self) -> Result<Driver, String> {
+        let options = DriverOptions {
+            shared_memory: None,
+            ..DriverOptions::group_file(self.group_file())
+        };
+        Driver::connect(options).map_err(|e| e.to_string())
+    }
+
     /// A connection of its own.
     pub(crate) fn driver(&self) -> Result<Driver, String> {
         Driver::connect(DriverOptions::group_file(self.group_file())).map_err(|e| e.to_string())

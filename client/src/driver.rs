@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::chores::Chores;
 use crate::components::Components;
 use crate::error::{DriverError, ThreadPoolError};
-use crate::link::{Answer, Connection, Links};
+use crate::link::{Answer, Connection, Links, Nearness};
 use crate::options::{DriverOptions, PartitionOptions, TopicOptions};
 use crate::pool::{THREADS_MAX, ThreadPool};
 use crate::promise::{Deadline, lock};
@@ -53,8 +53,13 @@ impl Driver {
     /// # Errors
     /// When there is no such file, it is not a group file, or no node answers. It is not waited for.
     pub fn connect(options: DriverOptions) -> Result<Self, DriverError> {
-        let members = read_members(&options)?;
-        let links = Links::new(options.client_name.clone(), options.connect_timeout);
+        let links = Links::new(
+            options.client_name.clone(),
+            options.connect_timeout,
+            options.shared_memory,
+            nearness(&options)?,
+        );
+        let members = read_members(&options, &links)?;
         let core = DriverCore {
             options,
             links,
@@ -432,7 +437,7 @@ impl DriverCore {
             Ok(connection) => return Ok(connection),
             Err(reasons) => reasons,
         };
-        let now = read_members(&self.options)?;
+        let now = read_members(&self.options, &self.links)?;
         if now != known {
             *lock(&self.members) = now.clone();
             match self.first_of(&now) {
@@ -514,10 +519,22 @@ fn body(what: &'static str, request: &impl Serialize) -> Result<Bytes, DriverErr
         .map_err(|error| DriverError::Answer { what, error })
 }
 
-/// The addresses of each node.
-fn read_members(options: &DriverOptions) -> Result<Vec<Vec<Address>>, DriverError> {
+/// Which way is wanted: who names addresses wants that of the first one.
+fn nearness(options: &DriverOptions) -> Result<Nearness, DriverError> {
+    match (&options.group_file, options.addresses.first()) {
+        (None, Some(text)) => match text.parse() {
+            Ok(Address::Unix(_)) => Ok(Nearness::Local),
+            Ok(Address::Tcp { .. }) => Ok(Nearness::Network),
+            Err(error) => Err(DriverError::Invalid(error.to_string())),
+        },
+        _ => Ok(Nearness::Auto),
+    }
+}
+
+/// The addresses of each node. Which nodes they are is noted.
+fn read_members(options: &DriverOptions, links: &Links) -> Result<Vec<Vec<Address>>, DriverError> {
     if let Some(path) = &options.group_file {
-        return read_group_file(path);
+        return read_group_file(path, links);
     }
     if options.addresses.is_empty() {
         return Err(DriverError::NoGroup);
@@ -528,7 +545,7 @@ fn read_members(options: &DriverOptions) -> Result<Vec<Vec<Address>>, DriverErro
         .map_err(|error| DriverError::Invalid(error.to_string()))
 }
 
-fn read_group_file(path: &Path) -> Result<Vec<Vec<Address>>, DriverError> {
+fn read_group_file(path: &Path, links: &Links) -> Result<Vec<Vec<Address>>, DriverError> {
     let text = std::fs::read_to_string(path).map_err(|error| DriverError::GroupFile {
         path: path.to_owned(),
         reason: error.to_string(),
@@ -537,6 +554,12 @@ fn read_group_file(path: &Path) -> Result<Vec<Vec<Address>>, DriverError> {
         path: path.to_owned(),
         error,
     })?;
+    let nodes = group.members.iter().flat_map(|member| {
+        let addresses = member.addresses.iter().chain(member.shards.iter().flatten());
+        let parsed = addresses.filter_map(|text| text.parse().ok());
+        parsed.filter_map(|address| Some((address, member.node?)))
+    });
+    links.note_nodes(nodes.collect());
     Ok(group
         .members
         .iter()

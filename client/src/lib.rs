@@ -75,7 +75,7 @@ pub use mofka_net::{
 };
 pub use mofka_plugins::LibraryPolicy;
 pub use options::{
-    BatchSize, ConsumerOptions, DriverOptions, Ordering, PartitionOptions, ProducerOptions, Start,
+    BatchSize, ConsumerOptions, DriverOptions, Ordering, PartitionOptions, ProducerOptions, RingSize, Start,
     TopicOptions,
 };
 pub use pool::ThreadPool;

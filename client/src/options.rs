@@ -14,9 +14,11 @@ use crate::pool::ThreadPool;
 /// Where the nodes are, and how patient to be with them.
 #[derive(Clone, Debug)]
 pub struct DriverOptions {
-    /// The group file that the nodes write (`mofka.json`). It is read again whenever a node is lost.
+    /// The group file that the nodes write (`mofka.json`). It is read again whenever a node is lost. Nodes on this machine are
+    /// talked to over their Unix sockets when they listen on any, and so through shared memory.
     pub group_file: Option<PathBuf>,
-    /// Addresses of one node, instead of a group file: `tcp://host:port`, `unix:///path`.
+    /// Addresses of one node, instead of a group file: `tcp://host:port`, `unix:///path`. The first one says which way is
+    /// taken to the node's other shards, too, where there are several.
     pub addresses: Vec<String>,
     /// How long one attempt to connect may take. Default: 5 s.
     pub connect_timeout: Duration,
@@ -28,6 +30,27 @@ pub struct DriverOptions {
     pub libraries: LibraryPolicy,
     /// A name for the nodes' logs and status. Default: the process id.
     pub client_name: String,
+    /// What is shared with a node that is reached over a Unix socket (`unix://`, `na+sm://`), so that events go through memory.
+    /// Where the node gives less, there is less; where it gives none, the socket is used. `None`: sockets only.
+    pub shared_memory: Option<RingSize>,
+}
+
+/// Memory that is shared with a node on this machine, for each connection. It is taken as it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSize {
+    /// Requests under way at a time, and as many answers: a power of two, or the next smaller one is taken. Default: 1024.
+    pub slots: u32,
+    /// Bytes of each direction that are on their way. Frames that are larger go over the socket. Default: 16 MiB.
+    pub arena_bytes: u64,
+}
+
+impl Default for RingSize {
+    fn default() -> Self {
+        Self {
+            slots: 1024,
+            arena_bytes: 16 << 20,
+        }
+    }
 }
 
 impl Default for DriverOptions {
@@ -39,6 +62,7 @@ impl Default for DriverOptions {
             reconnect_timeout: Duration::from_secs(60),
             libraries: LibraryPolicy::default(),
             client_name: format!("pid {}", std::process::id()),
+            shared_memory: Some(RingSize::default()),
         }
     }
 }

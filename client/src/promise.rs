@@ -79,15 +79,22 @@ pub(crate) fn wait_on<'a, T>(
 /// See the module.
 pub(crate) struct Promise<T> {
     value: OnceLock<T>,
-    wakers: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiting>,
     settled: Condvar,
+}
+
+/// Who waits for a value.
+#[derive(Default)]
+struct Waiting {
+    wakers: Vec<Waker>,
+    thread_count: usize,
 }
 
 impl<T> Promise<T> {
     pub(crate) fn new() -> Self {
         Self {
             value: OnceLock::new(),
-            wakers: Mutex::new(Vec::new()),
+            waiting: Mutex::default(),
             settled: Condvar::new(),
         }
     }
@@ -103,8 +110,14 @@ impl<T> Promise<T> {
     pub(crate) fn set(&self, value: T) {
         if self.value.set(value).is_ok() {
             // Whoever looks for the value under this lock either finds it or is woken: none falls asleep in between.
-            let wakers = std::mem::take(&mut *lock(&self.wakers));
-            self.settled.notify_all();
+            let (wakers, thread_count) = {
+                let mut waiting = lock(&self.waiting);
+                (std::mem::take(&mut waiting.wakers), waiting.thread_count)
+            };
+            // A system call, also when nobody waits.
+            if thread_count > 0 {
+                self.settled.notify_all();
+            }
             wakers.into_iter().for_each(Waker::wake);
         }
     }
@@ -118,7 +131,7 @@ impl<T> Promise<T> {
         if let Some(value) = self.value.get() {
             return Some(value);
         }
-        let mut guard = lock(&self.wakers);
+        let mut waiting = lock(&self.waiting);
         loop {
             if let Some(value) = self.value.get() {
                 return Some(value);
@@ -126,7 +139,9 @@ impl<T> Promise<T> {
             if deadline.is_over() {
                 return None;
             }
-            guard = wait_on(&self.settled, guard, deadline);
+            waiting.thread_count += 1;
+            waiting = wait_on(&self.settled, waiting, deadline);
+            waiting.thread_count -= 1;
         }
     }
 
@@ -135,7 +150,7 @@ impl<T> Promise<T> {
         if let Some(value) = self.value.get() {
             return Some(value);
         }
-        let mut wakers = lock(&self.wakers);
+        let wakers = &mut lock(&self.waiting).wakers;
         if let Some(value) = self.value.get() {
             return Some(value);
         }

@@ -40,8 +40,39 @@ pub struct NodeConfig {
     pub direct_io: DirectIo,
     /// Place of this node in the group.
     pub rank: u32,
+    /// Who may connect over a Unix socket.
+    pub local_clients: LocalClients,
     /// Bounds.
     pub limits: EngineLimits,
+}
+
+/// Who may connect over a Unix socket, and so through shared memory: by the user and the group of its process, as the kernel
+/// tells them. The node's own user and root always may; when nothing is listed, nobody else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalClients {
+    /// Users, by number.
+    pub uids: Vec<u32>,
+    /// Groups, by number: a process's own, not its supplementary ones.
+    pub gids: Vec<u32>,
+}
+
+impl LocalClients {
+    /// Whether others than the node's own user may connect.
+    pub fn is_open_to_others(&self) -> bool {
+        !self.uids.is_empty() || !self.gids.is_empty()
+    }
+
+    /// Why a process of this user and group may not, if it may not. `own_uid` is the node's.
+    pub fn refusal(&self, uid: u32, gid: u32, own_uid: u32) -> Option<String> {
+        let is_allowed = uid == 0 || uid == own_uid || self.uids.contains(&uid) || self.gids.contains(&gid);
+        (!is_allowed).then(|| {
+            format!(
+                "user {uid} (group {gid}) may not use this node's Unix socket: list it under local_clients in the node's \
+                 configuration"
+            )
+        })
+    }
 }
 
 impl Default for NodeConfig {
@@ -54,6 +85,7 @@ impl Default for NodeConfig {
             pin: true,
             direct_io: DirectIo::Require,
             rank: 0,
+            local_clients: LocalClients::default(),
             limits: EngineLimits::default(),
         }
     }
@@ -221,6 +253,22 @@ mod tests {
         let loaded = NodeConfig::parse("{}", None).unwrap();
         assert_eq!(loaded.config.group_file, PathBuf::from("./mofka.json"));
         assert_eq!(loaded.config.direct_io, DirectIo::Require);
+    }
+
+    #[test]
+    fn local_clients_are_the_nodes_user_root_and_those_that_are_listed() {
+        let nobody_else = LocalClients::default();
+        assert!(nobody_else.refusal(7, 7, 7).is_none() && nobody_else.refusal(0, 0, 7).is_none());
+        let refusal = nobody_else.refusal(8, 9, 7).unwrap();
+        assert!(
+            refusal.contains("user 8 (group 9)") && refusal.contains("local_clients"),
+            "{refusal}"
+        );
+        let loaded = NodeConfig::parse("{\"local_clients\": {\"uids\": [8], \"gids\": [20]}}", None).unwrap();
+        let some = loaded.config.local_clients;
+        assert!(some.is_open_to_others() && !nobody_else.is_open_to_others());
+        assert!(some.refusal(8, 9, 7).is_none() && some.refusal(10, 20, 7).is_none());
+        assert!(some.refusal(10, 9, 7).is_some());
     }
 
     #[test]

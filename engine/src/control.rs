@@ -13,8 +13,10 @@ use mofka_log::{
 use mofka_net::control::{
     ConsumerListRequest, ConsumerListResponse, EmptyRequest, GroupLeaveRequest, HelloResponse, NodeLimits,
     NodeStatus, PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState,
-    PartitionStatus, TopicAlterRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
+    PartitionStatus, RingBounds, TopicAlterRequest, TopicCreateRequest, TopicInfo, TopicListResponse,
+    TopicRequest,
 };
+use mofka_net::limits::FEATURE_RING;
 use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -117,6 +119,10 @@ pub(crate) fn hello<I: Io, P: Peers>(
             subscriptions_max: u32::try_from(facts.limits.subscriptions_max).unwrap_or(u32::MAX),
         },
         heartbeat_ms: facts.limits.heartbeat_ms,
+        ring: agreed.has(FEATURE_RING).then_some(RingBounds {
+            slots_max: facts.limits.ring_slots_max,
+            ring_bytes_max: facts.limits.ring_bytes_max,
+        }),
         features: agreed.features,
     }
 }

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::config::NodeConfig;
+use crate::config::{LocalClients, NodeConfig};
 use crate::home::Home;
 use crate::limits::EngineLimits;
+use crate::ring::RingQuota;
 
 /// Facts of a node, the same for all of its shards.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub struct NodeFacts {
     pub limits: EngineLimits,
     /// When it was started.
     pub started: Instant,
+    /// What its rings in shared memory take.
+    pub(crate) rings: RingQuota,
+    /// Who may connect over a Unix socket.
+    pub local_clients: LocalClients,
     /// Set when the node is to stop.
     pub stop: AtomicBool,
     addresses: OnceLock<Vec<Vec<String>>>,
@@ -44,6 +49,8 @@ impl NodeFacts {
             direct_io,
             limits: config.limits,
             started: Instant::now(),
+            rings: RingQuota::default(),
+            local_clients: config.local_clients.clone(),
             stop: AtomicBool::new(false),
             addresses: OnceLock::new(),
         }

@@ -6,9 +6,10 @@
 //! the log from where it is.
 
 use bytes::Bytes;
+use mofka_net::shm::{Arrival, OutsideFrame};
 use mofka_net::{
-    FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_HINT_BYTES, STREAM_PREFIX_BYTES, ServerSession,
-    WireError, produce_data_at,
+    ErrorCode, FRAME_HEADER_BYTES, FrameError, FrameHeader, Opcode, PRODUCE_HINT_BYTES, STREAM_PREFIX_BYTES,
+    ServerSession, WireError, produce_data_at,
 };
 
 use crate::io::{IN_PLACE_BYTES, IoDir};
@@ -112,6 +113,54 @@ impl<D: IoDir> Intake<D> {
         };
     }
 
+    /// Takes a request out of shared memory, where its client can still write: all that is checked and used is a copy, and
+    /// its large data lies where it is written to the log from.
+    ///
+    /// # Errors
+    /// When it is not a frame.
+    pub(crate) fn arrived(&self, arrival: &Arrival, session: &ServerSession) -> Result<Request, Nonsense> {
+        let unknown = |error: WireError| Nonsense { request_id: 0, error };
+        let outside = |error: OutsideFrame| unknown(WireError::new(ErrorCode::Malformed, error.to_string()));
+        let mut first = [0; FRAME_HEADER_BYTES];
+        arrival.read(0, &mut first).map_err(outside)?;
+        let header = session.check_header(&first).map_err(unknown)?;
+        let have_bytes = arrival.bytes().saturating_sub(FRAME_HEADER_BYTES as u64);
+        if have_bytes != header.body_bytes() {
+            let body_bytes = header.body_bytes();
+            return Err(unknown(
+                FrameError::BodyBytes {
+                    body_bytes,
+                    have_bytes,
+                }
+                .into(),
+            ));
+        }
+        let body_bytes = usize::try_from(have_bytes).unwrap_or(usize::MAX);
+        let request = if body_bytes < POOLED_BYTES_MIN {
+            let body = arrival.body();
+            Request { header, body }
+        } else {
+            let mut hint = [0; PRODUCE_HINT_BYTES];
+            arrival
+                .read(FRAME_HEADER_BYTES as u64, &mut hint)
+                .map_err(outside)?;
+            // Whatever the client does with it meanwhile: this only says where the copy is to lie.
+            let mut begun = self.begin(header, body_bytes, data_at(&header, &hint, body_bytes));
+            arrival
+                .read(FRAME_HEADER_BYTES as u64, begun.space())
+                .map_err(outside)?;
+            begun.filled = begun.end;
+            begun.finish()
+        };
+        match session.check_body(&request.header, &request.body) {
+            Ok(()) => Ok(request),
+            Err(error) => Err(Nonsense {
+                request_id: request.header.request_id(),
+                error,
+            }),
+        }
+    }
+
     /// Takes one whole request, if there is one.
     ///
     /// # Errors
@@ -150,12 +199,7 @@ impl<D: IoDir> Intake<D> {
             if is_produce && come.len() < PRODUCE_HINT_BYTES.min(body_bytes) {
                 return Ok(None);
             }
-            // Nonsense is found out when it is whole; it may lie anywhere.
-            let data_at = match Opcode::of(&header) {
-                Ok(Opcode::StreamPart) => Some(STREAM_PREFIX_BYTES),
-                _ => produce_data_at(come).filter(|_| is_produce),
-            };
-            let data_at = data_at.filter(|at| *at <= body_bytes);
+            let data_at = data_at(&header, come, body_bytes);
             self.begun = Some(self.begin(header, body_bytes, data_at));
             self.start += FRAME_HEADER_BYTES;
             if body_bytes >= BUFFER_BYTES_MAX {
@@ -190,6 +234,17 @@ impl<D: IoDir> Intake<D> {
             filled: start,
         }
     }
+}
+
+/// Where the data of a large request begins in its body, of which these bytes are the beginning. Nonsense is found out when
+/// it is whole; it may lie anywhere.
+fn data_at(header: &FrameHeader, beginning: &[u8], body_bytes: usize) -> Option<usize> {
+    let data_at = match Opcode::of(header) {
+        Ok(Opcode::StreamPart) => Some(STREAM_PREFIX_BYTES),
+        Ok(Opcode::Produce) => produce_data_at(beginning),
+        _ => None,
+    };
+    data_at.filter(|at| *at <= body_bytes)
 }
 
 impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Begun<B> {

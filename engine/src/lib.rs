@@ -30,6 +30,7 @@ mod record_log;
 mod recover;
 mod references;
 mod requests;
+mod ring;
 mod room;
 mod session;
 pub mod shard;

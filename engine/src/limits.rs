@@ -46,6 +46,14 @@ pub struct EngineLimits {
     pub connection_streams_max: usize,
     /// The same of all connections of a shard. Each takes 64 bytes of memory for each MiB of its data.
     pub shard_streams_max: usize,
+    /// Rings in shared memory per node: local clients beyond it are served over their sockets. 0: none are given.
+    pub rings_max: usize,
+    /// Shared memory of all rings of the node.
+    pub rings_bytes_max: u64,
+    /// Shared memory of one ring.
+    pub ring_bytes_max: u64,
+    /// Slots of each direction of a ring.
+    pub ring_slots_max: u32,
     /// Partitions per node.
     pub partitions_max: usize,
     /// How often a client is to be heard; a silent connection is closed after three of these.
@@ -76,6 +84,10 @@ impl Default for EngineLimits {
             subscriptions_max: 1024,
             connection_streams_max: 16,
             shard_streams_max: 64,
+            rings_max: 256,
+            rings_bytes_max: 8 << 30,
+            ring_bytes_max: 256 << 20,
+            ring_slots_max: 4096,
             partitions_max: 4096,
             heartbeat_ms: 10_000,
             retention_check_ms: 10_000,

@@ -3,17 +3,26 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 
 use bytes::{Buf, Bytes};
 use event_listener::Event;
 use futures_lite::{AsyncWrite, AsyncWriteExt};
+use mofka_net::shm::SendError;
+use mofka_net::{FrameHeader, Opcode};
+
+use crate::ring::RingEnd;
 
 /// Pieces handed to one vectored write.
 const SLICES_MAX: usize = 256;
 
 /// Answers and feeds on their way to one client.
 pub(crate) struct Outbox {
+    /// Pieces for the socket.
     queue: RefCell<VecDeque<Bytes>>,
+    /// In place of the socket, and whole frames that it had no room for.
+    ring: RefCell<Option<Rc<RingEnd>>>,
+    frames: RefCell<VecDeque<Vec<Bytes>>>,
     bytes: Cell<u64>,
     bytes_max: u64,
     changed: Event,
@@ -24,6 +33,8 @@ impl Outbox {
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self {
             queue: RefCell::new(VecDeque::new()),
+            ring: RefCell::new(None),
+            frames: RefCell::new(VecDeque::new()),
             bytes: Cell::new(0),
             bytes_max,
             changed: Event::new(),
@@ -37,6 +48,9 @@ impl Outbox {
         if self.closed.get() {
             return;
         }
+        if let Some(ring) = &*self.ring.borrow() {
+            return self.push_to_ring(ring, pieces.into_iter().collect());
+        }
         let mut queue = self.queue.borrow_mut();
         for piece in pieces {
             if !piece.is_empty() {
@@ -44,6 +58,25 @@ impl Outbox {
                 queue.push_back(piece);
             }
         }
+        self.changed.notify(usize::MAX);
+    }
+
+    /// A frame goes to the ring at once if there is room and nothing waits before it: nobody has to be woken for that.
+    fn push_to_ring(&self, ring: &RingEnd, frame: Vec<Bytes>) {
+        let mut frames = self.frames.borrow_mut();
+        if frames.is_empty() && ring.send(&frame).is_ok() {
+            return;
+        }
+        // Whatever is wrong, who writes finds out too.
+        self.bytes.set(self.bytes.get() + frame_bytes(&frame));
+        frames.push_back(frame);
+        self.changed.notify(usize::MAX);
+    }
+
+    /// From now on everything goes through the ring. Nothing is queued.
+    pub(crate) fn go_over(&self, ring: Rc<RingEnd>) {
+        assert!(self.bytes.get() == 0, "what was queued for the socket has left");
+        *self.ring.borrow_mut() = Some(ring);
         self.changed.notify(usize::MAX);
     }
 
@@ -58,9 +91,16 @@ impl Outbox {
         }
     }
 
+    /// Whether [`Outbox::room`] would not wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes.get() < self.bytes_max
+    }
+
     /// Nothing will be sent any more.
     pub(crate) fn close(&self) {
         self.closed.set(true);
+        // Whoever still holds this, the ring ends with its session.
+        self.ring.take();
         self.changed.notify(usize::MAX);
     }
 
@@ -86,6 +126,10 @@ impl Outbox {
     pub(crate) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
         loop {
             let listener = self.changed.listen();
+            let ring = self.ring.borrow().clone();
+            if let Some(ring) = ring {
+                return self.write_to_ring(&ring, writer).await;
+            }
             let batch: Vec<Bytes> = {
                 let queue = self.queue.borrow();
                 queue.iter().take(SLICES_MAX).cloned().collect()
@@ -106,6 +150,54 @@ impl Outbox {
         }
     }
 
+    /// Brings to the ring what found no room there, and over the socket what it can never hold: a frame in the ring keeps
+    /// its place.
+    async fn write_to_ring(&self, ring: &RingEnd, mut socket: impl AsyncWrite + Unpin) -> io::Result<()> {
+        loop {
+            let listener = self.changed.listen();
+            let front = self.frames.borrow().front().cloned();
+            let Some(frame) = front else {
+                if self.closed.get() {
+                    return Ok(());
+                }
+                listener.await;
+                continue;
+            };
+            drop(listener);
+            let bytes = frame_bytes(&frame);
+            match ring.send(&frame) {
+                Ok(()) => {}
+                Err(SendError::NoRoom { .. }) => {
+                    ring.room(bytes).await;
+                    continue;
+                }
+                Err(SendError::FrameBytes { .. }) => {
+                    self.send_detour(ring).await?;
+                    for piece in &frame {
+                        socket.write_all(piece).await?;
+                    }
+                }
+                Err(error) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, error)),
+            }
+            self.frames.borrow_mut().pop_front();
+            self.bytes.set(self.bytes.get() - bytes);
+            self.changed.notify(usize::MAX);
+        }
+    }
+
+    async fn send_detour(&self, ring: &RingEnd) -> io::Result<()> {
+        let notice = [FrameHeader::request(Opcode::RingDetour, 0, &[])];
+        loop {
+            match ring.send(&notice) {
+                Ok(()) => break,
+                Err(SendError::NoRoom { frame_bytes }) => ring.room(frame_bytes).await,
+                Err(error) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, error)),
+            }
+        }
+        ring.note_detour();
+        Ok(())
+    }
+
     fn advance(&self, written: usize) {
         let mut queue = self.queue.borrow_mut();
         let mut left = written;
@@ -123,4 +215,8 @@ impl Outbox {
         self.bytes.set(self.bytes.get() - written as u64);
         self.changed.notify(usize::MAX);
     }
+}
+
+fn frame_bytes(frame: &[Bytes]) -> u64 {
+    frame.iter().map(|piece| piece.len() as u64).sum()
 }

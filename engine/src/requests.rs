@@ -7,9 +7,10 @@ use mofka_log::{Batch, Durability, EventId, check_consumer_name};
 use mofka_net::control::{
     From, GroupSyncRequest, SeekRequest, SeekResponse, Selection, SubscribeRequest, SubscribeResponse,
 };
+use mofka_net::limits::FEATURE_REFERENCES;
 use mofka_net::{
-    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FEATURE_REFERENCES, FetchRequest,
-    FlushRequest, FrameHeader, Opcode, Pattern, ProduceRequest, ProduceResponse, WireError,
+    AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FlushRequest,
+    FrameHeader, Opcode, Pattern, ProduceRequest, ProduceResponse, WireError,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +21,7 @@ use crate::intake::Request;
 use crate::io::Io;
 use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
 use crate::references;
+use crate::ring;
 use crate::session::Session;
 use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
 use crate::streams;
@@ -35,6 +37,7 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
     match opcode {
         Opcode::Hello => session.conclude(&header, hello(session, &request.body)),
         Opcode::Ping => session.answer(&header, Bytes::new()),
+        Opcode::RingOpen => ring::open(session, &request).await,
         Opcode::Produce => produce(session, request).await,
         Opcode::Flush => flush(session, &request),
         Opcode::StreamOpen => streams::open(session, &request),
@@ -57,8 +60,12 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
         Opcode::Fetch => fetch(session, request),
         Opcode::Acknowledge => acknowledge(session, &request),
         Opcode::Seek => seek(session, &request).await,
-        Opcode::Feed => {
-            let message = "feeds go from the server to the client".to_owned();
+        Opcode::Feed | Opcode::RingDetour => {
+            let message = match opcode {
+                Opcode::Feed => "feeds go from the server to the client",
+                _ => "only a frame in shared memory can say that the next one comes over the socket",
+            };
+            let message = message.to_owned();
             session.fail(
                 header.request_id(),
                 &WireError::new(ErrorCode::UnknownOpcode, message),
@@ -89,6 +96,7 @@ pub(crate) fn burst_ended<I: Io, P: Peers>(session: &Session<I, P>) {
 }
 
 fn hello<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Bytes, WireError> {
+    session.check_peer()?;
     let facts = session.shard.facts();
     let hello = json(body)?;
     let answer = session.state().hello(&hello)?;

@@ -14,18 +14,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, future};
+use mofka_net::limits::{FEATURE_REFERENCES, FEATURES};
+use mofka_net::shm::ReceiveError;
 use mofka_net::{ErrorCode, FrameHeader, Opcode, ServerSession, WireError};
 
 use crate::groups::SessionId;
-use crate::intake::{Intake, Nonsense};
+use crate::intake::{Intake, Nonsense, Request};
 use crate::io::Io;
 use crate::outbox::Outbox;
 use crate::partition::{Partition, Upload};
+use crate::ring::{Door, RingEnd};
 use crate::shard::{HOME_SHARD, Peers, Shard, ShardCall};
 use crate::subscription::Subscription;
 
 /// How long a client that sent nonsense has to hear so.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Requests that are taken from a ring before others of the shard have their turn.
+const RING_BURST: usize = 64;
 
 /// A session as the shard sees it when it stops.
 pub(crate) trait SessionHandle {
@@ -36,6 +42,35 @@ pub(crate) trait SessionHandle {
 /// An event's data on its way, and where it goes.
 pub(crate) type Stream<I> = (Rc<Partition<I>>, Rc<Upload<I>>);
 
+/// Who is at the other end of a connection.
+pub(crate) struct Peer {
+    name: String,
+    /// Why it may do nothing here.
+    refusal: Option<String>,
+    door: Option<Box<dyn Door>>,
+}
+
+impl Peer {
+    /// Somebody elsewhere, named for the log.
+    pub(crate) fn named(name: String) -> Self {
+        Self {
+            name,
+            refusal: None,
+            door: None,
+        }
+    }
+
+    /// For the log.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A process of this machine: why it may do nothing here, if it may not, and how it comes to a ring.
+    pub(crate) fn local(name: String, refusal: Option<String>, door: Option<Box<dyn Door>>) -> Self {
+        Self { name, refusal, door }
+    }
+}
+
 /// See the module.
 pub(crate) struct Session<I: Io, P: Peers> {
     pub(crate) shard: Rc<Shard<I, P>>,
@@ -44,7 +79,9 @@ pub(crate) struct Session<I: Io, P: Peers> {
     /// Events whose data comes over this connection.
     pub(crate) streams: RefCell<HashMap<u64, Stream<I>>>,
     state: RefCell<ServerSession>,
-    peer: String,
+    peer: Peer,
+    /// What the connection goes on over.
+    ring: RefCell<Option<Rc<RingEnd>>>,
     pub(crate) id: SessionId,
     /// Whether consumers asked over it what they are to read.
     has_members: Cell<bool>,
@@ -72,7 +109,7 @@ impl<I: Io, P: Peers> Session<I, P> {
         shard: &Rc<Shard<I, P>>,
         reader: impl AsyncRead + Unpin,
         writer: impl AsyncWrite + Unpin,
-        peer: String,
+        peer: Peer,
     ) {
         let limits = shard.facts().limits;
         let session = Rc::new_cyclic(|me| Self {
@@ -80,8 +117,14 @@ impl<I: Io, P: Peers> Session<I, P> {
             outbox: Rc::new(Outbox::new(limits.connection_outbox_bytes_max)),
             subscriptions: RefCell::new(HashMap::new()),
             streams: RefCell::new(HashMap::new()),
-            state: RefCell::new(ServerSession::new(limits.frame_bytes_max)),
+            state: RefCell::new(
+                ServerSession::new(limits.frame_bytes_max).offering(match &peer.door {
+                    Some(_) if limits.rings_max > 0 => &FEATURES,
+                    _ => &[FEATURE_REFERENCES],
+                }),
+            ),
             peer,
+            ring: RefCell::new(None),
             id: shard.number_session(),
             has_members: Cell::new(false),
             inflight_bytes: Cell::new(0),
@@ -97,9 +140,10 @@ impl<I: Io, P: Peers> Session<I, P> {
         let watch = session.watch(Duration::from_millis(limits.heartbeat_ms));
         let ended = future::or(future::or(read, write), watch).await;
         if let Err(error) = ended {
-            tracing::debug!(peer = %session.peer, %error, "connection ended");
+            tracing::debug!(peer = session.peer_name(), %error, "connection ended");
         }
         session.outbox.close();
+        session.ring.take();
         let subscriptions = session.subscriptions.take();
         for subscription in subscriptions.into_values() {
             subscription.close();
@@ -149,6 +193,10 @@ impl<I: Io, P: Peers> Session<I, P> {
                 future::or(self.outbox.drained(), self.shard.io().sleep(FAREWELL)).await;
                 return Err(error);
             }
+            let ring = self.ring.borrow().clone();
+            if let Some(ring) = ring {
+                return self.read_ring(&ring, reader, intake).await;
+            }
             self.room().await;
             let read = reader.read(intake.space()).await?;
             if read == 0 {
@@ -162,6 +210,116 @@ impl<I: Io, P: Peers> Session<I, P> {
         }
     }
 
+    /// Reads requests from a ring, and from the socket only what did not fit there, until one of the two ends.
+    async fn read_ring(
+        &self,
+        ring: &RingEnd,
+        mut reader: impl AsyncRead + Unpin,
+        mut intake: Intake<I>,
+    ) -> io::Result<()> {
+        let memory = Intake::new(self.shard.io().clone());
+        let detour = Detour::default();
+        let socket = async {
+            loop {
+                let next = intake.next(&self.state.borrow());
+                match next.map_err(|nonsense| self.give_up(&nonsense))? {
+                    Some(request) => detour.put(request).await,
+                    None => {
+                        let read = reader.read(intake.space()).await?;
+                        if read == 0 {
+                            return Ok(());
+                        }
+                        intake.came(read);
+                    }
+                }
+            }
+        };
+        let requests = async {
+            loop {
+                let taken = self.take_from_ring(ring, &memory, &detour).await;
+                match taken {
+                    Ok(taken) => {
+                        self.room().await;
+                        if taken == RING_BURST {
+                            // Others have their turn, although more is there.
+                            future::yield_now().await;
+                        }
+                        ring.ready().await;
+                    }
+                    Err(error) => {
+                        future::or(self.outbox.drained(), self.shard.io().sleep(FAREWELL)).await;
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        future::or(requests, socket).await
+    }
+
+    /// Handles the requests that are in the ring now, up to a bound, and says how many they were.
+    async fn take_from_ring(&self, ring: &RingEnd, memory: &Intake<I>, detour: &Detour) -> io::Result<usize> {
+        let mut taken = 0;
+        while taken < RING_BURST {
+            let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+            let received = match ring.receive() {
+                Err(ReceiveError::Closed) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                received => received.map_err(broken)?,
+            };
+            let Some(arrival) = received else { break };
+            let request = memory.arrived(&arrival, &self.state.borrow());
+            // Its room is the client's again.
+            drop(arrival);
+            let mut request = request.map_err(|nonsense| self.give_up(&nonsense))?;
+            self.heard.set(true);
+            if Opcode::of(&request.header) == Ok(Opcode::RingDetour) {
+                ring.note_detour();
+                request = detour.take().await;
+            }
+            taken += 1;
+            crate::requests::handle(self, request).await;
+            if !self.has_room() {
+                break;
+            }
+        }
+        if taken > 0 {
+            crate::requests::burst_ended(self);
+        }
+        Ok(taken)
+    }
+
+    /// The connection goes on over this ring.
+    pub(crate) fn go_over(&self, ring: Rc<RingEnd>) {
+        self.outbox.go_over(Rc::clone(&ring));
+        *self.ring.borrow_mut() = Some(ring);
+    }
+
+    /// How the connection comes to a ring, when it can and has none.
+    pub(crate) fn door(&self) -> Option<&dyn Door> {
+        let has_ring = self.ring.borrow().is_some();
+        self.peer.door.as_deref().filter(|_| !has_ring)
+    }
+
+    /// Whether nothing is asked or subscribed to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inflight_bytes.get() == 0
+            && self.subscriptions.borrow().is_empty()
+            && self.streams.borrow().is_empty()
+            && !self.has_members.get()
+    }
+
+    /// Whether the client may be served at all.
+    pub(crate) fn check_peer(&self) -> Result<(), WireError> {
+        match &self.peer.refusal {
+            None => Ok(()),
+            Some(reason) => Err(WireError::new(ErrorCode::Unauthorized, reason.clone())),
+        }
+    }
+
+    /// The client, for the log.
+    pub(crate) fn peer_name(&self) -> &str {
+        &self.peer.name
+    }
+
     /// Handles every whole request that came.
     async fn take_requests(&self, intake: &mut Intake<I>) -> io::Result<()> {
         let mut touched = false;
@@ -173,6 +331,9 @@ impl<I: Io, P: Peers> Session<I, P> {
             self.heard.set(true);
             touched = true;
             crate::requests::handle(self, request).await;
+            if self.ring.borrow().is_some() {
+                break;
+            }
         }
         if touched {
             // All that came in one go is committed together.
@@ -184,13 +345,22 @@ impl<I: Io, P: Peers> Session<I, P> {
     /// What came is not a frame: nothing after it can be trusted, so the connection ends. The client is told first.
     fn give_up(&self, nonsense: &Nonsense) -> io::Error {
         let Nonsense { request_id, error } = nonsense;
-        tracing::warn!(peer = %self.peer, %error, "closing a connection");
+        tracing::warn!(peer = self.peer_name(), %error, "closing a connection");
         self.fail(*request_id, error);
         io::Error::new(io::ErrorKind::InvalidData, error.to_string())
     }
 
+    /// Whether the client may have more unanswered.
+    fn has_room(&self) -> bool {
+        let bytes_max = self.shard.facts().limits.connection_inflight_bytes_max;
+        self.inflight_bytes.get() < bytes_max && self.outbox.has_room()
+    }
+
     /// Waits until the client may have more unanswered.
     async fn room(&self) {
+        if self.has_room() {
+            return;
+        }
         self.outbox.room().await;
         let bytes_max = self.shard.facts().limits.connection_inflight_bytes_max;
         loop {
@@ -263,5 +433,38 @@ impl<I: Io, P: Peers> Session<I, P> {
                 format!("no subscription {id} on this connection"),
             )
         })
+    }
+}
+
+/// A request that came over the socket because the ring could not hold it, until the ring says that it is its turn.
+#[derive(Default)]
+struct Detour {
+    request: RefCell<Option<Request>>,
+    changed: Event,
+}
+
+impl Detour {
+    /// Brings one, and waits until it is taken.
+    async fn put(&self, request: Request) {
+        *self.request.borrow_mut() = Some(request);
+        self.changed.notify(usize::MAX);
+        loop {
+            let listener = self.changed.listen();
+            if self.request.borrow().is_none() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    async fn take(&self) -> Request {
+        loop {
+            let listener = self.changed.listen();
+            if let Some(request) = self.request.take() {
+                self.changed.notify(usize::MAX);
+                return request;
+            }
+            listener.await;
+        }
     }
 }

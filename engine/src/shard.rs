@@ -24,6 +24,7 @@ use crate::io::Io;
 use crate::partition::{Fetched, Partition, PartitionSpec, ShardMemory, Wanted, look_after_retention};
 use crate::recover::OpenError;
 use crate::references::{self, Referrer};
+use crate::ring::RingCounters;
 use crate::session::SessionHandle;
 
 /// The shard that owns the catalog.
@@ -140,6 +141,7 @@ pub struct Shard<I: Io, P: Peers> {
     memory: Rc<ShardMemory>,
     groups: Groups,
     session_count: Cell<u64>,
+    rings: Rc<RingCounters>,
 }
 
 impl<I: Io, P: Peers> Shard<I, P> {
@@ -163,6 +165,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             sessions: RefCell::new(Vec::new()),
             groups: Groups::default(),
             session_count: Cell::new(0),
+            rings: Rc::default(),
         });
         if shard.catalog.is_some() {
             shard.parts.view.publish();
@@ -222,6 +225,11 @@ impl<I: Io, P: Peers> Shard<I, P> {
     /// Consumers that share partitions; used on the shard that owns the catalog.
     pub(crate) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// What is counted of its clients in shared memory.
+    pub(crate) fn rings(&self) -> &Rc<RingCounters> {
+        &self.rings
     }
 
     /// A number for a connection that no other one of this node has had.
@@ -513,6 +521,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             connections: sessions as u64,
             partitions: statuses,
             reads: self.memory.status(),
+            rings: self.rings.status(),
         }
     }
 
@@ -547,7 +556,13 @@ impl<I: Io, P: Peers> Shard<I, P> {
         reader: impl futures_lite::AsyncRead + Unpin,
         writer: impl futures_lite::AsyncWrite + Unpin,
     ) {
-        crate::session::Session::run(self, reader, writer, "a test".to_owned()).await;
+        crate::session::Session::run(
+            self,
+            reader,
+            writer,
+            crate::session::Peer::named("a test".to_owned()),
+        )
+        .await;
     }
 
     pub(crate) fn add_session(&self, session: Weak<dyn SessionHandle>) {

@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use event_listener::Event;
 use futures_lite::future;
 use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
-use mofka_net::{Credits, ErrorCode, FEATURE_REFERENCES, FeedHeader, FeedItem, FrameHeader, WireError};
+use mofka_net::limits::FEATURE_REFERENCES;
+use mofka_net::{Credits, ErrorCode, FeedHeader, FeedItem, FrameHeader, WireError};
 use uuid::Uuid;
 
 pub(crate) use self::picking::Picking;

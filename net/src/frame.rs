@@ -80,6 +80,10 @@ opcodes! {
     Hello = 0x01;
     /// Nothing; keeps the connection alive.
     Ping = 0x02;
+    /// Goes on through shared memory, on a Unix socket.
+    RingOpen = 0x03;
+    /// Through shared memory: the next frame comes over the socket, because it does not fit. Either way; has no answer.
+    RingDetour = 0x04;
     /// Creates a topic.
     TopicCreate = 0x10;
     /// Describes a topic: what opening one needs.

@@ -77,5 +77,5 @@ pub use recipe::Recipe;
 pub use reference::{DataReference, ReferenceError};
 pub use schema::{MetadataSchema, SchemaError};
 pub use selection::{Segment, Selection, Strided};
-pub use session::{Credits, FEATURE_REFERENCES, FEATURES, Negotiated, ServerSession};
+pub use session::{Credits, Negotiated, ServerSession};
 pub use stream::{STREAM_PREFIX_BYTES, StreamCommit, StreamPart, StreamPartResponse, StreamPrefix};

@@ -9,6 +9,13 @@ pub const VERSION_MAX: u16 = 1;
 pub const FRAME_BYTES_CEILING: u64 = 2 << 30;
 /// Largest frame before hello: a stranger gets no large buffer.
 pub const HELLO_BYTES_MAX: u64 = 64 << 10;
+/// In hello: the connection can go on through shared memory.
+pub const FEATURE_RING: &str = "ring";
+/// The peer knows events that refer to data of others: such a batch's flags, and what stands behind the metadata. Every
+/// connection has it.
+pub const FEATURE_REFERENCES: &str = "references";
+/// Every feature of this code.
+pub const FEATURES: [&str; 2] = [FEATURE_REFERENCES, FEATURE_RING];
 /// Largest JSON body of a request. A topic's validator schema is the largest thing in one.
 pub const CONTROL_BYTES_MAX: u64 = 4 << 20;
 /// Descriptors in one fetch.

@@ -4,27 +4,31 @@ use crate::control::HelloRequest;
 use crate::error::{ErrorCode, WireError};
 use crate::frame::{FrameHeader, Opcode};
 use crate::limits::{
-    CLIENT_NAME_BYTES_MAX, CREDITS_MAX, FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN,
+    CLIENT_NAME_BYTES_MAX, CREDITS_MAX, FEATURE_REFERENCES, FRAME_BYTES_CEILING, HELLO_BYTES_MAX,
+    VERSION_MAX, VERSION_MIN,
 };
-
-/// The peer knows events that refer to data of others: such a batch's flags, and what stands behind the metadata.
-pub const FEATURE_REFERENCES: &str = "references";
-/// Every feature of this code.
-pub const FEATURES: [&str; 1] = [FEATURE_REFERENCES];
 
 /// What hello led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// The version to speak.
     pub version: u16,
-    /// Features that both sides have, of [`FEATURES`].
+    /// Features that both sides have, of [`FEATURES`](crate::limits::FEATURES).
     pub features: Vec<String>,
+}
+
+impl Negotiated {
+    /// Whether both sides have this feature.
+    pub fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|known| known == feature)
+    }
 }
 
 /// A connection, seen from the server: it greets, then works.
 #[derive(Clone, Debug)]
 pub struct ServerSession {
     frame_bytes_max: u64,
+    offered: &'static [&'static str],
     negotiated: Option<Negotiated>,
 }
 
@@ -34,8 +38,15 @@ impl ServerSession {
     pub fn new(frame_bytes_max: u64) -> Self {
         Self {
             frame_bytes_max: frame_bytes_max.min(FRAME_BYTES_CEILING),
+            offered: &[FEATURE_REFERENCES],
             negotiated: None,
         }
+    }
+
+    /// The same, on which these features can be had, and not only those that every connection has.
+    #[must_use]
+    pub fn offering(self, offered: &'static [&'static str]) -> Self {
+        Self { offered, ..self }
     }
 
     /// Checks the header of the next frame. May be called again with the same bytes.
@@ -93,13 +104,11 @@ impl ServerSession {
             );
             return Err(WireError::new(ErrorCode::UnsupportedVersion, message));
         }
+        let offered = self.offered.iter().map(|feature| (*feature).to_owned());
         let negotiated = Negotiated {
             version,
-            features: request
-                .features
-                .iter()
-                .filter(|feature| FEATURES.contains(&feature.as_str()))
-                .cloned()
+            features: offered
+                .filter(|feature| request.features.contains(feature))
                 .collect(),
         };
         self.negotiated = Some(negotiated.clone());
@@ -108,8 +117,7 @@ impl ServerSession {
 
     /// Whether both sides have this feature.
     pub fn has(&self, feature: &str) -> bool {
-        let features = self.negotiated.iter().flat_map(|agreed| &agreed.features);
-        features.into_iter().any(|known| known == feature)
+        self.negotiated.as_ref().is_some_and(|agreed| agreed.has(feature))
     }
 
     /// What hello led to, if it was said.

@@ -81,7 +81,17 @@ fn note(record: &mut Record, waiting: &mut Vec<(u64, usize, PushFuture)>) {
 
 #[test]
 fn nothing_acknowledged_is_lost_doubled_moved_or_changed_while_the_daemon_is_killed() {
-    let mut node = Node::start(&["--shards", "2", "--listen", "tcp://127.0.0.1:0"]);
+    kill_again_and_again("tcp://127.0.0.1:0", 0);
+}
+
+#[test]
+fn the_same_through_shared_memory() {
+    kill_again_and_again("na+sm", 1);
+}
+
+/// Afterwards each shard has at least so many rings with the clients.
+fn kill_again_and_again(listen: &str, rings_min: u64) {
+    let mut node = Node::start(&["--shards", "2", "--listen", listen]);
     let options = || DriverOptions {
         reconnect_timeout: Duration::from_secs(60),
         ..DriverOptions::group_file(node.group_file())
@@ -139,6 +149,9 @@ fn nothing_acknowledged_is_lost_doubled_moved_or_changed_while_the_daemon_is_kil
     );
 
     check(&driver, &records, total);
+    for shard in node.driver().node_status(0).unwrap().shards {
+        assert!(shard.rings.attached_count >= rings_min, "{:?}", shard.rings);
+    }
     // And once more after a clean stop: what was read stays.
     assert!(node.terminate().success());
     node.start_again();

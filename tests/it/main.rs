@@ -16,6 +16,7 @@ mod reference;
 mod references;
 mod restart;
 mod retention;
+mod ring;
 mod selection;
 mod start;
 mod streams;

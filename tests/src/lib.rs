@@ -5,6 +5,7 @@
 pub mod disk;
 pub mod library;
 pub mod raw;
+pub mod raw_ring;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -93,15 +93,35 @@ impl RawClient {
     /// When that does not work.
     pub fn hello_at(address: &str) -> (Self, HelloResponse) {
         let mut client = Self::connect(address);
+        let hello = client.say_hello(&[]);
+        (client, hello)
+    }
+
+    /// Says hello with these features.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn say_hello(&mut self, features: &[&str]) -> HelloResponse {
         let hello = HelloRequest {
             version_min: 1,
             version_max: 1,
             client: "raw".to_owned(),
-            features: Vec::new(),
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
             token: None,
         };
-        let answer = client.json(Opcode::Hello, &hello).unwrap();
-        (client, decode_any("hello", &answer).unwrap())
+        let answer = self.json(Opcode::Hello, &hello).unwrap();
+        decode_any("hello", &answer).unwrap()
+    }
+
+    /// The socket, when it is a Unix socket.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn into_unix(self) -> UnixStream {
+        match self.stream {
+            Stream::Unix(stream) => stream,
+            Stream::Tcp(_) => panic!("a connection over TCP"),
+        }
     }
 
     /// Sends bytes as they are.

@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mofka_net::FEATURES;
 use mofka_net::control::{HelloRequest, HelloResponse, NodeLimits, decode, encode};
-use mofka_net::limits::{FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN};
+use mofka_net::limits::{FEATURES, FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN};
 use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
 
 use super::frames::{Frames, Next};
 use super::outbox::Outbox;
+use super::ring::{self, Asked, RingLink};
 use super::stream::Stream;
+use crate::options::RingSize;
 use crate::promise::{Deadline, Promise, lock};
 
 /// A connection is dead after this many heartbeats of silence.
@@ -62,6 +63,8 @@ pub(crate) struct Connection {
     address: Address,
     stream: Stream,
     outbox: Outbox,
+    /// In place of the socket.
+    ring: Option<RingLink>,
     hello: HelloResponse,
     calls: Mutex<Calls>,
     next_id: AtomicU64,
@@ -79,19 +82,48 @@ struct Calls {
 }
 
 impl Connection {
-    /// Connects, says hello, and starts the threads.
-    pub(crate) fn open(address: &Address, client: &str, deadline: Deadline) -> io::Result<Arc<Self>> {
+    /// Connects, says hello, goes over to shared memory where that is wanted and can be had, and starts the threads.
+    pub(crate) fn open(
+        address: &Address,
+        client: &str,
+        ring_size: Option<RingSize>,
+        deadline: Deadline,
+    ) -> io::Result<Arc<Self>> {
         let stream = Stream::connect(address, deadline)?;
         let mut frames = Frames::new(HELLO_BYTES_MAX);
         let hello = say_hello(&stream, &mut frames, client, deadline)?;
-        frames.set_frame_bytes_max(hello.limits.frame_bytes_max.min(FRAME_BYTES_CEILING));
+        let frame_bytes_max = hello.limits.frame_bytes_max.min(FRAME_BYTES_CEILING);
+        frames.set_frame_bytes_max(frame_bytes_max);
+        let mut end = None;
+        if let (Address::Unix(_), Some(size)) = (address, ring_size) {
+            match ring::ask(&stream, size, &hello.features, hello.ring)? {
+                Asked::Got(got) => end = Some(got),
+                Asked::Refused(reason) => {
+                    tracing::info!(%address, reason, "no shared memory with the node: going on over the socket");
+                }
+                Asked::Unusable(reason) => {
+                    tracing::warn!(%address, reason, "the node's shared memory cannot be used: going on over the socket");
+                    return Self::open(address, client, None, deadline);
+                }
+            }
+        }
         // A node that says 0 does not want to be asked without end.
         let heartbeat = Duration::from_millis(hello.heartbeat_ms.max(10));
         stream.set_read_timeout(heartbeat)?;
+        let outbox = Outbox::default();
+        let (frames, link) = match end {
+            None => (Some(frames), None),
+            Some(end) => {
+                let (link, sender) = RingLink::new(*end, frames, frame_bytes_max)?;
+                outbox.go_over(sender);
+                (None, Some(link))
+            }
+        };
         let connection = Arc::new(Self {
             address: address.clone(),
             stream,
-            outbox: Outbox::default(),
+            outbox,
+            ring: link,
             hello,
             calls: Mutex::default(),
             next_id: AtomicU64::new(2),
@@ -99,7 +131,10 @@ impl Connection {
             pid: std::process::id(),
         });
         let reader = Arc::clone(&connection);
-        spawn("mofka-reader", move || reader.read(frames, heartbeat))?;
+        spawn("mofka-reader", move || match frames {
+            Some(frames) => reader.read(frames, heartbeat),
+            None => reader.read_ring(heartbeat),
+        })?;
         let writer = Arc::clone(&connection);
         let started = spawn("mofka-writer", move || {
             if let Err(error) = writer.outbox.write(&writer.stream) {
@@ -111,6 +146,37 @@ impl Connection {
             return Err(error);
         }
         Ok(connection)
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub(super) fn ring(&self) -> Option<&RingLink> {
+        self.ring.as_ref()
+    }
+
+    /// Whether this process made it, and not one that forked this one.
+    pub(super) fn is_ours(&self) -> bool {
+        std::process::id() == self.pid
+    }
+
+    /// Whether anybody is fed over it.
+    pub(super) fn is_fed(&self) -> bool {
+        !lock(&self.calls).sinks.is_empty()
+    }
+
+    /// Whether anything is expected of the node, or waits for room.
+    pub(super) fn expects(&self) -> bool {
+        let is_asked = {
+            let calls = lock(&self.calls);
+            !calls.waiting.is_empty() || !calls.sinks.is_empty()
+        };
+        is_asked || self.outbox.has_frames()
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -183,7 +249,11 @@ impl Connection {
         }
         // Heartbeats are spared while anything is sent. A race costs one ping.
         self.sent.store(true, Ordering::Relaxed);
-        self.outbox.send(&self.stream, frame).map_err(|error| {
+        let sent = self.outbox.send(&self.stream, frame);
+        if let (Some(ring), Ok(())) = (&self.ring, &sent) {
+            ring.asked();
+        }
+        sent.map_err(|error| {
             let reason: Arc<str> = format!("sending to {} failed: {error}", self.address).into();
             // The reader thread notices, and tells everybody; here a lock of the caller may be held.
             self.stream.shutdown();
@@ -203,6 +273,7 @@ impl Connection {
                 reason: "no answer came in time".into(),
             })
         };
+        self.drive(|| promise.get().is_some());
         promise.wait(deadline).cloned().unwrap_or_else(late)
     }
 
@@ -282,6 +353,29 @@ impl Connection {
         self.close(&reason);
     }
 
+    fn read_ring(self: Arc<Self>, heartbeat: Duration) {
+        let Some(ring) = &self.ring else { return };
+        let (mut heard_at, mut beat_at) = (Instant::now(), Instant::now());
+        let reason = loop {
+            let turn = self.take_turn(ring, heartbeat);
+            if let Err(reason) = turn.and_then(|patience| self.sleep(ring, patience)) {
+                break reason;
+            }
+            let now = Instant::now();
+            if ring.take_heard() {
+                heard_at = now;
+            }
+            if now.duration_since(heard_at) >= heartbeat * HEARTBEATS_MAX {
+                break format!("nothing was heard for {HEARTBEATS_MAX} heartbeats of {heartbeat:?}");
+            }
+            if now.duration_since(beat_at) >= heartbeat {
+                beat_at = now;
+                self.beat();
+            }
+        };
+        self.close(&reason);
+    }
+
     /// Lets the node hear that this side lives, and makes it answer.
     fn beat(self: &Arc<Self>) {
         if !self.sent.swap(false, Ordering::Relaxed) {
@@ -291,7 +385,7 @@ impl Connection {
         }
     }
 
-    fn dispatch(self: &Arc<Self>, header: &FrameHeader, body: Bytes) -> Result<(), String> {
+    pub(super) fn dispatch(self: &Arc<Self>, header: &FrameHeader, body: Bytes) -> Result<(), String> {
         let id = header.request_id();
         match header.kind() {
             FrameKind::Response(_) => {

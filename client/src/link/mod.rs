@@ -3,8 +3,9 @@
 mod connection;
 mod frames;
 mod outbox;
+mod ring;
 mod stream;
 mod table;
 
 pub(crate) use connection::{Answer, Connection, Lost, Sink};
-pub(crate) use table::{Links, Place};
+pub(crate) use table::{Links, Nearness, Place};

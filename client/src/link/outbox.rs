@@ -7,12 +7,17 @@
 //! Pieces are sent where they are. They may be memory of the application, whose owner does what it likes when the last of them is
 //! dropped: the writer thread and whoever closes do that without the lock. What [`Outbox::send`] itself sent is kept by its caller,
 //! who may have to send it again.
+//!
+//! With a ring in shared memory it is the same, but that what had no room goes on when the node made some, by whoever takes
+//! what comes ([`Outbox::go_on`]). What the ring can never hold is announced there and sent over the socket.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Condvar, Mutex};
 
 use bytes::{Buf, Bytes};
+use mofka_net::shm::{SendError, Sender};
+use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode};
 
 use super::stream::Stream;
 use crate::promise::{Deadline, lock, wait_on};
@@ -29,6 +34,12 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Bytes>,
+    /// In place of the socket.
+    ring: Option<Sender>,
+    /// Whole frames that the ring had no room for.
+    frames: VecDeque<Vec<Bytes>>,
+    /// Those that went, to be dropped without the lock.
+    spent: Vec<Vec<Bytes>>,
     /// The writer thread is in a system call with the front of the queue.
     writing: bool,
     closed: bool,
@@ -43,6 +54,17 @@ impl Outbox {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(io::ErrorKind::NotConnected.into());
+        }
+        if state.ring.is_some() {
+            state.frames.push_back(frame.into_iter().collect());
+            let sent = match state.frames.len() {
+                1 => self.go_on_locked(&mut state).map(|_| ()),
+                _ => Ok(()),
+            };
+            let spent = std::mem::take(&mut state.spent);
+            drop(state);
+            drop(spent);
+            return sent;
         }
         let was_idle = state.queue.is_empty() && !state.writing;
         state
@@ -67,12 +89,76 @@ impl Outbox {
         Ok(())
     }
 
+    /// From now on everything goes through this ring.
+    pub(crate) fn go_over(&self, ring: Sender) {
+        lock(&self.state).ring = Some(ring);
+    }
+
+    /// Whether frames wait for room in the ring.
+    pub(crate) fn has_frames(&self) -> bool {
+        !lock(&self.state).frames.is_empty()
+    }
+
+    /// Whether [`Outbox::go_on`] would send any of them.
+    pub(crate) fn can_go_on(&self) -> bool {
+        let state = &mut *lock(&self.state);
+        let front = state.frames.front().filter(|_| state.queue.is_empty());
+        match (front, &mut state.ring) {
+            (Some(frame), Some(ring)) => {
+                let bytes = frame_bytes(frame);
+                // Of what the ring can never hold, it gets the notice.
+                let is_detour = bytes > ring.frame_bytes_max();
+                ring.can_send(if is_detour {
+                    FRAME_HEADER_BYTES as u64
+                } else {
+                    bytes
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends what had no room in the ring before, and says whether that was anything.
+    pub(crate) fn go_on(&self) -> io::Result<bool> {
+        let mut state = lock(&self.state);
+        if state.frames.is_empty() {
+            return Ok(false);
+        }
+        let sent = self.go_on_locked(&mut state);
+        let spent = std::mem::take(&mut state.spent);
+        drop(state);
+        drop(spent);
+        sent
+    }
+
+    fn go_on_locked(&self, state: &mut State) -> io::Result<bool> {
+        let sent = state.send_frames();
+        if sent.is_err() {
+            state.closed = true;
+        }
+        if sent.is_err() || !state.queue.is_empty() && !state.writing {
+            self.work.notify_all();
+        }
+        sent
+    }
+
     /// The writer thread: sends what others had to leave, until the outbox is closed.
     pub(crate) fn write(&self, stream: &Stream) -> io::Result<()> {
         let mut state = lock(&self.state);
         loop {
             if state.closed {
                 return Ok(());
+            }
+            if state.queue.is_empty() {
+                // After a detour.
+                self.go_on_locked(&mut state)?;
+                let spent = std::mem::take(&mut state.spent);
+                if !spent.is_empty() {
+                    drop(state);
+                    drop(spent);
+                    state = lock(&self.state);
+                    continue;
+                }
             }
             if state.queue.is_empty() {
                 state = wait_on(&self.work, state, Deadline::Never);
@@ -103,11 +189,69 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        let unsent = std::mem::take(&mut state.queue);
+        let unsent = (
+            std::mem::take(&mut state.queue),
+            std::mem::take(&mut state.frames),
+        );
         self.work.notify_all();
         drop(state);
         drop(unsent);
     }
+}
+
+impl State {
+    /// Brings frames to the ring as long as there is room. One that it can never hold goes to the writer thread, and the others
+    /// wait for that.
+    fn send_frames(&mut self) -> io::Result<bool> {
+        let Some(ring) = &mut self.ring else {
+            return Ok(false);
+        };
+        let mut is_any = false;
+        while self.queue.is_empty()
+            && let Some(frame) = self.frames.front()
+        {
+            let sent = match send(ring, frame) {
+                Err(SendError::FrameBytes { .. }) => {
+                    let notice = FrameHeader::request(Opcode::RingDetour, 0, &[]);
+                    send(ring, &[notice]).map(|()| true)
+                }
+                sent => sent.map(|()| false),
+            };
+            match sent {
+                Ok(is_detour) => {
+                    let frame = self.frames.pop_front().unwrap_or_default();
+                    is_any = true;
+                    if is_detour {
+                        self.queue
+                            .extend(frame.into_iter().filter(|piece| !piece.is_empty()));
+                    } else {
+                        self.spent.push(frame);
+                    }
+                }
+                Err(SendError::NoRoom { .. }) => break,
+                Err(error) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, error)),
+            }
+        }
+        Ok(is_any)
+    }
+}
+
+fn send(ring: &mut Sender, frame: &[Bytes]) -> Result<(), SendError> {
+    let mut parts: [&[u8]; 4] = [&[]; 4];
+    match parts.get_mut(..frame.len()) {
+        Some(few) => {
+            few.iter_mut().zip(frame).for_each(|(part, piece)| *part = piece);
+            ring.send(few)
+        }
+        None => {
+            let many: Vec<&[u8]> = frame.iter().map(Bytes::as_ref).collect();
+            ring.send(&many)
+        }
+    }
+}
+
+fn frame_bytes(frame: &[Bytes]) -> u64 {
+    frame.iter().map(|piece| piece.len() as u64).sum()
 }
 
 fn slices(queue: &VecDeque<Bytes>) -> Vec<IoSlice<'_>> {

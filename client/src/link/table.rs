@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mofka_net::Address;
+use uuid::Uuid;
 
 use super::connection::Connection;
+use crate::options::RingSize;
 use crate::promise::{Deadline, lock};
 
 /// Forgotten connections are swept out beyond this many.
@@ -20,9 +22,24 @@ pub(crate) struct Place {
     pub(crate) shard: u32,
 }
 
+/// Which of a shard's addresses are tried first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nearness {
+    /// Sockets of this machine, unless another node is there: whoever names no address gets the shortest way.
+    Auto,
+    /// The same, whoever is there.
+    Local,
+    /// Those that lead to other machines.
+    Network,
+}
+
 pub(crate) struct Links {
+    nearness: Nearness,
+    /// Which node is meant at the addresses of a group file.
+    nodes: Mutex<HashMap<Address, Uuid>>,
     client: String,
     connect_timeout: Duration,
+    ring_size: Option<RingSize>,
     slots: Mutex<HashMap<String, Arc<Slot>>>,
     closed: AtomicBool,
 }
@@ -34,13 +51,45 @@ struct Slot {
 }
 
 impl Links {
-    pub(crate) fn new(client: String, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        client: String,
+        connect_timeout: Duration,
+        ring_size: Option<RingSize>,
+        nearness: Nearness,
+    ) -> Self {
         Self {
+            nearness,
+            nodes: Mutex::default(),
             client,
             connect_timeout,
+            ring_size,
             slots: Mutex::default(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// Notes which nodes are meant at which addresses, in place of all that was noted before.
+    pub(crate) fn note_nodes(&self, nodes: HashMap<Address, Uuid>) {
+        *lock(&self.nodes) = nodes;
+    }
+
+    /// The addresses in the order in which they are tried.
+    fn in_order<'a>(&self, addresses: &'a [Address]) -> Vec<&'a Address> {
+        let is_later = |address: &&Address| match self.nearness {
+            Nearness::Auto | Nearness::Local => matches!(address, Address::Tcp { .. }),
+            Nearness::Network => matches!(address, Address::Unix(_)),
+        };
+        let mut ordered: Vec<&Address> = addresses.iter().collect();
+        ordered.sort_by_key(is_later);
+        ordered
+    }
+
+    /// Whether it is not another node that has this machine's socket of this name.
+    fn is_meant(&self, address: &Address, connection: &Connection) -> bool {
+        let meant = lock(&self.nodes).get(address).copied();
+        self.nearness != Nearness::Auto
+            || matches!(address, Address::Tcp { .. })
+            || meant.is_none_or(|node| node == connection.hello().node)
     }
 
     /// The connection to a shard that listens on these addresses; a new one if there is none alive.
@@ -70,11 +119,20 @@ impl Links {
             return Ok(Arc::clone(connection));
         }
         let mut attempts = Vec::new();
-        for address in addresses {
-            match Connection::open(address, &self.client, Deadline::after(self.connect_timeout)) {
+        for address in self.in_order(addresses) {
+            match Connection::open(
+                address,
+                &self.client,
+                self.ring_size,
+                Deadline::after(self.connect_timeout),
+            ) {
                 Ok(connection) if self.closed.load(Ordering::Acquire) => {
                     connection.close("the driver was dropped");
                     return Err("the driver was dropped".to_owned());
+                }
+                Ok(connection) if !self.is_meant(address, &connection) => {
+                    attempts.push(format!("{address} is another node's"));
+                    connection.close("it is another node");
                 }
                 Ok(connection) if fits(&connection, place) => {
                     tracing::debug!(%address, "connected");

@@ -1,6 +1,7 @@
 //! Batches of one partition: the one that gathers events, and those on their way.
 
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +17,7 @@ use super::sequence::{Sequence, Stamp};
 use crate::data::Data;
 use crate::error::DeliveryError;
 use crate::link::Connection;
-use crate::promise::Promise;
+use crate::promise::{Deadline, Promise};
 
 /// What will become of a batch. All of its events share it.
 pub(super) struct BatchPromise {
@@ -27,6 +28,28 @@ pub(super) struct BatchPromise {
 }
 
 impl BatchPromise {
+    /// Waits for the batch. With a node in shared memory, this thread takes the answer itself if it comes soon.
+    pub(super) fn wait(&self, deadline: Deadline) -> Option<&Result<EventId, DeliveryError>> {
+        if self.settled.get().is_none()
+            && !deadline.is_over()
+            && let Some(link) = self.queue.upgrade().and_then(|queue| queue.link())
+        {
+            link.drive(|| self.settled.get().is_some() || deadline.is_over());
+        }
+        self.settled.wait(deadline)
+    }
+
+    /// Wakes this waker when the batch is settled, unless it is.
+    pub(super) fn poll(&self, waker: &Waker) -> Option<&Result<EventId, DeliveryError>> {
+        let settled = self.settled.poll(waker);
+        if settled.is_none()
+            && let Some(link) = self.queue.upgrade().and_then(|queue| queue.link())
+        {
+            link.await_news();
+        }
+        settled
+    }
+
     /// Somebody waits: the batch must not wait for more events.
     ///
     /// # Errors

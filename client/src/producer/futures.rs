@@ -103,11 +103,7 @@ impl Settle for PushFuture {
         {
             return Some(Err(error));
         }
-        placed
-            .batch
-            .settled
-            .wait(deadline)
-            .map(|settled| placed.id(settled))
+        placed.batch.wait(deadline).map(|settled| placed.id(settled))
     }
 
     fn settle_or_wake(&self, waker: &Waker) -> Option<Delivered> {
@@ -119,7 +115,7 @@ impl Settle for PushFuture {
             Ok(placed) => placed,
             Err(error) => return Some(Err(error)),
         };
-        let settled = placed.batch.settled.poll(waker);
+        let settled = placed.batch.poll(waker);
         if settled.is_none()
             && let Err(error) = placed.batch.send_now()
         {
@@ -186,12 +182,12 @@ impl Settle for FlushFuture {
         }
         for wave in &self.waves {
             for batch in wave.placed.wait(deadline)? {
-                batch.settled.wait(deadline)?;
+                batch.wait(deadline)?;
             }
         }
         // The last ones first: the others are most likely done by then.
         for batch in self.batches.iter().rev() {
-            batch.settled.wait(deadline)?;
+            batch.wait(deadline)?;
         }
         Some(Ok(()))
     }
@@ -202,11 +198,11 @@ impl Settle for FlushFuture {
         }
         for wave in &self.waves {
             for batch in wave.placed.poll(waker)? {
-                batch.settled.poll(waker)?;
+                batch.poll(waker)?;
             }
         }
         for batch in self.batches.iter().rev() {
-            batch.settled.poll(waker)?;
+            batch.poll(waker)?;
         }
         Some(Ok(()))
     }

@@ -16,6 +16,7 @@ mod losing;
 mod timing;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// An outgoing batch was answered, or everything failed: there may be room.
     room: Condvar,
+    /// Changes when that was signalled.
+    settled_count: AtomicU64,
     me: Weak<Queue>,
 }
 
@@ -59,6 +62,8 @@ struct State {
     /// Of the node that the link leads to.
     bounds: Bounds,
     link: Option<Arc<Connection>>,
+    /// Threads that wait for room.
+    waiting_count: usize,
     /// A chore is about to bring a connection.
     is_connecting: bool,
     /// The node asked for patience, and a chore will end it.
@@ -100,6 +105,7 @@ impl Queue {
                 sequence: Sequence::new(random_producer()),
                 bounds: Bounds::new(&shared.driver.limits(), shared.options.batch_bytes_max),
                 link: None,
+                waiting_count: 0,
                 is_connecting: false,
                 is_patient: false,
                 retry: None,
@@ -111,6 +117,7 @@ impl Queue {
             shared,
             route,
             room: Condvar::new(),
+            settled_count: AtomicU64::new(0),
             me: Weak::clone(me),
         })
     }
@@ -180,6 +187,7 @@ impl Queue {
     /// Waits until the gathering batch, or a new one, takes an event of this size.
     fn lock_with_room(&self, bytes: u64) -> Result<MutexGuard<'_, State>, PushError> {
         let mut state = lock_unless_forked(&self.state, || self.shared.check_process())?;
+        let mut drove = false;
         loop {
             if state.is_closed {
                 return Err(PushError::Closed);
@@ -188,7 +196,21 @@ impl Queue {
                 return Ok(state);
             }
             self.shared.check_process()?;
-            state = wait_on(&self.room, state, Deadline::Never);
+            match state.link.clone() {
+                Some(link) if !drove => {
+                    let seen = self.settled_count.load(atomic::Ordering::Relaxed);
+                    drop(state);
+                    link.drive(|| self.settled_count.load(atomic::Ordering::Relaxed) != seen);
+                    state = lock(&self.state);
+                    drove = true;
+                }
+                _ => {
+                    state.waiting_count += 1;
+                    state = wait_on(&self.room, state, Deadline::Never);
+                    state.waiting_count -= 1;
+                    drove = false;
+                }
+            }
         }
     }
 
@@ -215,6 +237,11 @@ impl Queue {
     /// The process that made this, if it is another.
     pub(super) fn forked_from(&self) -> Option<u32> {
         self.shared.driver.check_process().err()
+    }
+
+    /// The connection that batches were sent on last.
+    pub(super) fn link(&self) -> Option<Arc<Connection>> {
+        lock(&self.state).link.clone()
     }
 
     /// Somebody waits for this batch.
@@ -256,9 +283,14 @@ impl Queue {
     fn pump(&self, mut state: MutexGuard<'_, State>, settled: Settled) {
         let settled = self.pump_locked(&mut state, settled);
         self.watch_gathering(&mut state);
+        // A system call, also when nobody waits.
+        let is_awaited = state.waiting_count > 0;
         drop(state);
         if !settled.batches.is_empty() {
-            self.room.notify_all();
+            self.settled_count.fetch_add(1, atomic::Ordering::Relaxed);
+            if is_awaited {
+                self.room.notify_all();
+            }
         }
         // Places first: whoever is told of an event asks for its batch next.
         for (ticket, outcome) in settled.events {

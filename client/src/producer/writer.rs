@@ -265,6 +265,8 @@ impl DataWriter {
         let Some(asked) = self.in_flight.pop_front() else {
             return Ok(());
         };
+        self.connection
+            .drive(|| asked.answer.get().is_some() || patience.deadline.is_over());
         match asked.answer.wait(patience.deadline) {
             Some(Answer::Response(body)) => match StreamPartResponse::check(body.clone()) {
                 Ok(answer) if answer.end == asked.end => Ok(()),

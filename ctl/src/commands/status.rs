@@ -45,6 +45,17 @@ fn text(status: &NodeStatus) -> String {
             "shard {}   {} connections, {addresses}",
             shard.shard, shard.connections
         ));
+        let rings = &shard.rings;
+        if rings.opened_count > 0 || rings.refused_count > 0 {
+            lines.push(format!(
+                "  rings   {} in shared memory ({}), {} frames in, {} out; {} refused",
+                rings.attached_count,
+                bytes_text(rings.attached_bytes),
+                rings.received_count,
+                rings.sent_count,
+                rings.refused_count
+            ));
+        }
     }
     let partitions: Vec<&PartitionStatus> = status.partitions().collect();
     if !partitions.is_empty() {

@@ -16,6 +16,7 @@ use mofka_log::{BLOCK_BYTES, FilePos};
 use super::activity::Activity;
 use super::memory::IoBuf;
 use super::ring::{Ring, ZEROS_BYTES_MAX};
+use super::rings::Rings;
 use super::watch::Watches;
 use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, StepError, Then, WritePart};
 
@@ -26,6 +27,7 @@ pub struct UringIo {
     ring: Ring,
     activity: Activity,
     watches: Watches,
+    rings: Rings,
 }
 
 impl UringIo {
@@ -40,13 +42,19 @@ impl UringIo {
 
     /// The same, on a shard that does other things too.
     pub(super) fn start_beside(direct: bool, activity: Activity) -> io::Result<Self> {
-        let watches = Watches::default();
+        let (watches, rings) = (Watches::default(), Rings::default());
         Ok(Self {
             direct,
-            ring: Ring::start(&activity, &watches)?,
+            ring: Ring::start(&activity, &watches, &rings)?,
             activity,
             watches,
+            rings,
         })
+    }
+
+    /// The rings in shared memory that are polled while the shard has nothing else to do.
+    pub(super) fn rings(&self) -> Rings {
+        self.rings.clone()
     }
 
     /// The sockets that the ring polls.

@@ -9,6 +9,7 @@ mod memory;
 mod mesh;
 mod node;
 mod ring;
+mod rings;
 mod self_test;
 mod server;
 mod slabs;

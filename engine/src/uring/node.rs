@@ -221,7 +221,8 @@ async fn run_shard(
         };
         let shard = Shard::open(parts).await.map_err(|error| error.to_string())?;
         tracing::debug!("partitions are open");
-        let listeners = Listeners::bind(&config.listen, mesh.place(), &facts.data_dir)
+        let is_open = config.local_clients.is_open_to_others();
+        let listeners = Listeners::bind(&config.listen, mesh.place(), &facts.data_dir, is_open)
             .map_err(|error| error.to_string())?;
         Ok::<_, String>((shard, listeners))
     };

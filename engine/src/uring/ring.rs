@@ -32,6 +32,7 @@ use syncs::{SyncBy, Syncs};
 use super::activity::Activity;
 use super::file::UringFile;
 use super::memory::{IoBuf, Pool};
+use super::rings::Rings;
 use super::watch::{Change, Watches};
 use crate::io::{FileWrite, Step, StepError, Then, WritePart};
 
@@ -72,6 +73,8 @@ struct Inner {
     attendant: Option<Waker>,
     /// Polled while the shard waits here.
     watches: Watches,
+    /// Polled by its task while something goes through them.
+    rings: Rings,
     activity: Activity,
 }
 
@@ -80,7 +83,7 @@ impl Ring {
     ///
     /// # Errors
     /// What the kernel said.
-    pub(super) fn start(activity: &Activity, watches: &Watches) -> io::Result<Self> {
+    pub(super) fn start(activity: &Activity, watches: &Watches, rings: &Rings) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_cqsize(ENTRIES * 4)
             .setup_single_issuer()
@@ -107,6 +110,7 @@ impl Ring {
             queued_at: None,
             attendant: None,
             watches: watches.clone(),
+            rings: rings.clone(),
             activity: activity.clone(),
         }));
         glommio::spawn_local(attend::attend(Rc::downgrade(&inner), Looker::new()?)).detach();
@@ -449,7 +453,7 @@ impl Inner {
             let woken = self.reap();
             left = until.saturating_duration_since(Instant::now());
             // A write whose sync is still to come concerns nobody but the ring.
-            if !woken.is_empty() || self.watches.has_come() || left.is_zero() {
+            if !woken.is_empty() || self.watches.has_come() || self.watches.has_rung() || left.is_zero() {
                 return woken;
             }
         }

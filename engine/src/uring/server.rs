@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,11 @@ use mofka_net::Address;
 
 use super::UringIo;
 use super::mesh::Mesh;
+use super::rings::SocketDoor;
 use super::watch::Watched;
 use crate::facts::NodeFacts;
 use crate::halves::split;
-use crate::session::Session;
+use crate::session::{Peer, Session};
 use crate::shard::Shard;
 
 /// How often a shard looks whether it is to stop.
@@ -56,6 +57,8 @@ pub(super) struct Listeners {
     tcp: Vec<(TcpListener, String)>,
     unix: Vec<(PollableFd<UnixListener>, String, PathBuf)>,
     order: Vec<String>,
+    /// Whether processes of other users may come to the Unix sockets.
+    is_open_to_others: bool,
 }
 
 impl Listeners {
@@ -63,11 +66,17 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that cannot be listened on.
-    pub(super) fn bind(listen: &[String], shard: usize, data_dir: &Path) -> Result<Self, ListenError> {
+    pub(super) fn bind(
+        listen: &[String],
+        shard: usize,
+        data_dir: &Path,
+        is_open_to_others: bool,
+    ) -> Result<Self, ListenError> {
         let mut listeners = Self {
             tcp: Vec::new(),
             unix: Vec::new(),
             order: Vec::new(),
+            is_open_to_others,
         };
         for text in listen {
             let invalid = |reason: String| ListenError::Invalid {
@@ -164,7 +173,9 @@ impl Listeners {
         }
         let listener = UnixListener::bind(&path).map_err(failed(""))?;
         listener.set_nonblocking(true).map_err(failed(""))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed(""))?;
+        // Who else may connect is looked at when he does.
+        let mode = if self.is_open_to_others { 0o666 } else { 0o600 };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed(""))?;
         self.order.push(address.clone());
         let listener = PollableFd::new(listener).map_err(|error| failed("")(error.into()))?;
         self.unix.push((listener, address, path));
@@ -231,7 +242,10 @@ pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: List
         tasks.push(glommio::spawn_local(async move {
             loop {
                 match accept_unix(&listener).await {
-                    Ok((stream, fd)) => serve(&shard, &connections, stream, fd, "local peer".to_owned()),
+                    Ok((stream, fd)) => {
+                        let peer = local_peer(&shard, fd);
+                        serve(&shard, &connections, stream, fd, peer);
+                    }
                     Err(error) => accept_failed(&address, &error).await,
                 }
             }
@@ -272,7 +286,30 @@ fn serve_tcp(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: TcpStr
         .peer_addr()
         .map_or_else(|_| "tcp peer".to_owned(), |peer| peer.to_string());
     let fd = stream.as_raw_fd();
-    serve(shard, connections, stream, fd, peer);
+    serve(shard, connections, stream, fd, Peer::named(peer));
+}
+
+/// Who came over a Unix socket, as the kernel knows it.
+fn local_peer(shard: &OurShard, fd: RawFd) -> Peer {
+    // SAFETY: the stream that closes the socket was just made of it, and is used after this.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    let door = SocketDoor::new(fd, shard.io().rings(), shard.io().watches());
+    match rustix::net::sockopt::socket_peercred(socket) {
+        Ok(credentials) => {
+            let (pid, uid) = (credentials.pid.as_raw_nonzero(), credentials.uid.as_raw());
+            let own_uid = rustix::process::geteuid().as_raw();
+            let refusal = shard
+                .facts()
+                .local_clients
+                .refusal(uid, credentials.gid.as_raw(), own_uid);
+            let name = format!("process {pid} of user {uid}");
+            Peer::local(name, refusal, Some(Box::new(door)))
+        }
+        Err(error) => {
+            let refusal = format!("the kernel does not tell who is at the other end of the socket: {error}");
+            Peer::local("local peer".to_owned(), Some(refusal), None)
+        }
+    }
 }
 
 /// The runtime does not tell the descriptor of what it accepts.
@@ -290,13 +327,13 @@ async fn accept_unix(listener: &PollableFd<UnixListener>) -> io::Result<(UnixStr
     }
 }
 
-fn serve<S>(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: S, fd: RawFd, peer: String)
+fn serve<S>(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: S, fd: RawFd, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     if connections.get() >= shard.facts().limits.connections_max {
         tracing::warn!(
-            peer,
+            peer = peer.name(),
             "refused a connection: this shard has as many as its limit connections_max allows"
         );
         return;

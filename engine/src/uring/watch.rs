@@ -24,6 +24,8 @@ struct Table {
     changed: Vec<usize>,
     /// Something came that nobody has read yet.
     came: bool,
+    /// Places of bells that rang.
+    rang: Vec<usize>,
     /// Reads that brought something, in all.
     reads: u64,
     /// Who carries out the changes, when he sleeps.
@@ -33,6 +35,8 @@ struct Table {
 #[derive(Clone, Copy, Debug, Default)]
 struct Socket {
     fd: RawFd,
+    /// It is the bell of a ring in shared memory.
+    is_bell: bool,
     /// Its reader waits for more.
     waits: bool,
     /// A poll is under way.
@@ -96,7 +100,10 @@ impl Watches {
         };
         socket.polled = false;
         let (is_news, is_open) = (socket.waits && !socket.read, socket.waits || socket.gone);
-        table.came |= is_news;
+        match socket.is_bell {
+            true if is_news => table.rang.push(place),
+            _ => table.came |= is_news,
+        }
         if is_open {
             table.list(place);
         }
@@ -110,6 +117,25 @@ impl Watches {
     /// Whether [`Watches::take_came`] would say so.
     pub(super) fn has_come(&self) -> bool {
         self.0.borrow().came
+    }
+
+    /// Whether a bell rang that nobody knows of.
+    pub(super) fn has_rung(&self) -> bool {
+        !self.0.borrow().rang.is_empty()
+    }
+
+    /// The places of those that did. Asked once, they are forgotten.
+    pub(super) fn take_rung(&self) -> Vec<usize> {
+        std::mem::take(&mut self.0.borrow_mut().rang)
+    }
+
+    /// Watches the bell of a ring in shared memory, as long as what this returns is held.
+    pub(super) fn watch_bell(&self, fd: RawFd) -> Watch {
+        let place = self.add(fd, true);
+        Watch {
+            watches: self.clone(),
+            place,
+        }
     }
 
     /// Changes when something is read.
@@ -131,10 +157,11 @@ impl Watches {
         is_urgent
     }
 
-    fn add(&self, fd: RawFd) -> usize {
+    fn add(&self, fd: RawFd, is_bell: bool) -> usize {
         let mut table = self.0.borrow_mut();
         let socket = Socket {
             fd,
+            is_bell,
             ..Socket::default()
         };
         match table.free.pop() {
@@ -195,21 +222,48 @@ impl Table {
     }
 }
 
+/// A descriptor that is watched.
+pub(super) struct Watch {
+    watches: Watches,
+    place: usize,
+}
+
+impl Watch {
+    /// Which one it is.
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Somebody waits for it to become readable.
+    pub(super) fn waits(&self) {
+        self.watches.note_read(self.place, false);
+    }
+
+    /// Nobody waits any more: it is read.
+    pub(super) fn came(&self) {
+        self.watches.note_read(self.place, true);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.watches.remove(self.place);
+    }
+}
+
 /// A reader whose socket is watched.
 pub(super) struct Watched<R> {
     reader: R,
-    watches: Watches,
-    place: usize,
+    watch: Watch,
 }
 
 impl<R> Watched<R> {
     /// Watches the socket that `reader` reads from.
     pub(super) fn new(reader: R, fd: RawFd, watches: Watches) -> Self {
-        let place = watches.add(fd);
+        let place = watches.add(fd, false);
         Self {
             reader,
-            watches,
-            place,
+            watch: Watch { watches, place },
         }
     }
 }
@@ -222,14 +276,8 @@ impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let read = Pin::new(&mut this.reader).poll_read(context, buf);
-        this.watches.note_read(this.place, read.is_ready());
+        this.watch.watches.note_read(this.watch.place, read.is_ready());
         read
-    }
-}
-
-impl<R> Drop for Watched<R> {
-    fn drop(&mut self) {
-        self.watches.remove(self.place);
     }
 }
 
@@ -290,6 +338,21 @@ mod tests {
     }
 
     #[test]
+    fn a_bell_that_rings_is_told_by_its_place_and_is_nothing_to_read() {
+        let watches = Watches::default();
+        let bell = watches.watch_bell(7);
+        bell.waits();
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd: 7 }]);
+        watches.ended(0);
+        assert!(watches.has_rung() && !watches.has_come());
+        assert_eq!((watches.take_rung(), watches.take_rung()), (vec![0], vec![]));
+        bell.came();
+        assert_eq!(watches.changes(), [], "nobody waits for it");
+        watches.ended(0);
+        assert!(!watches.has_rung());
+    }
+
+    #[test]
     fn a_place_is_used_again_when_its_poll_is_over() {
         let watches = Watches::default();
         let mut reader = Watched::new(Tap::default(), 7, watches.clone());
@@ -299,11 +362,11 @@ mod tests {
         assert!(watches.is_urgent(Waker::noop()));
         assert_eq!(watches.changes(), [Change::Cancel { place: 0 }]);
         let other = Watched::new(Tap::default(), 8, watches.clone());
-        assert_eq!(other.place, 1, "the first place is still in use");
+        assert_eq!(other.watch.place, 1, "the first place is still in use");
         watches.ended(0);
         assert_eq!(watches.changes(), []);
         assert!(!watches.is_urgent(Waker::noop()));
-        assert_eq!(Watched::new(Tap::default(), 9, watches.clone()).place, 0);
+        assert_eq!(Watched::new(Tap::default(), 9, watches.clone()).watch.place, 0);
         drop(other);
         assert!(!watches.take_came());
     }
@@ -313,7 +376,7 @@ mod tests {
         let watches = Watches::default();
         for _ in 0..10 {
             let mut reader = Watched::new(Tap::default(), 7, watches.clone());
-            assert_eq!(reader.place, 0);
+            assert_eq!(reader.watch.place, 0);
             assert!(!try_read(&mut reader));
         }
         assert_eq!(watches.changes(), []);

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::ring::RingBounds;
+
 /// What a client says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,9 @@ pub struct HelloResponse {
     /// Features that both sides have.
     #[serde(default)]
     pub features: Vec<String>,
+    /// What rings can be had, when [`FEATURE_RING`](crate::limits::FEATURE_RING) is among the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<RingBounds>,
 }
 
 /// Bounds that a client has to know.

@@ -7,6 +7,7 @@ mod consumer;
 mod hello;
 mod node;
 mod partition;
+mod ring;
 mod stream;
 mod topic;
 
@@ -19,10 +20,11 @@ pub use consumer::{
     SubscribeResponse, UnsubscribeRequest,
 };
 pub use hello::{HelloRequest, HelloResponse, NodeLimits};
-pub use node::{EmptyRequest, NodeStatus, ReadStatus, ShardStatus};
+pub use node::{EmptyRequest, NodeStatus, ReadStatus, RingStatus, ShardStatus};
 pub use partition::{
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus, PinStatus,
 };
+pub use ring::{RingBounds, RingLane, RingOpenRequest, RingOpenResponse};
 pub use stream::{StreamAbortRequest, StreamOpenRequest, StreamOpenResponse};
 pub use topic::{
     PartitionSpec, ProducerDoneRequest, ProducerDoneResponse, TopicAlterRequest, TopicCompleteRequest,
@@ -96,6 +98,8 @@ mod tests {
             "name":"t","durability":"written","validator":{"type":"default"},"num_partitions":3,
             "retention":{"bytes_max":5},"producers_expected":7,"partition":{"type":"memory","config":{}}
         }));
+        let lane = json!({"slots":256,"arena_bytes":4096});
+        same::<RingOpenRequest>(json!({"submission":lane,"completion":lane}));
         same::<TopicAlterRequest>(json!({"name":"t"}));
         same::<TopicAlterRequest>(json!({"name":"t","retention":{"acknowledged":{"consumers":["a"]}}}));
         same::<TopicRequest>(json!({"name":"t"}));

@@ -54,6 +54,32 @@ pub struct ShardStatus {
     /// How its reads were served.
     #[serde(default)]
     pub reads: ReadStatus,
+    /// Its clients in shared memory.
+    #[serde(default)]
+    pub rings: RingStatus,
+}
+
+/// The rings in shared memory that a shard has with clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingStatus {
+    /// Rings now.
+    pub attached_count: u64,
+    /// Shared memory of those.
+    pub attached_bytes: u64,
+    /// Rings since the shard started.
+    pub opened_count: u64,
+    /// Requests for a ring that were refused.
+    pub refused_count: u64,
+    /// Rings that ended because their client wrote there what cannot be.
+    pub fault_count: u64,
+    /// Frames that came through rings.
+    pub received_count: u64,
+    /// Frames that went through rings.
+    pub sent_count: u64,
+    /// Frames, either way, that went over the socket because the ring could not hold them.
+    pub detour_count: u64,
+    /// Times that a client's bell woke the shard.
+    pub wake_count: u64,
 }
 
 /// How the reads of a shard were served since it started.

@@ -155,6 +155,16 @@ pub struct RingConfig {
     pub first_position: u64,
 }
 
+impl RingConfig {
+    /// Bytes of shared memory that it takes.
+    ///
+    /// # Errors
+    /// When a size is out of its bounds.
+    pub fn memory_bytes(&self) -> Result<u64, MapError> {
+        Places::of(self).map(|places| places.memory_bytes)
+    }
+}
+
 /// Where one direction lies: indices of words, and the arena's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LanePlaces {

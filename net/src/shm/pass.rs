@@ -14,7 +14,7 @@ use crate::shm::end::Offer;
 const DESCRIPTORS: usize = 3;
 
 impl Offer {
-    /// Sends the offer over a Unix socket, along with `bytes`, of which there must be some.
+    /// Sends the offer over a Unix socket, along with `bytes`, of which there must be some. Never waits.
     ///
     /// # Errors
     /// Those of the system, and when the socket took only a part of the bytes.
@@ -33,7 +33,7 @@ impl Offer {
             socket,
             &[IoSlice::new(bytes)],
             &mut ancillary,
-            SendFlags::NOSIGNAL,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
         )?;
         if sent != bytes.len() {
             let reason = format!(
@@ -45,11 +45,11 @@ impl Offer {
         Ok(())
     }
 
-    /// Receives an offer, and bytes that came with it: how many were put into `into`.
+    /// Receives bytes, and an offer if one came with them: how many were put into `into`.
     ///
     /// # Errors
-    /// Those of the system, and when it is not exactly the three descriptors of an offer that come.
-    pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<(Self, usize)> {
+    /// Those of the system, and when descriptors come that are not the three of an offer.
+    pub fn receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<(Option<Self>, usize)> {
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut room);
         let message = rustix::net::recvmsg(
@@ -67,6 +67,9 @@ impl Offer {
             .flatten()
             .collect();
         let found = descriptors.len();
+        if found == 0 {
+            return Ok((None, message.bytes));
+        }
         let descriptors: Result<[OwnedFd; DESCRIPTORS], _> = descriptors.try_into();
         let Ok([memory, server_bell, client_bell]) = descriptors else {
             let reason =
@@ -78,6 +81,6 @@ impl Offer {
             server_bell,
             client_bell,
         };
-        Ok((offer, message.bytes))
+        Ok((Some(offer), message.bytes))
     }
 }

@@ -58,6 +58,12 @@ impl Waiter {
         self.side.announce();
     }
 
+    /// Takes an announcement back without looking at the bell: this side looks by itself for now. A ring may come all the
+    /// same.
+    pub fn withdraw(&mut self) {
+        self.side.withdraw();
+    }
+
     /// The second half: this side is awake again. False when the other side's end of the bell is gone, which only the
     /// client can see. Never blocks.
     pub fn awake(&mut self) -> bool {

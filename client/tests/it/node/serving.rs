@@ -272,6 +272,7 @@ fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Byt
         },
         heartbeat_ms: state.heartbeat_ms,
         features: vec![],
+        ring: None,
     })
 }
 

@@ -31,8 +31,17 @@ const QUIET_TURNS: u32 = 3;
 /// A shard with nothing else to do waits *in the ring*: going to sleep in the runtime and being woken costs as much CPU as a
 /// whole commit, and 80 us. The ring polls the sockets meanwhile, so that what arrives ends the wait; a look at the
 /// runtime, which costs as much as a commit too, comes then, and not after every completion.
+///
+/// Rings in shared memory that something goes through are polled at every turn, and nothing is waited for then: their clients
+/// do not ring.
 pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
     while called(&ring).await {
+        let Some((watches, rings)) = ring.upgrade().map(|inner| {
+            let inner = inner.borrow();
+            (inner.watches.clone(), inner.rings.clone())
+        }) else {
+            return;
+        };
         let mut looked = Instant::now();
         let mut arrived = looked;
         let mut reads = 0;
@@ -43,6 +52,12 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
             let woken = inner.borrow_mut().look(now);
             let mut is_quiet = woken.is_empty();
             wake(woken);
+            for place in watches.take_rung() {
+                rings.rang(place);
+            }
+            if rings.poll(now) {
+                (arrived, is_quiet) = (now, false);
+            }
             let (before, is_news, patience) = {
                 let inner = inner.borrow();
                 let expects = inner.activity.expects();
@@ -62,6 +77,9 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
             is_quiet &= !is_news && inner.borrow().activity.count() == before;
             quiet_turns = if is_quiet { quiet_turns + 1 } else { 0 };
             if quiet_turns < QUIET_TURNS {
+                continue;
+            }
+            if rings.is_any() {
                 continue;
             }
             if inner.borrow().operations.in_flight() == 0 && now.duration_since(arrived) >= LINGER {
@@ -99,7 +117,8 @@ async fn called(ring: &Weak<RefCell<Inner>>) -> bool {
             return Poll::Ready(false);
         };
         let inner: &mut Inner = &mut Rc::as_ref(&inner).borrow_mut();
-        if inner.operations.in_flight() == 0 && !inner.watches.is_urgent(context.waker()) {
+        let is_idle = inner.operations.in_flight() == 0 && !inner.rings.is_any_or_wake(context.waker());
+        if is_idle && !inner.watches.is_urgent(context.waker()) {
             inner.attendant = Some(context.waker().clone());
             return Poll::Pending;
         }

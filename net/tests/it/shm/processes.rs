@@ -56,7 +56,7 @@ fn the_other_process() {
         "echo" => {
             let (offer, bytes) = Offer::receive(std::io::stdin(), &mut [0; 5]).unwrap();
             assert_eq!(bytes, 5);
-            echo(End::attach(offer).unwrap());
+            echo(End::attach(offer.unwrap()).unwrap());
         }
         "server" => {
             let (_end, offer) = End::create(&config(8, 1 << 16, 0)).unwrap();

@@ -1,0 +1,444 @@
+//! Shared memory in place of the socket, when the node is on this machine.
+//!
+//! The ring has one end for receiving, under a lock. Whoever waits for something polls it himself for a while
+//! ([`Connection::drive`]): no thread has to be woken for an answer then. The reader thread sees to all else. Who gives the lock back
+//! leaves one of these states:
+//!
+//! - *announced*: the node was told that this side sleeps, and rings when it has news, which wakes the reader thread;
+//! - *lazy*: things are asked for one after the other, and those who ask take the answers sooner or later. The reader thread looks
+//!   every millisecond, and the node, which is not told anything, need not ring;
+//! - *deaf*: nothing is expected. Whoever asks for something nudges the reader thread.
+//!
+//! Handlers run only in `drive`, whose caller has no lock, and in the reader thread: never where something is sent.
+//!
+//! The socket stays open: its end is the end of either side, and frames that the ring cannot hold come over it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use mofka_net::control::{RingBounds, RingLane, RingOpenRequest, encode};
+use mofka_net::limits::FEATURE_RING;
+use mofka_net::shm::{ARENA_BYTES_MIN, End, Offer, ReceiveError, Receiver, Sender, Waiter};
+use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opcode, WireError};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::{RecvFlags, recv};
+
+use super::connection::Connection;
+use super::frames::{Frames, Next};
+use super::stream::Stream;
+use crate::options::RingSize;
+use crate::promise::lock;
+
+/// How long the receiving end is polled for the next frame.
+const BUSY: Duration = Duration::from_micros(50);
+/// How often the reader thread looks when others are likely to.
+const LAZY: Duration = Duration::from_millis(1);
+/// Looks between two looks at the clock.
+const LOOKS: u32 = 32;
+/// Largest answer to the request for a ring.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// See the module.
+pub(super) struct RingLink {
+    taking: Mutex<Taking>,
+    /// The waiter's, for the thread that sleeps without the lock.
+    bell: OwnedFd,
+    /// Wakes the reader thread.
+    nudge: OwnedFd,
+    /// Threads that want to poll.
+    wanted: AtomicU32,
+    /// Nothing is expected, and nobody looks.
+    is_deaf: AtomicBool,
+    /// The reader thread looks every now and then.
+    is_lazy: AtomicBool,
+    /// Something was asked for since the reader thread looked.
+    is_busy: AtomicBool,
+    /// Somebody waits for the reader thread.
+    is_awaited: AtomicBool,
+    /// Whether anything came since the reader thread asked.
+    heard: AtomicBool,
+}
+
+/// The receiving end.
+struct Taking {
+    receiver: Receiver,
+    waiter: Waiter,
+    /// For what comes over the socket.
+    frames: Frames,
+    frame_bytes_max: u64,
+}
+
+/// What asking for a ring led to.
+pub(super) enum Asked {
+    Got(Box<End>),
+    /// The connection goes on over the socket.
+    Refused(String),
+    /// The node speaks through a ring that cannot be used here: only another connection helps.
+    Unusable(String),
+}
+
+/// Asks for a ring. Nothing else is under way on the connection.
+///
+/// # Errors
+/// When the connection ended.
+pub(super) fn ask(
+    stream: &Stream,
+    size: RingSize,
+    features: &[String],
+    bounds: Option<RingBounds>,
+) -> io::Result<Asked> {
+    let has_feature = features.iter().any(|feature| feature == FEATURE_RING);
+    let Some(bounds) = bounds.filter(|_| has_feature) else {
+        return Ok(Asked::Refused("the node gives no rings".to_owned()));
+    };
+    let Some(request) = fit(size, &bounds) else {
+        let reason = format!(
+            "the node gives rings of {} bytes, which is too little for any",
+            bounds.ring_bytes_max
+        );
+        return Ok(Asked::Refused(reason));
+    };
+    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+    let body = encode("ring_open", &request).map_err(|error| invalid(error.to_string()))?;
+    let header = FrameHeader::request(Opcode::RingOpen, 1, &body);
+    let slices = [io::IoSlice::new(&header), io::IoSlice::new(&body)];
+    if stream.try_send(&slices)? < header.len() + body.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    let (offer, header, body) = answer(stream)?;
+    match (header.kind(), offer) {
+        (FrameKind::Response(Opcode::RingOpen), Some(offer)) => Ok(match End::attach(offer) {
+            Ok(end) => Asked::Got(Box::new(end)),
+            Err(error) => Asked::Unusable(error.to_string()),
+        }),
+        (FrameKind::Error, None) => Ok(Asked::Refused(
+            WireError::check(&body).map_or_else(|error| error.to_string(), |error| error.to_string()),
+        )),
+        (kind, _) => Err(invalid(format!(
+            "the request for a ring was answered by {kind:?}"
+        ))),
+    }
+}
+
+/// The ring to ask for: what is wanted, or what the node gives if that is less.
+fn fit(size: RingSize, bounds: &RingBounds) -> Option<RingOpenRequest> {
+    let slots = size.slots.min(bounds.slots_max).max(1);
+    let slots = 1 << slots.ilog2();
+    let request = |arena_bytes: u64| {
+        let lane = RingLane { slots, arena_bytes };
+        RingOpenRequest {
+            submission: lane,
+            completion: lane,
+        }
+    };
+    let memory_bytes = |arena_bytes| request(arena_bytes).config().and_then(|it| it.memory_bytes());
+    let least = memory_bytes(ARENA_BYTES_MIN).ok()?;
+    let beside_arenas = least - 2 * ARENA_BYTES_MIN;
+    let room = bounds.ring_bytes_max.checked_sub(beside_arenas)? / 2;
+    let arena_bytes = size.arena_bytes.min(room);
+    let arena_bytes = arena_bytes - arena_bytes % ARENA_BYTES_MIN;
+    memory_bytes(arena_bytes).ok()?;
+    Some(request(arena_bytes))
+}
+
+fn answer(stream: &Stream) -> io::Result<(Option<Offer>, FrameHeader, Vec<u8>)> {
+    let invalid = |error: mofka_net::FrameError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let (mut offer, mut come) = (None, Vec::new());
+    let mut part = [0; 4096];
+    loop {
+        if come.len() >= FRAME_HEADER_BYTES {
+            let header = FrameHeader::check(&come, ANSWER_BYTES_MAX as u64).map_err(invalid)?;
+            let end = FRAME_HEADER_BYTES as u64 + header.body_bytes();
+            if come.len() as u64 >= end {
+                let body = come.split_off(FRAME_HEADER_BYTES);
+                header.check_body(&body).map_err(invalid)?;
+                return Ok((offer, header, body));
+            }
+        }
+        let (more, bytes) = Offer::receive(stream.fd(), &mut part)?;
+        if bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        offer = offer.or(more);
+        come.extend_from_slice(&part[..bytes]);
+    }
+}
+
+impl RingLink {
+    /// Takes an end apart: what sends goes to the outbox.
+    pub(super) fn new(end: End, frames: Frames, frame_bytes_max: u64) -> io::Result<(Self, Sender)> {
+        let bell = end.waiter.as_fd().try_clone_to_owned()?;
+        let taking = Taking {
+            receiver: end.receiver,
+            waiter: end.waiter,
+            frames,
+            frame_bytes_max,
+        };
+        let link = Self {
+            taking: Mutex::new(taking),
+            bell,
+            nudge: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            wanted: AtomicU32::new(0),
+            is_deaf: AtomicBool::new(true),
+            is_lazy: AtomicBool::new(false),
+            is_busy: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
+        };
+        Ok((link, end.sender))
+    }
+
+    fn try_take(&self) -> Option<MutexGuard<'_, Taking>> {
+        match self.taking.try_lock() {
+            Ok(taking) => Some(taking),
+            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Whether anything came since the last call.
+    pub(super) fn take_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed)
+    }
+
+    /// Something was asked for.
+    pub(super) fn asked(&self) {
+        if !self.is_busy.load(Ordering::Relaxed) {
+            self.is_busy.store(true, Ordering::Relaxed);
+        }
+        // What was asked for was noted under a lock before, which who leaves it deaf looks under afterwards: so one of the two
+        // notices the other.
+        if self.is_deaf.load(Ordering::SeqCst) && self.is_deaf.swap(false, Ordering::SeqCst) {
+            self.wake_reader();
+        }
+    }
+
+    /// Somebody waits for something and does not poll: the reader thread is to see to it at once.
+    fn awaited(&self) {
+        self.is_awaited.store(true, Ordering::SeqCst);
+        if self.is_lazy.load(Ordering::SeqCst) {
+            self.wake_reader();
+        }
+    }
+
+    fn wake_reader(&self) {
+        // It is full when the thread was woken often, and has it still to notice.
+        let _ = rustix::io::write(&self.nudge, &1_u64.to_ne_bytes());
+    }
+
+    /// Sleeps until the node rings, it is nudged, either side's end is there, or this long. `false` at the end.
+    fn sleep(&self, stream: &Stream, timeout: Duration) -> io::Result<bool> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let socket = stream.fd();
+        let mut polled = [
+            PollFd::new(&self.bell, PollFlags::IN),
+            PollFd::from_borrowed_fd(socket, PollFlags::RDHUP),
+            PollFd::new(&self.nudge, PollFlags::IN),
+        ];
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [bell, socket, nudge] = polled;
+        if !nudge.revents().is_empty() {
+            let _ = rustix::io::read(&self.nudge, &mut [0_u8; 8]);
+        }
+        if !socket.revents().is_empty() {
+            return Ok(false);
+        }
+        if bell.revents().is_empty() {
+            return Ok(true);
+        }
+        // Without the lock: whoever has it need not be waited for.
+        let mut rings = [0_u8; 64];
+        match recv(&self.bell, &mut rings, RecvFlags::DONTWAIT) {
+            Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => Ok(false),
+            Ok(_) | Err(_) => Ok(true),
+        }
+    }
+}
+
+impl Connection {
+    /// Takes what comes through shared memory until this is done, or nothing came for a while: an answer comes without any other
+    /// thread then. Over a socket it does nothing. To be followed by a wait of another kind, and called without any lock.
+    pub(crate) fn drive(self: &Arc<Self>, is_done: impl Fn() -> bool) {
+        let Some(ring) = self.ring() else { return };
+        if is_done() || !self.is_ours() {
+            return;
+        }
+        let mut until = Instant::now() + BUSY;
+        // One at a time: when several wait, the others sleep until somebody took theirs.
+        if ring.wanted.fetch_add(1, Ordering::Relaxed) > 0 {
+            ring.wanted.fetch_sub(1, Ordering::Relaxed);
+            return ring.awaited();
+        }
+        let mut looks = 0_u32;
+        let taking = loop {
+            if let Some(taking) = ring.try_take() {
+                break Some(taking);
+            }
+            looks += 1;
+            if is_done() || looks.is_multiple_of(LOOKS) && Instant::now() >= until {
+                break None;
+            }
+            std::hint::spin_loop();
+        };
+        ring.wanted.fetch_sub(1, Ordering::Relaxed);
+        let Some(mut taking) = taking else {
+            return ring.awaited();
+        };
+        taking.waiter.withdraw();
+        ring.is_deaf.store(false, Ordering::SeqCst);
+        let mut is_lazy = true;
+        let taken = loop {
+            match self.take(ring, &mut taking) {
+                Err(reason) => break Err(reason),
+                Ok(is_any) if is_done() => break Ok(is_any),
+                Ok(true) => until = Instant::now() + BUSY,
+                Ok(false) => {
+                    looks += 1;
+                    if looks.is_multiple_of(LOOKS) && Instant::now() >= until {
+                        // Its caller sleeps now.
+                        is_lazy = false;
+                        break Ok(false);
+                    }
+                    std::hint::spin_loop();
+                }
+            }
+        };
+        if taken.is_ok() && is_lazy && ring.is_lazy.load(Ordering::SeqCst) {
+            // The reader thread looks, and takes the lock for that.
+            return;
+        }
+        self.end_if_failed(taken.and_then(|_| self.leave(ring, taking)));
+    }
+
+    /// The same for somebody who waits for it in another way, as a task does.
+    pub(crate) fn await_news(&self) {
+        if let Some(ring) = self.ring() {
+            ring.awaited();
+        }
+    }
+
+    fn end_if_failed(self: &Arc<Self>, outcome: Result<(), String>) {
+        if let Err(reason) = outcome {
+            self.close(&reason);
+        }
+    }
+
+    /// Gives the receiving end up, in one of the states in which nothing is missed.
+    fn leave<'a>(
+        self: &Arc<Self>,
+        ring: &'a RingLink,
+        mut taking: MutexGuard<'a, Taking>,
+    ) -> Result<(), String> {
+        loop {
+            if !self.expects() {
+                ring.is_deaf.store(true, Ordering::SeqCst);
+                // Whoever asked for something before he could see that is seen here.
+                if !self.expects() {
+                    return Ok(());
+                }
+                ring.is_deaf.store(false, Ordering::SeqCst);
+            }
+            taking.waiter.announce();
+            if !taking.receiver.is_ready() && !self.outbox().can_go_on() {
+                return Ok(());
+            }
+            taking.waiter.withdraw();
+            while self.take(ring, &mut taking)? {}
+        }
+    }
+
+    /// Takes the next frame, if there is one, and sends what had no room. Whether there was anything to do.
+    fn take(self: &Arc<Self>, ring: &RingLink, taking: &mut Taking) -> Result<bool, String> {
+        let went_on = self.outbox().go_on().map_err(|error| error.to_string())?;
+        let arrival = match taking.receiver.receive() {
+            Ok(None) => return Ok(went_on),
+            Ok(Some(arrival)) => arrival,
+            Err(ReceiveError::Closed) => return Err("the node closed the ring".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        ring.heard.store(true, Ordering::Relaxed);
+        let header = arrival.header(taking.frame_bytes_max);
+        let header = header.map_err(|error| error.to_string())?;
+        let body = arrival.body();
+        // Its room is the node's again.
+        drop(arrival);
+        header.check_body(&body).map_err(|error| error.to_string())?;
+        if header.kind() != FrameKind::Request(Opcode::RingDetour) {
+            return self.dispatch(&header, body).map(|()| true);
+        }
+        loop {
+            match taking.frames.next(self.stream()) {
+                Ok(Next::Frame(header, body)) => return self.dispatch(&header, body).map(|()| true),
+                Ok(Next::Quiet) if taking.frames.take_heard() => {}
+                Ok(Next::Quiet) => return Err("a frame that was announced did not come".to_owned()),
+                Err(error) => return Err(format!("reading failed: {error}")),
+            }
+        }
+    }
+
+    /// The reader thread's turn: takes what is there, and says how long it may sleep.
+    pub(super) fn take_turn(
+        self: &Arc<Self>,
+        ring: &RingLink,
+        heartbeat: Duration,
+    ) -> Result<Duration, String> {
+        let is_awaited = ring.is_awaited.swap(false, Ordering::SeqCst);
+        let Some(mut taking) = ring.try_take() else {
+            // Who has it may count on this thread, or may not and sees to what follows.
+            return Ok(if ring.is_lazy.load(Ordering::SeqCst) {
+                LAZY
+            } else {
+                heartbeat
+            });
+        };
+        taking.waiter.withdraw();
+        ring.is_deaf.store(false, Ordering::SeqCst);
+        let may_be_lazy = !self.is_fed() && !is_awaited;
+        let mut came = ring.is_busy.swap(false, Ordering::Relaxed);
+        let mut until = Instant::now() + BUSY;
+        let mut looks = 0_u32;
+        while ring.wanted.load(Ordering::Relaxed) == 0 {
+            if self.take(ring, &mut taking)? {
+                until = Instant::now() + BUSY;
+                came = true;
+                continue;
+            }
+            looks += 1;
+            if may_be_lazy || looks.is_multiple_of(LOOKS) && Instant::now() >= until {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        if may_be_lazy && came {
+            ring.is_lazy.store(true, Ordering::SeqCst);
+            if !ring.is_awaited.load(Ordering::SeqCst) {
+                return Ok(LAZY);
+            }
+        }
+        ring.is_lazy.store(false, Ordering::SeqCst);
+        self.leave(ring, taking)?;
+        Ok(heartbeat)
+    }
+
+    /// The reader thread's sleep. An error when either side ended the connection, after everything that came before was taken.
+    pub(super) fn sleep(self: &Arc<Self>, ring: &RingLink, timeout: Duration) -> Result<(), String> {
+        match ring.sleep(self.stream(), timeout) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let mut taking = lock(&ring.taking);
+                while self.take(ring, &mut taking)? {}
+                Err("the other side closed it".to_owned())
+            }
+            Err(error) => Err(format!("cannot wait for the node: {error}")),
+        }
+    }
+}

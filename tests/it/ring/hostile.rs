@@ -1,0 +1,285 @@
+//! Clients that do what none should: each harms itself only.
+
+use std::time::{Duration, Instant};
+
+use mofka_client::{BatchSize, ConsumerOptions, DataSelector};
+use mofka_log::BatchBuilder;
+use mofka_net::control::{From, Selection, SubscribeRequest, TopicInfo, decode_any, encode};
+use mofka_net::limits::FEATURE_RING;
+use mofka_net::{CreditRequest, ErrorCode, Feed, FrameHeader, Opcode, ProducePrefix, WireError};
+use mofka_tests::raw::RawClient;
+use mofka_tests::raw_ring::{RawRing, ring_request};
+use mofka_tests::{Node, Random, scale};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{PATIENCE, eventually, node, rings, there_and_back};
+
+/// The address of the first shard.
+fn address(node: &Node) -> String {
+    format!("unix://{}", node.data_dir().join("mofka.sock").display())
+}
+
+/// A partition of a new topic, and its shard's address.
+fn partition(node: &Node, topic: &str) -> (Uuid, String) {
+    let (mut client, _) = RawClient::hello(&node.group_file());
+    let answer = client.json(Opcode::TopicCreate, &json!({"name": topic, "num_partitions": 1}));
+    let topic: TopicInfo = decode_any("topic", &answer.unwrap()).unwrap();
+    let partition = &topic.partitions[0];
+    (partition.id, partition.addresses[0].clone())
+}
+
+/// A produce request of one event: its frame, in pieces.
+fn produce(number: u64, partition: Uuid, data: &[u8]) -> Vec<Vec<u8>> {
+    let mut builder = BatchBuilder::new();
+    builder.push(b"{}", std::iter::once(data)).unwrap();
+    let (frame, data) = builder.finish(None);
+    let prefix = ProducePrefix {
+        partition,
+        durability: None,
+    }
+    .encode();
+    let body_bytes = (prefix.len() + frame.len() + data.len()) as u64;
+    let header = FrameHeader::self_checked(Opcode::Produce, number, body_bytes);
+    vec![header.to_vec(), prefix.to_vec(), frame.to_vec(), data.to_vec()]
+}
+
+#[test]
+fn a_ring_is_given_to_those_who_may_have_it_and_the_others_are_told_why() {
+    let mut node = Node::prepare(&["-c", "config.json"]);
+    let config = r#"{"listen": ["na+sm", "tcp://127.0.0.1:0"], "shards": 1,
+        "limits": {"ring_slots_max": 64, "ring_bytes_max": 1000000}}"#;
+    std::fs::write(node.dir().join("config.json"), config).unwrap();
+    node.start_again();
+    let unix = address(&node);
+    let group = std::fs::read_to_string(node.group_file()).unwrap();
+    let group: serde_json::Value = serde_json::from_str(&group).unwrap();
+    let addresses = group["members"][0]["addresses"].as_array().unwrap();
+    let tcp = addresses
+        .iter()
+        .map(|a| a.as_str().unwrap())
+        .find(|a| a.starts_with("tcp"));
+    let ask = |client: &mut RawClient, slots: u32, arena_bytes: u64| -> WireError {
+        let refused = client
+            .json(Opcode::RingOpen, &ring_request(slots, arena_bytes))
+            .unwrap_err();
+        client.call(Opcode::Ping, b"").expect("the connection goes on");
+        refused
+    };
+
+    let mut client = RawClient::connect(tcp.unwrap());
+    assert!(
+        client
+            .say_hello(&[FEATURE_RING, "unheard-of"])
+            .features
+            .is_empty()
+    );
+    assert_eq!(ask(&mut client, 8, 4096).code, ErrorCode::InvalidArgument);
+
+    let mut client = RawClient::connect(&unix);
+    assert!(client.say_hello(&[]).ring.is_none());
+    let refused = ask(&mut client, 8, 4096);
+    assert!(refused.message.contains("agreed on it in hello"), "{refused}");
+
+    let mut client = RawClient::connect(&unix);
+    let hello = client.say_hello(&[FEATURE_RING, "unheard-of"]);
+    assert_eq!(hello.features, [FEATURE_RING]);
+    let bounds = hello.ring.unwrap();
+    assert_eq!((bounds.slots_max, bounds.ring_bytes_max), (64, 1_000_000));
+    for (slots, arena_bytes, code) in [
+        (7, 4096, ErrorCode::InvalidArgument),
+        (8, 4097, ErrorCode::InvalidArgument),
+        (8, u64::MAX - 4095, ErrorCode::InvalidArgument),
+        (128, 4096, ErrorCode::TooLarge),
+        (8, 1 << 20, ErrorCode::TooLarge),
+    ] {
+        let refused = ask(&mut client, slots, arena_bytes);
+        assert_eq!(refused.code, code, "{slots}, {arena_bytes}: {refused}");
+    }
+    let detour = client.call(Opcode::RingDetour, b"").unwrap_err();
+    assert_eq!(detour.code, ErrorCode::UnknownOpcode);
+    client.create_partition();
+    let partition: TopicInfo = {
+        let answer = client.json(Opcode::TopicDescribe, &json!({"name": "t"})).unwrap();
+        decode_any("topic", &answer).unwrap()
+    };
+    client.subscribe(&terms(partition.partitions[0].id)).unwrap();
+    let refused = ask(&mut client, 8, 4096);
+    assert!(refused.message.contains("before anything else"), "{refused}");
+
+    let mut ring = RawRing::open(&unix, 8, 4096);
+    let again = encode("ring_open", &ring_request(8, 4096)).unwrap();
+    let refused = ring.call(Opcode::RingOpen, &again).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidArgument);
+    ring.call(Opcode::Ping, b"").expect("the ring goes on");
+    let counted = rings(&node);
+    assert_eq!(
+        (
+            counted.attached_count,
+            counted.opened_count,
+            counted.refused_count
+        ),
+        (1, 1, 9)
+    );
+}
+
+fn terms(partition: Uuid) -> SubscribeRequest {
+    SubscribeRequest {
+        subscription: 1 << 40,
+        partition,
+        consumer: "raw".to_owned(),
+        member: Uuid::nil(),
+        from: From::First,
+        batch_events_max: 1,
+        batch_bytes_max: 1 << 20,
+        credits: 100_000,
+        selection: Selection::All,
+        filter: None,
+    }
+}
+
+#[test]
+fn whoever_writes_anything_anywhere_harms_only_itself() {
+    const WRITES: u64 = 250;
+    let node = node("");
+    let honest = node.driver();
+    let seed = scale("MOFKA_SEED", 1);
+    let (mut written, mut ended) = (0, 0);
+    for round in 0..scale("MOFKA_SCRIBBLERS", 40) {
+        let mut random = Random::new(seed * 1000 + round);
+        let mut ring = RawRing::open(&address(&node), 16, 64 << 10);
+        ring.call(Opcode::Ping, b"").unwrap();
+        let memory_bytes = rustix::fs::fstat(&ring.memory).unwrap().st_size as u64;
+        for _ in 0..WRITES {
+            // Most of it where positions, flags and slots are.
+            let at = match random.below(4) {
+                0 => random.below(memory_bytes / 8) * 8,
+                1 => 4096 + random.below(2 * 16 * 136 / 8) * 8,
+                _ => random.below(4096 / 8) * 8,
+            };
+            let word = match random.below(4) {
+                0 => random.below(u64::MAX),
+                1 => random.below(4),
+                _ => random.below(200),
+            };
+            rustix::io::pwrite(&ring.memory, &word.to_ne_bytes(), at).unwrap();
+            written += 1;
+            // Whatever comes of it.
+            let body = vec![1; usize::try_from(random.below(3000)).unwrap()];
+            let header = FrameHeader::request(Opcode::Ping, written, &body);
+            let is_open = ring.end.sender.send(&[&header, &body]).is_ok();
+            while let Ok(Some(arrival)) = ring.end.receiver.receive() {
+                drop(arrival);
+            }
+            if !is_open {
+                ended += 1;
+                break;
+            }
+        }
+    }
+    println!("{written} words written, {ended} rings ended by it (MOFKA_SEED={seed})");
+    there_and_back(&honest, "honest", 500, 2000, BatchSize::Adaptive);
+    eventually(&node, |rings| rings.attached_count == 2);
+    let counted = rings(&node);
+    assert!(counted.fault_count + ended > 5, "{counted:?}");
+    assert_eq!(
+        counted.attached_bytes / 2,
+        counted.attached_bytes - counted.attached_bytes / 2
+    );
+}
+
+#[test]
+fn bytes_that_change_after_they_were_sent_are_refused_or_stored_as_they_were_checked() {
+    let node = node("");
+    let (partition, address) = partition(&node, "t");
+    let (mut accepted, mut refused) = (0, 0);
+    for round in 0..scale("MOFKA_ROUNDS", 30) {
+        let mut ring = RawRing::open(&address, 16, 1 << 20);
+        let frame = produce(1, partition, &vec![7; 200_000]);
+        let bytes: usize = frame.iter().map(Vec::len).sum();
+        let mut claim = ring.end.sender.claim(bytes as u64).unwrap();
+        let mut at = 0;
+        for part in &frame {
+            claim.write(at, part).unwrap();
+            at += part.len() as u64;
+        }
+        let header_bytes = rustix::fs::fstat(&ring.memory).unwrap().st_size as u64 - 2 * (1 << 20);
+        ring.end.sender.commit(claim).unwrap();
+        // The arena's first bytes are the frame's: the middle of its data changes while it is read, more or less.
+        let until = Instant::now() + Duration::from_micros(round * 10);
+        let mut word = 0_u64;
+        while Instant::now() < until {
+            word += 1;
+            rustix::io::pwrite(&ring.memory, &word.to_ne_bytes(), header_bytes + 100_000).unwrap();
+        }
+        match ring.receive().unwrap().answer() {
+            Ok(_) => accepted += 1,
+            Err(error) => {
+                assert_eq!(error.code, ErrorCode::BadChecksum, "{error}");
+                refused += 1;
+            }
+        }
+    }
+    println!("{accepted} accepted, {refused} refused");
+    // What was accepted checks, which the consumer looks at, and is what was meant.
+    let topic = node.driver().open_topic("t").unwrap();
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        ..ConsumerOptions::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    for _ in 0..accepted {
+        let event = consumer.pull().wait_timeout(PATIENCE).unwrap().unwrap().unwrap();
+        assert!(event.data().to_bytes().iter().all(|byte| *byte == 7));
+    }
+    assert!(
+        consumer
+            .pull()
+            .wait_timeout(Duration::from_millis(100))
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn whoever_does_not_read_waits_and_gets_everything_later() {
+    const EVENTS: u64 = 300;
+    let node = node(", \"limits\": {\"connection_outbox_bytes_max\": 1000000}");
+    let (partition, address) = partition(&node, "t");
+    let mut slow = RawRing::open(&address, 8, 256 << 10);
+    let body = encode("subscribe", &terms(partition)).unwrap();
+    slow.request(Opcode::Subscribe, &body).unwrap();
+    let credit = CreditRequest {
+        subscription: 1 << 40,
+        credits: 1000,
+    };
+    slow.request(Opcode::Credit, &credit.encode()).unwrap();
+    let mut producer = RawRing::open(&address, 64, 4 << 20);
+    for number in 1..=EVENTS {
+        let frame = produce(number, partition, &vec![number.to_le_bytes()[0]; 50_000]);
+        let parts: Vec<&[u8]> = frame.iter().map(Vec::as_slice).collect();
+        producer.send(&parts).unwrap();
+        producer.receive().unwrap().answer().unwrap();
+    }
+    there_and_back(&node.driver(), "others", 200, 2000, BatchSize::Adaptive);
+    let mut next = 0;
+    while next < EVENTS {
+        let received = slow.receive().unwrap();
+        if received.header.request_id() != 1 << 40 {
+            continue;
+        }
+        let feed = Feed::check(received.answer().unwrap()).unwrap();
+        for item in feed.batches() {
+            next += 1;
+            assert!(
+                item.data
+                    .as_ref()
+                    .unwrap()
+                    .iter()
+                    .all(|byte| *byte == next.to_le_bytes()[0]),
+                "event {next}"
+            );
+        }
+    }
+    assert_eq!(rings(&node).fault_count, 0);
+}
