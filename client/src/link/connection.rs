@@ -160,11 +160,6 @@ impl Connection {
         self.ring.as_ref()
     }
 
-    /// Whether this process made it, and not one that forked this one.
-    pub(super) fn is_ours(&self) -> bool {
-        std::process::id() == self.pid
-    }
-
     /// Whether anybody is fed over it.
     pub(super) fn is_fed(&self) -> bool {
         !lock(&self.calls).sinks.is_empty()

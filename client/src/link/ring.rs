@@ -266,10 +266,11 @@ impl RingLink {
 
 impl Connection {
     /// Takes what comes through shared memory until this is done, or nothing came for a while: an answer comes without any other
-    /// thread then. Over a socket it does nothing. To be followed by a wait of another kind, and called without any lock.
+    /// thread then. Over a socket it does nothing. To be followed by a wait of another kind, and called without any lock, in the process that made the
+    /// connection: asking which one this is takes a system call, and its callers have asked before.
     pub(crate) fn drive(self: &Arc<Self>, is_done: impl Fn() -> bool) {
         let Some(ring) = self.ring() else { return };
-        if is_done() || !self.is_ours() {
+        if is_done() {
             return;
         }
         let mut until = Instant::now() + BUSY;

@@ -158,7 +158,7 @@ fn a_client_that_is_killed_leaves_the_server_whole() {
 fn the_end_of_the_servers_process_is_heard() {
     let (mut child, socket) = start("server");
     let (offer, _) = Offer::receive(&socket, &mut [0; 5]).unwrap();
-    let mut end = End::attach(offer).unwrap();
+    let mut end = End::attach(offer.unwrap()).unwrap();
     assert!(end.receiver.receive().unwrap().is_none());
     let killing = std::thread::spawn(move || {
         child.kill().unwrap();
@@ -170,9 +170,17 @@ fn the_end_of_the_servers_process_is_heard() {
 }
 
 #[test]
-fn an_offer_without_its_descriptors_is_refused() {
+fn bytes_without_descriptors_are_no_offer_and_too_few_are_refused() {
     let (ours, theirs) = sockets();
     rustix::io::write(&ours, b"offer").unwrap();
+    let (offer, bytes) = Offer::receive(&theirs, &mut [0; 5]).unwrap();
+    assert!(offer.is_none() && bytes == 5);
+    let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut room);
+    let one = [std::os::fd::AsFd::as_fd(&ours)];
+    assert!(ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&one)));
+    let bytes = [std::io::IoSlice::new(b"offer")];
+    rustix::net::sendmsg(&ours, &bytes, &mut ancillary, rustix::net::SendFlags::empty()).unwrap();
     let refused = Offer::receive(&theirs, &mut [0; 5]).unwrap_err();
-    assert!(refused.to_string().starts_with("0 descriptors came"), "{refused}");
+    assert!(refused.to_string().starts_with("1 descriptors came"), "{refused}");
 }
