@@ -54,17 +54,19 @@ impl Way {
         }
     }
 
-    fn open(self, args: &LoopbackArgs) -> Result<(Node, Driver), String> {
+    fn start(self, args: &LoopbackArgs) -> Result<Node, String> {
         let listen = match self {
             Self::Tcp => Listen::Tcp,
             Self::Unix | Self::Ring => Listen::Unix,
         };
-        let node = Node::start_on(&args.dir, 1, listen)?;
-        let driver = match self {
-            Self::Ring => node.driver()?,
-            Self::Tcp | Self::Unix => node.driver_over_sockets()?,
-        };
-        Ok((node, driver))
+        Node::start_on(&args.dir, 1, listen)
+    }
+
+    fn connect(self, node: &Node) -> Result<Driver, String> {
+        match self {
+            Self::Ring => node.driver(),
+            Self::Tcp | Self::Unix => node.driver_over_sockets(),
+        }
     }
 }
 
@@ -79,14 +81,20 @@ enum Pace {
 
 pub(crate) fn measure(args: &LoopbackArgs, json: bool) -> Result<(), String> {
     let machine = Machine::here(&args.dir);
-    // The nodes may use every core, so they come first.
+    // The nodes may use every core, so they come first; a node pins its shard to the first one.
+    let nodes = Way::ALL.map(|way| way.start(args));
+    let cores = Cores::choose()?;
+    // The threads of the drivers inherit it.
+    ring::pin(cores.far);
     let opened: Vec<(Way, (Node, Driver))> = Way::ALL
         .into_iter()
-        .map(|way| Ok((way, way.open(args)?)))
+        .zip(nodes)
+        .map(|(way, node)| {
+            let node = node?;
+            let driver = way.connect(&node)?;
+            Ok((way, (node, driver)))
+        })
         .collect::<Result<_, String>>()?;
-    let cores = Cores::choose()?;
-    // A node pins its shard to the first core that it may use.
-    ring::pin(cores.far);
     let content = Events::new(args.metadata_bytes, args.data_bytes);
     for (kind, stored) in [
         (PartitionKind::Memory, "memory partition"),

@@ -18,11 +18,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mofka_net::control::{RingOpenRequest, RingStatus};
 use mofka_net::limits::FEATURE_RING;
-use mofka_net::shm::{Arrival, End, ReceiveError, Receiver, RingConfig, SendError, Sender, Waiter};
+use mofka_net::shm::{Arrival, End, Patience, ReceiveError, Receiver, RingConfig, SendError, Sender, Waiter};
 use mofka_net::{ErrorCode, FrameHeader, WireError};
 
 pub(crate) use quota::RingQuota;
@@ -33,6 +34,10 @@ use crate::io::Io;
 use crate::requests::{json, to_body};
 use crate::session::Session;
 use crate::shard::Peers;
+
+/// How long a ring is polled after something went through it: longer than a client takes that has to be woken for an answer before it asks
+/// for the next thing. With less, each side would sleep whenever the other one wakes.
+const BUSY: Duration = Duration::from_micros(150);
 
 /// How a connection comes to a ring: it is on a Unix socket, over which descriptors can be passed.
 pub(crate) trait Door {
@@ -78,6 +83,10 @@ pub(crate) struct RingEnd {
     writer: RefCell<Option<(Waker, u64)>>,
     /// Something came or went since the last poll.
     is_busy: Cell<bool>,
+    /// How long it is polled.
+    patience: RefCell<Patience>,
+    /// When something came or went last.
+    busy_at: Cell<Instant>,
     /// It is not polled: its client rings.
     is_dozing: Cell<bool>,
     /// Who listens for the bell, while the ring does not doze.
@@ -105,6 +114,8 @@ impl RingEnd {
             reader: RefCell::new(None),
             writer: RefCell::new(None),
             is_busy: Cell::new(true),
+            patience: RefCell::new(Patience::new(BUSY)),
+            busy_at: Cell::new(Instant::now()),
             is_dozing: Cell::new(false),
             listener: RefCell::new(None),
             rouse: OnceCell::new(),
@@ -121,6 +132,9 @@ impl RingEnd {
         match &received {
             Ok(Some(_)) => {
                 self.is_busy.set(true);
+                let now = Instant::now();
+                let waited = now.duration_since(self.busy_at.replace(now));
+                self.patience.borrow_mut().note(waited);
                 self.counters.note(|status| status.received_count += 1);
             }
             Err(ReceiveError::Fault(_)) => self.counters.note(|status| status.fault_count += 1),
@@ -157,6 +171,7 @@ impl RingEnd {
         match &sent {
             Ok(()) => {
                 self.counters.note(|status| status.sent_count += 1);
+                self.busy_at.set(Instant::now());
                 self.stir();
             }
             Err(SendError::Fault(_)) => self.counters.note(|status| status.fault_count += 1),
@@ -210,6 +225,11 @@ impl RingEnd {
             self.writer.take().into_iter().for_each(|(waker, _)| waker.wake());
         }
         is_busy
+    }
+
+    /// How long it is to be polled after something went through it.
+    pub(crate) fn window(&self) -> Duration {
+        self.patience.borrow_mut().window()
     }
 
     /// Lets the client ring from now on. False when there is something to do after all.

@@ -99,6 +99,12 @@ impl Outbox {
         !lock(&self.state).frames.is_empty()
     }
 
+    /// Whether anything waits to be sent.
+    pub(crate) fn is_held_up(&self) -> bool {
+        let state = lock(&self.state);
+        !state.frames.is_empty() || !state.queue.is_empty()
+    }
+
     /// Whether [`Outbox::go_on`] would send any of them.
     pub(crate) fn can_go_on(&self) -> bool {
         let state = &mut *lock(&self.state);

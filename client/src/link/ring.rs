@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use mofka_net::control::{RingBounds, RingLane, RingOpenRequest, encode};
 use mofka_net::limits::FEATURE_RING;
-use mofka_net::shm::{ARENA_BYTES_MIN, End, Offer, ReceiveError, Receiver, Sender, Waiter};
+use mofka_net::shm::{ARENA_BYTES_MIN, End, Offer, Patience, ReceiveError, Receiver, Sender, Waiter};
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opcode, WireError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{RecvFlags, recv};
@@ -34,6 +34,10 @@ use crate::promise::lock;
 
 /// How long the receiving end is polled for the next frame.
 const BUSY: Duration = Duration::from_micros(50);
+/// How long somebody who waits sleeps at the bell himself before he looks at his own clock.
+const NAP: Duration = Duration::from_millis(1);
+/// How often, before he leaves the rest to the reader thread.
+const NAPS_MAX: u32 = 5;
 /// How often the reader thread looks when others are likely to.
 const LAZY: Duration = Duration::from_millis(1);
 /// Looks between two looks at the clock.
@@ -58,6 +62,10 @@ pub(super) struct RingLink {
     is_busy: AtomicBool,
     /// Somebody waits for the reader thread.
     is_awaited: AtomicBool,
+    /// Somebody who waits sleeps at the bell himself.
+    is_napped: AtomicBool,
+    /// So the reader thread sleeps away from it: it is woken when it is to see to the rest.
+    is_reader_away: AtomicBool,
     /// Whether anything came since the reader thread asked.
     heard: AtomicBool,
 }
@@ -66,6 +74,8 @@ pub(super) struct RingLink {
 struct Taking {
     receiver: Receiver,
     waiter: Waiter,
+    /// Of those who wait for an answer.
+    patience: Patience,
     /// For what comes over the socket.
     frames: Frames,
     frame_bytes_max: u64,
@@ -174,6 +184,7 @@ impl RingLink {
         let taking = Taking {
             receiver: end.receiver,
             waiter: end.waiter,
+            patience: Patience::new(BUSY),
             frames,
             frame_bytes_max,
         };
@@ -186,6 +197,8 @@ impl RingLink {
             is_lazy: AtomicBool::new(false),
             is_busy: AtomicBool::new(false),
             is_awaited: AtomicBool::new(false),
+            is_napped: AtomicBool::new(false),
+            is_reader_away: AtomicBool::new(false),
             heard: AtomicBool::new(false),
         };
         Ok((link, end.sender))
@@ -229,17 +242,30 @@ impl RingLink {
         let _ = rustix::io::write(&self.nudge, &1_u64.to_ne_bytes());
     }
 
-    /// Sleeps until the node rings, it is nudged, either side's end is there, or this long. `false` at the end.
+    /// The reader thread's sleep: until the node rings, it is nudged, either side's end is there, or this long. `false` at the end.
     fn sleep(&self, stream: &Stream, timeout: Duration) -> io::Result<bool> {
+        // Either this thread sees that somebody naps, or who stops napping sees that it is away.
+        self.is_reader_away.store(true, Ordering::SeqCst);
+        let at_bell = !self.is_napped.load(Ordering::SeqCst);
+        if at_bell {
+            self.is_reader_away.store(false, Ordering::SeqCst);
+        }
+        self.sleep_at(stream, timeout, at_bell, true)
+    }
+
+    /// Sleeps until the node rings (at the bell), it is nudged (where nudges go), either side's end is there, or this long. `false`
+    /// at the end.
+    fn sleep_at(&self, stream: &Stream, timeout: Duration, at_bell: bool, nudged: bool) -> io::Result<bool> {
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         };
         let socket = stream.fd();
+        let wanted = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
         let mut polled = [
-            PollFd::new(&self.bell, PollFlags::IN),
+            PollFd::new(&self.bell, wanted(at_bell)),
             PollFd::from_borrowed_fd(socket, PollFlags::RDHUP),
-            PollFd::new(&self.nudge, PollFlags::IN),
+            PollFd::new(&self.nudge, wanted(nudged)),
         ];
         match poll(&mut polled, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -253,6 +279,10 @@ impl RingLink {
             return Ok(false);
         }
         if bell.revents().is_empty() {
+            return Ok(true);
+        }
+        if nudged && self.is_napped.load(Ordering::SeqCst) {
+            // It rang for the one who sleeps there, too, and would not wake him any more once it was emptied.
             return Ok(true);
         }
         // Without the lock: whoever has it need not be waited for.
@@ -273,7 +303,8 @@ impl Connection {
         if is_done() {
             return;
         }
-        let mut until = Instant::now() + BUSY;
+        let began = Instant::now();
+        let until = began + BUSY;
         // One at a time: when several wait, the others sleep until somebody took theirs.
         if ring.wanted.fetch_add(1, Ordering::Relaxed) > 0 {
             ring.wanted.fetch_sub(1, Ordering::Relaxed);
@@ -296,31 +327,71 @@ impl Connection {
         };
         taking.waiter.withdraw();
         ring.is_deaf.store(false, Ordering::SeqCst);
-        let mut is_lazy = true;
+        let window = taking.patience.window();
+        let mut until = Instant::now() + window;
+        let (mut is_lazy, mut naps) = (true, 0);
         let taken = loop {
             match self.take(ring, &mut taking) {
                 Err(reason) => break Err(reason),
                 Ok(is_any) if is_done() => break Ok(is_any),
-                Ok(true) => until = Instant::now() + BUSY,
+                Ok(true) => until = Instant::now() + window,
                 Ok(false) => {
                     looks += 1;
-                    if looks.is_multiple_of(LOOKS) && Instant::now() >= until {
-                        // Its caller sleeps now.
+                    if !looks.is_multiple_of(LOOKS) || Instant::now() < until {
+                        std::hint::spin_loop();
+                        continue;
+                    }
+                    if naps >= NAPS_MAX {
+                        // Its caller sleeps elsewhere now.
                         is_lazy = false;
                         break Ok(false);
                     }
-                    std::hint::spin_loop();
+                    naps += 1;
+                    if let Err(reason) = self.nap(ring, &mut taking) {
+                        break Err(reason);
+                    }
                 }
             }
         };
-        if taken.is_ok() && is_lazy && ring.is_lazy.load(Ordering::SeqCst) {
+        taking.patience.note(began.elapsed());
+        let may_be_lazy = is_lazy && !ring.is_awaited.load(Ordering::SeqCst);
+        if taken.is_ok() && may_be_lazy && ring.is_lazy.load(Ordering::SeqCst) {
             // The reader thread looks, and takes the lock for that.
             return;
         }
         self.end_if_failed(taken.and_then(|_| self.leave(ring, taking)));
     }
 
-    /// The same for somebody who waits for it in another way, as a task does.
+    /// Sleeps at the bell for a while, unless something is there. To wake the reader thread first, and to have it wake the one who
+    /// waits, would cost as much again.
+    fn nap(self: &Arc<Self>, ring: &RingLink, taking: &mut Taking) -> Result<(), String> {
+        ring.is_napped.store(true, Ordering::SeqCst);
+        if self.outbox().is_held_up() {
+            taking.waiter.announce();
+        } else {
+            taking.waiter.announce_for_frames();
+        }
+        let slept = if taking.receiver.is_ready() || self.outbox().can_go_on() {
+            Ok(true)
+        } else {
+            ring.sleep_at(self.stream(), NAP, true, false)
+        };
+        taking.waiter.withdraw();
+        ring.is_napped.store(false, Ordering::SeqCst);
+        match slept {
+            Ok(true) => Ok(()),
+            Ok(false) => self.take_last(ring, taking),
+            Err(error) => Err(format!("cannot wait for the node: {error}")),
+        }
+    }
+
+    /// The connection is over: takes what came before.
+    fn take_last(self: &Arc<Self>, ring: &RingLink, taking: &mut Taking) -> Result<(), String> {
+        while self.take(ring, taking)? {}
+        Err("the other side closed it".to_owned())
+    }
+
+    /// The same as [`Connection::drive`] for somebody who waits for it in another way, as a task does.
     pub(crate) fn await_news(&self) {
         if let Some(ring) = self.ring() {
             ring.awaited();
@@ -350,6 +421,9 @@ impl Connection {
             }
             taking.waiter.announce();
             if !taking.receiver.is_ready() && !self.outbox().can_go_on() {
+                if ring.is_reader_away.swap(false, Ordering::SeqCst) {
+                    ring.wake_reader();
+                }
                 return Ok(());
             }
             taking.waiter.withdraw();
@@ -395,6 +469,12 @@ impl Connection {
         let is_awaited = ring.is_awaited.swap(false, Ordering::SeqCst);
         let Some(mut taking) = ring.try_take() else {
             // Who has it may count on this thread, or may not and sees to what follows.
+            if is_awaited {
+                ring.is_awaited.store(true, Ordering::SeqCst);
+            } else if !self.is_fed() {
+                // Those who ask see to their answers, or this one could never get the lock: so they need not call it each time.
+                ring.is_lazy.store(true, Ordering::SeqCst);
+            }
             return Ok(if ring.is_lazy.load(Ordering::SeqCst) {
                 LAZY
             } else {
@@ -434,11 +514,7 @@ impl Connection {
     pub(super) fn sleep(self: &Arc<Self>, ring: &RingLink, timeout: Duration) -> Result<(), String> {
         match ring.sleep(self.stream(), timeout) {
             Ok(true) => Ok(()),
-            Ok(false) => {
-                let mut taking = lock(&ring.taking);
-                while self.take(ring, &mut taking)? {}
-                Err("the other side closed it".to_owned())
-            }
+            Ok(false) => self.take_last(ring, &mut lock(&ring.taking)),
             Err(error) => Err(format!("cannot wait for the node: {error}")),
         }
     }

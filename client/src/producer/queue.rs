@@ -201,8 +201,9 @@ impl Queue {
                     let seen = self.settled_count.load(atomic::Ordering::Relaxed);
                     drop(state);
                     link.drive(|| self.settled_count.load(atomic::Ordering::Relaxed) != seen);
+                    // If nothing came of it, somebody else sees to the rest.
+                    drove = self.settled_count.load(atomic::Ordering::Relaxed) == seen;
                     state = lock(&self.state);
-                    drove = true;
                 }
                 _ => {
                     state.waiting_count += 1;

@@ -20,10 +20,6 @@ use mofka_net::shm::Offer;
 use super::watch::{Watch, Watches};
 use crate::ring::{Door, RingEnd};
 
-/// How long a ring is polled after something went through it: what a client does between an answer and its next request takes
-/// less, and being woken takes as long.
-const BUSY: Duration = Duration::from_micros(50);
-
 /// The rings of one shard. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Rings(Rc<RefCell<Table>>);
@@ -40,6 +36,8 @@ struct Table {
 struct Polled {
     ring: Weak<RingEnd>,
     busy_at: Instant,
+    /// How long it is polled after that.
+    window: Duration,
 }
 
 impl Rings {
@@ -51,8 +49,11 @@ impl Rings {
             .iter()
             .any(|polled| Weak::ptr_eq(&polled.ring, &ring))
         {
-            let busy_at = Instant::now();
-            table.polled.push(Polled { ring, busy_at });
+            table.polled.push(Polled {
+                window: ring.upgrade().map_or(Duration::ZERO, |ring| ring.window()),
+                ring,
+                busy_at: Instant::now(),
+            });
         }
         let attendant = table.attendant.take();
         drop(table);
@@ -68,10 +69,11 @@ impl Rings {
             };
             if ring.poll() {
                 polled.busy_at = now;
+                polled.window = ring.window();
                 is_any_busy = true;
                 return true;
             }
-            now.duration_since(polled.busy_at) < BUSY || !ring.doze()
+            now.duration_since(polled.busy_at) < polled.window || !ring.doze()
         });
         is_any_busy
     }

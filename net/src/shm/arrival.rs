@@ -13,7 +13,7 @@ use crate::shm::fault::{OutsideFrame, RingFault};
 use crate::shm::layout::{INLINE_BYTES_MAX, LanePlaces};
 use crate::shm::mapping::Mapping;
 use crate::shm::queue::QueueWriter;
-use crate::shm::side::Side;
+use crate::shm::side::{News, Side};
 use crate::shm::words::{Words, copy_out};
 use crate::width::{narrow, wide};
 
@@ -198,7 +198,7 @@ impl<M: Words> Releases<M> {
 
     fn release(&self, ticket: u64) {
         match self.publish(ticket) {
-            Ok(()) => self.side.wake_peer(),
+            Ok(()) => self.side.wake_peer(News::Room),
             // The receiver tells it, the first one of several.
             Err(fault) => drop(self.fault.set(fault)),
         }

@@ -112,10 +112,10 @@ impl Words for Mapping {
         self.word(word).store(value, order);
     }
 
-    fn take_flag(&self, word: usize) -> bool {
+    fn take_flag(&self, word: usize, value: u64) -> bool {
         let taken = self
             .word(word)
-            .compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed);
+            .compare_exchange(value, 0, Ordering::Relaxed, Ordering::Relaxed);
         taken.is_ok()
     }
 
@@ -246,9 +246,9 @@ mod tests {
             5
         );
         attached.store(100, 1, Ordering::Relaxed);
-        assert!(creator.take_flag(100) && !attached.take_flag(100));
+        assert!(creator.take_flag(100, 1) && !attached.take_flag(100, 1));
         attached.store(100, 2, Ordering::Relaxed);
-        assert!(!creator.take_flag(100));
+        assert!(!creator.take_flag(100, 1));
         assert_eq!(creator.load(100, Ordering::Relaxed), 2);
         let mut bytes = [0; 19];
         creator.store_run(

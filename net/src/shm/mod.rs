@@ -13,7 +13,7 @@
 //! | `arena` | which bytes are whose, known to the claiming side alone |
 //! | `sender`, `claim` | sending, in place too |
 //! | `receiver`, `arrival` | receiving, and giving back |
-//! | `side`, `bell`, `waiter` | sleeping and waking |
+//! | `side`, `bell`, `waiter`, `patience` | sleeping and waking |
 //! | `end`, `pass` | both ends, and how the client comes by its own |
 //!
 //! **Trust.** The client trusts the server; the server trusts nothing. What it loads from the memory it loads once,
@@ -32,6 +32,7 @@ mod layout;
 #[allow(unsafe_code, reason = "accesses memory that another process shares")]
 mod mapping;
 mod pass;
+mod patience;
 mod queue;
 mod receiver;
 mod sender;
@@ -50,6 +51,7 @@ pub use end::{End, Offer};
 pub use fault::{MapError, OutsideFrame, ReceiveError, RingFault, SendError};
 pub use layout::{ARENA_BYTES_MIN, INLINE_BYTES_MAX, LaneConfig, RingConfig, SLOTS_MIN};
 pub use mapping::Mapping;
+pub use patience::Patience;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use waiter::Waiter;

@@ -18,7 +18,7 @@ use crate::shm::fault::{ReceiveError, SendError};
 use crate::shm::layout::{LanePlaces, SLOT_WORDS};
 use crate::shm::receiver::Receiver;
 use crate::shm::sender::Sender;
-use crate::shm::side::{Side, SleepWords};
+use crate::shm::side::{News, Side, SleepWords};
 use crate::shm::words::{WORD_BYTES, Words};
 
 /// One direction, as small as it goes: two slots, and an arena of one block.
@@ -115,8 +115,8 @@ impl Words for Handle {
         }
     }
 
-    fn take_flag(&self, word: usize) -> bool {
-        let taken = self.0.atomics[word].compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed);
+    fn take_flag(&self, word: usize, value: u64) -> bool {
+        let taken = self.0.atomics[word].compare_exchange(value, 0, Ordering::Relaxed, Ordering::Relaxed);
         taken.is_ok()
     }
 
@@ -165,7 +165,7 @@ fn ends(flaw: Flaw) -> (SenderSide, ReceiverSide) {
 
 /// As `Waiter::wait`, with the model's bell. A ring that is lost is a thread that never wakes, which the checker reports.
 fn sleep(side: &Side<Handle>, bell: &Notify, mut ready: impl FnMut() -> bool) {
-    side.announce();
+    side.announce(News::Room);
     if !ready() {
         bell.wait();
     }

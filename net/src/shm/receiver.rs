@@ -12,7 +12,7 @@ use crate::shm::layout::{
 };
 use crate::shm::mapping::Mapping;
 use crate::shm::queue::QueueReader;
-use crate::shm::side::Side;
+use crate::shm::side::{News, Side};
 use crate::shm::words::{WORD_BYTES, Words};
 use crate::width::{narrow, wide};
 
@@ -115,7 +115,7 @@ impl<M: Words> Receiver<M> {
     fn tell(&mut self, least: u64) {
         if self.slots.untold() >= least {
             self.slots.tell(&self.side.memory);
-            self.side.wake_peer();
+            self.side.wake_peer(News::Room);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::shm::layout::{
 };
 use crate::shm::mapping::Mapping;
 use crate::shm::queue::{QueueReader, QueueWriter};
-use crate::shm::side::Side;
+use crate::shm::side::{News, Side};
 use crate::shm::words::{WORD_BYTES, Words};
 use crate::width::wide;
 
@@ -222,7 +222,7 @@ impl<M: Words> Sender<M> {
 
     fn publish(&mut self) {
         self.slots.publish(&self.side.memory);
-        self.side.wake_peer();
+        self.side.wake_peer(News::Frames);
     }
 }
 

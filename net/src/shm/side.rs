@@ -38,6 +38,26 @@ pub(super) struct SleepWords {
     pub(super) peer: usize,
 }
 
+/// What one side has to tell, and the other waits for. A side that waits for frames alone is not woken because there is room
+/// again: the other makes room with every frame that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Room for more; who waits for it waits for frames, too.
+    Room,
+    /// Frames, or an end.
+    Frames,
+}
+
+impl News {
+    /// What a sleeping side's word says when it waits for this.
+    fn word(self) -> u64 {
+        match self {
+            Self::Room => 1,
+            Self::Frames => 2,
+        }
+    }
+}
+
 impl<M: Words> Side<M> {
     /// `ring` wakes the other side; it must not block.
     pub(super) fn new(memory: M, sleeps: SleepWords, ring: impl Fn() + Send + Sync + 'static) -> Self {
@@ -49,9 +69,10 @@ impl<M: Words> Side<M> {
         }
     }
 
-    /// This side will sleep, unless it finds something when it looks once more.
-    pub(super) fn announce(&self) {
-        self.memory.store(self.own_sleeps, 1, Ordering::Relaxed);
+    /// This side will sleep until there are such news, unless it finds something when it looks once more.
+    pub(super) fn announce(&self, awaited: News) {
+        self.memory
+            .store(self.own_sleeps, awaited.word(), Ordering::Relaxed);
         // S1: partner in `wake_peer`.
         self.memory.fence();
     }
@@ -61,15 +82,18 @@ impl<M: Words> Side<M> {
         self.memory.store(self.own_sleeps, 0, Ordering::Relaxed);
     }
 
-    /// Rings when the other side sleeps. After news was told.
-    pub(super) fn wake_peer(&self) {
+    /// Rings when the other side sleeps and waits for such news. After they were told.
+    pub(super) fn wake_peer(&self, news: News) {
         // S1: partner in `announce`.
         self.memory.fence();
         // One ring for each time that it sleeps. Whoever took the flag rings after our news, and a sleeper that took it
         // back is awake. The flag is never overwritten, or it could be one that was just set again.
-        if self.memory.load(self.peer_sleeps, Ordering::Relaxed) != 0
-            && self.memory.take_flag(self.peer_sleeps)
-        {
+        let awaited = self.memory.load(self.peer_sleeps, Ordering::Relaxed);
+        let is_awaited = match news {
+            News::Room => awaited == News::Room.word(),
+            News::Frames => awaited != 0,
+        };
+        if is_awaited && self.memory.take_flag(self.peer_sleeps, awaited) {
             (self.ring)();
         }
     }
@@ -78,7 +102,7 @@ impl<M: Words> Side<M> {
     pub(super) fn close(&self, closed: usize) {
         // S2: releases all that this end did to `is_closed`.
         self.memory.store(closed, 1, Ordering::Release);
-        self.wake_peer();
+        self.wake_peer(News::Frames);
     }
 
     /// Whether the other side closed an end.

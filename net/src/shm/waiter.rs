@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::shm::bell::{Hearing, Wake};
 use crate::shm::mapping::Mapping;
-use crate::shm::side::Side;
+use crate::shm::side::{News, Side};
 
 /// Lets a side sleep until the other has news: frames, room, or its end. One thread of a side sleeps at a time, which is
 /// why there is one of these.
@@ -55,7 +55,12 @@ impl Waiter {
     /// more for what is waited for; when it is not there, wait until [`Self::as_fd`] is readable. Call [`Self::awake`] in
     /// any case.
     pub fn announce(&mut self) {
-        self.side.announce();
+        self.side.announce(News::Room);
+    }
+
+    /// The same for those who wait for a frame, or the other side's end, and not for room.
+    pub fn announce_for_frames(&mut self) {
+        self.side.announce(News::Frames);
     }
 
     /// Takes an announcement back without looking at the bell: this side looks by itself for now. A ring may come all the

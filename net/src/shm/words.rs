@@ -19,8 +19,8 @@ pub trait Words: Send + Sync {
     /// Stores a word.
     fn store(&self, word: usize, value: u64, order: Ordering);
 
-    /// Makes a word that is 1 a 0, without any order. False when it is something else; it stays so.
-    fn take_flag(&self, word: usize) -> bool;
+    /// Makes a word that has this value a 0, without any order. False when it is something else; it stays so.
+    fn take_flag(&self, word: usize, value: u64) -> bool;
 
     /// A sequentially consistent fence.
     fn fence(&self);
@@ -121,8 +121,8 @@ pub(super) mod tests {
             self.0[word].store(value, order);
         }
 
-        fn take_flag(&self, word: usize) -> bool {
-            let taken = self.0[word].compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed);
+        fn take_flag(&self, word: usize, value: u64) -> bool {
+            let taken = self.0[word].compare_exchange(value, 0, Ordering::Relaxed, Ordering::Relaxed);
             taken.is_ok()
         }
 
