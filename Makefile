@@ -50,6 +50,10 @@ demo: build ## Real log lines through a real daemon, with a kill -9 half-way; ch
 test: build ## Every test, those that start and kill the real daemon too
 	$(CARGO) test --workspace --locked
 
+.PHONY: header
+header: needs ## client/c/include/mofka.h, written anew from client/c/src
+	MOFKA_WRITE_HEADER=1 $(CARGO) test --locked -q -p mofka-c --test it header
+
 .PHONY: torture
 torture: build ## A million simulated faults, 200 kills, a crowd of killed clients, 50 power cuts, all mutants (root; half an hour)
 	tests/torture/run
