@@ -12,6 +12,9 @@ export PATH := $(TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 # Tests that start the daemon find it here.
 export MOFKA_BIN_DIR := $(BIN)
 
+# Where `make cpp` and `make install` put things.
+PREFIX ?= $(TARGET)/prefix
+override PREFIX := $(abspath $(PREFIX))
 LINKS := mofkactl bedrock bedrock-shutdown bedrock-query
 # Seconds for each fuzz target, and in the smoke run.
 FUZZ_SECONDS ?= 600
@@ -36,6 +39,29 @@ needs:
 	  fi; \
 	fi
 
+# libFuzzer is C++, and so are some of our tests.
+.PHONY: cxx
+cxx: needs
+	@if ! command -v c++ >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "no C++ compiler: installing g++"; apt-get update -qq && apt-get install -y -qq --no-install-recommends g++; \
+	  else \
+	    echo "a C++ compiler is missing (the C++ interface and libFuzzer): apt-get install g++" >&2; exit 1; \
+	  fi; \
+	fi
+
+# For the test that builds as users of find_package(mofka) do; without it that test says that it was skipped.
+.PHONY: cmake
+cmake:
+	@if ! command -v cmake >/dev/null; then \
+	  mkdir -p "$(TOOLS)/bin"; \
+	  if python3 -m venv "$(TOOLS)/cmake" && "$(TOOLS)/cmake/bin/pip" install -q cmake; then \
+	    ln -sfn ../cmake/bin/cmake "$(TOOLS)/bin/cmake"; \
+	  else \
+	    echo "SKIPPED: cmake is not there, and pip does not bring it"; \
+	  fi; \
+	fi
+
 .PHONY: build
 build: needs ## Daemon and tool, optimised, with the links to the tool's other names
 	$(CARGO) build --release --locked -p mofka-engine -p mofka-ctl
@@ -47,8 +73,26 @@ demo: build ## Real log lines through a real daemon, with a kill -9 half-way; ch
 	"$(BIN)/mofka-ctl" demo
 
 .PHONY: test
-test: build ## Every test, those that start and kill the real daemon too
+test: build cxx cmake ## Every test, those that start and kill the real daemon too
 	$(CARGO) test --workspace --locked
+
+.PHONY: cpp
+cpp: cxx ## The C and C++ interface, installed into PREFIX (target/prefix), and its examples, built
+	$(CARGO) build --release --locked -p mofka-c
+	client/c/install "$(BIN)" "$(PREFIX)"
+	@cd "$(PREFIX)/share/mofka/examples"; \
+	for source in *.c *.cpp; do \
+	  case $$source in *.c) compiler="cc -std=c11" ;; *) compiler="c++ -std=c++17" ;; esac; \
+	  $$compiler -O2 -Wall -I"$(PREFIX)/include" "$$source" -L"$(PREFIX)/lib" -Wl,-rpath,"$(PREFIX)/lib" -lmofka_c \
+	    -o "$${source%.*}-$${source##*.}"; \
+	done
+	@echo "installed mofka.h, mofka.hpp and libmofka_c in $(PREFIX); examples in $(PREFIX)/share/mofka/examples"
+
+.PHONY: install
+install: build cpp ## Daemon, tool, C and C++ interface into PREFIX (make install PREFIX=/usr/local)
+	@mkdir -p "$(PREFIX)/bin"
+	install -m 755 "$(BIN)/mofkad" "$(BIN)/mofka-ctl" "$(PREFIX)/bin/"
+	@for name in $(LINKS); do ln -sfn mofka-ctl "$(PREFIX)/bin/$$name"; done
 
 .PHONY: header
 header: needs ## client/c/include/mofka.h, written anew from client/c/src
@@ -110,24 +154,13 @@ define run_fuzzers
 endef
 
 .PHONY: fuzz
-fuzz: fuzz-needs ## Each fuzz target for FUZZ_SECONDS (600), with FUZZ_SANITIZER (none; address)
+fuzz: cxx ## Each fuzz target for FUZZ_SECONDS (600), with FUZZ_SANITIZER (none; address)
 	$(call run_fuzzers,$(FUZZ_SECONDS),$(FUZZ_SANITIZER),1)
 
 .PHONY: fuzz-smoke
-fuzz-smoke: fuzz-needs ## The fuzz seeds through their targets, then each target for 30 s (FUZZ_SMOKE_SECONDS)
+fuzz-smoke: cxx ## The fuzz seeds through their targets, then each target for 30 s (FUZZ_SMOKE_SECONDS)
 	CARGO_TARGET_DIR="$(TARGET)" $(CARGO) test --locked --manifest-path fuzz/Cargo.toml
 	$(call run_fuzzers,$(FUZZ_SMOKE_SECONDS),none,0)
-
-# libFuzzer is C++.
-.PHONY: fuzz-needs
-fuzz-needs: needs
-	@if ! command -v c++ >/dev/null; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "no C++ compiler: installing g++"; apt-get update -qq && apt-get install -y -qq --no-install-recommends g++; \
-	  else \
-	    echo "a C++ compiler is missing (libFuzzer is built from C++): apt-get install g++" >&2; exit 1; \
-	  fi; \
-	fi
 
 .PHONY: clean
 clean: ## Remove what was built

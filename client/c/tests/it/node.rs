@@ -1,11 +1,19 @@
 //! Programs in C and C++ with a real node.
 
+use std::path::Path;
+use std::process::Command;
+
 use mofka_tests::Node;
 
-use crate::program::{build_program, run};
+use crate::program::{build_program, is_there, place, prefix, run, source_of, succeed};
 
 fn node() -> Node {
     Node::start(&["--listen", "tcp://127.0.0.1:0", "--shards", "1"])
+}
+
+/// One that is talked to through shared memory.
+fn local_node() -> Node {
+    Node::start(&["--listen", "na+sm", "--shards", "1"])
 }
 
 #[test]
@@ -16,8 +24,134 @@ fn the_examples_in_c_produce_and_consume() {
     produces_and_consumes(&node, &producer, &consumer);
 }
 
+/// Whether there is a C++ compiler; says so if not.
+fn has_cpp() -> bool {
+    let there = is_there("c++");
+    if !there {
+        eprintln!("SKIPPED: there is no C++ compiler (c++): apt-get install g++");
+    }
+    there
+}
+
+#[test]
+fn the_examples_in_cpp_produce_and_consume() {
+    if !has_cpp() {
+        return;
+    }
+    let node = node();
+    let producer = build_program("client/cpp/examples/producer.cpp", true);
+    let consumer = build_program("client/cpp/examples/consumer.cpp", true);
+    produces_and_consumes(&node, &producer, &consumer);
+}
+
+#[test]
+fn everything_in_cpp_does_what_its_comment_says() {
+    if !has_cpp() {
+        return;
+    }
+    let mut node = node();
+    passes(&node, "client/cpp/tests/every.cpp", true);
+    // It asked the node to stop.
+    assert!(node.wait(std::time::Duration::from_secs(60)).success());
+}
+
+#[test]
+fn the_examples_are_built_by_cmake_as_users_do() {
+    if !has_cpp() {
+        return;
+    }
+    if !is_there("cmake") {
+        eprintln!("SKIPPED: cmake is not installed (pip install cmake)");
+        return;
+    }
+    let node = node();
+    let build = place().join("cmake");
+    std::fs::remove_dir_all(&build).ok();
+    let sources = prefix().join("share/mofka/examples");
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(sources).arg("-B").arg(&build);
+    succeed(configure.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix().display())));
+    succeed(Command::new("cmake").arg("--build").arg(&build));
+    produces_and_consumes(&node, &build.join("producer-c"), &build.join("consumer-cpp"));
+}
+
+#[test]
+fn pkg_config_says_how_to_compile_and_link() {
+    if !is_there("pkg-config") {
+        eprintln!("SKIPPED: pkg-config is not installed");
+        return;
+    }
+    let lib = prefix().join("lib");
+    let mut command = Command::new("pkg-config");
+    command
+        .env("PKG_CONFIG_PATH", lib.join("pkgconfig"))
+        .args(["--cflags", "--libs", "mofka >= 0.1"]);
+    let flags = String::from_utf8(succeed(&mut command).stdout).unwrap();
+    let program = place().join("by-pkg-config");
+    let mut compile = Command::new("cc");
+    compile
+        .arg(source_of("client/c/examples/producer.c"))
+        .args(flags.split_whitespace());
+    succeed(
+        compile
+            .arg(format!("-Wl,-rpath,{}", lib.display()))
+            .arg("-o")
+            .arg(&program),
+    );
+    let node = node();
+    run(&program, &["mofka.json"], node.dir());
+}
+
+#[test]
+fn the_archive_links_into_a_program() {
+    let library = prefix().join("lib/libmofka_c.a");
+    let program = place().join("by-archive");
+    let mut compile = Command::new("cc");
+    compile
+        .arg("-I")
+        .arg(prefix().join("include"))
+        .arg(source_of("client/c/examples/producer.c"))
+        .arg(library);
+    succeed(
+        compile
+            .args(["-lpthread", "-ldl", "-lm", "-lgcc_s", "-o"])
+            .arg(&program),
+    );
+    let node = node();
+    run(&program, &["mofka.json"], node.dir());
+}
+
+#[test]
+fn the_example_in_fortran_pushes_and_pulls() {
+    if !is_there("gfortran") {
+        eprintln!("SKIPPED: gfortran is not installed");
+        return;
+    }
+    let program = place().join("events-fortran");
+    let lib = prefix().join("lib");
+    let mut compile = Command::new("gfortran");
+    compile
+        .current_dir(place())
+        .args(["-std=f2018", "-Wall", "-Werror"]);
+    compile
+        .arg(source_of("client/c/examples/events.f90"))
+        .arg("-L")
+        .arg(&lib);
+    succeed(
+        compile
+            .arg(format!("-Wl,-rpath,{}", lib.display()))
+            .args(["-lmofka_c", "-o"])
+            .arg(&program),
+    );
+    let node = node();
+    let out = run(&program, &["mofka.json"], node.dir());
+    let lines: Vec<&str> = out.lines().map(str::trim).collect();
+    assert_eq!(lines.len(), 10, "{out}");
+    assert_eq!(lines[9], "event 9: {\"step\": 10}   10.0  20.0  30.0");
+}
+
 /// Ten events a run of the producer; the consumer gets each of them once, and goes on where it was.
-fn produces_and_consumes(node: &Node, producer: &std::path::Path, consumer: &std::path::Path) {
+fn produces_and_consumes(node: &Node, producer: &Path, consumer: &Path) {
     for round in 0..2 {
         let out = run(producer, &["mofka.json"], node.dir());
         assert!(
@@ -59,11 +193,13 @@ fn what_is_wrong_is_told_in_c_and_does_no_harm() {
 fn a_forked_child_gets_errors_and_its_parent_goes_on() {
     // The sanitizer's own allocator does not survive a fork beside busy threads.
     passes(&node(), "client/c/tests/fork.c", false);
+    passes(&local_node(), "client/c/tests/fork.c", false);
 }
 
 #[test]
 fn many_threads_share_a_producer_and_a_consumer() {
     passes(&node(), "client/c/tests/threads.c", true);
+    passes(&local_node(), "client/c/tests/threads.c", true);
 }
 
 #[test]
@@ -76,5 +212,36 @@ fn a_consumer_in_c_resumes_after_what_was_acknowledged() {
     }
     for begin in ["0", "6", "12"] {
         assert_eq!(run(&resume, &["mofka.json", begin], node.dir()), "done\n");
+    }
+}
+
+/// The first program in this language that a document shows.
+fn shown(document: &str, language: &str) -> String {
+    let text = std::fs::read_to_string(source_of(document)).unwrap();
+    let from = text.split(&format!("```{language}\n")).nth(1);
+    let block = from.and_then(|from| from.split("```").next());
+    block
+        .unwrap_or_else(|| panic!("{document} shows no {language}"))
+        .to_owned()
+}
+
+#[test]
+fn what_the_documents_show_works() {
+    let node = node();
+    let programs = [
+        ("docs/C.md", "c", "stored as event 0\n"),
+        ("docs/C.md", "cpp", "{\"energy\": 42}: the \n"),
+        ("README.md", "cpp", ""),
+    ];
+    for (n, (document, language, out)) in programs.into_iter().enumerate() {
+        if language == "cpp" && !has_cpp() {
+            continue;
+        }
+        let dir = place().join("shown").join("src");
+        std::fs::create_dir_all(&dir).unwrap();
+        let source = dir.join(format!("shown-{n}.{language}"));
+        std::fs::write(&source, shown(document, language)).unwrap();
+        let program = build_program(source.to_str().unwrap(), true);
+        assert_eq!(run(&program, &[], node.dir()), out, "{document}");
     }
 }

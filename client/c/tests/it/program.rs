@@ -67,6 +67,16 @@ pub(crate) fn place() -> PathBuf {
     place
 }
 
+/// Whether there is this program.
+pub(crate) fn is_there(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
 /// Runs a command that has to succeed.
 pub(crate) fn succeed(command: &mut Command) -> Output {
     let output = command
@@ -101,6 +111,11 @@ pub(crate) fn compile_only(text: &str, language: Language) {
             .arg("-o")
             .arg(dir.path().join("x.o")),
     );
+}
+
+/// A source of the repository.
+pub(crate) fn source_of(path: &str) -> PathBuf {
+    repository().join(path)
 }
 
 /// Builds a source of the repository. With `sanitize`, memory errors, undefined behaviour and leaks end the program.
