@@ -75,6 +75,11 @@ demo: build ## Real log lines through a real daemon, with a kill -9 half-way; ch
 .PHONY: test
 test: build cxx cmake ## Every test, those that start and kill the real daemon too
 	$(CARGO) test --workspace --locked
+	client/python/build "$(TARGET)" test
+
+.PHONY: python
+python: needs ## The Python package: a wheel in target/wheels, installed in target/python-venv
+	client/python/build "$(TARGET)"
 
 .PHONY: cpp
 cpp: cxx ## The C and C++ interface, installed into PREFIX (target/prefix), and its examples, built

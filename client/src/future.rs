@@ -60,6 +60,12 @@ macro_rules! future_methods {
             pub fn completed(&self) -> bool {
                 $crate::future::Settle::is_settled(self)
             }
+
+            /// Whether waiting would return at once; if not, the waker is woken when it may. For those who share a future that others
+            /// poll or wait for at the same time.
+            pub fn completed_or_wake(&self, waker: &std::task::Waker) -> bool {
+                $crate::future::Settle::settle_or_wake(self, waker).is_some()
+            }
         }
 
         impl std::future::Future for $future {

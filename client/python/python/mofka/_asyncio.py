@@ -1,0 +1,29 @@
+"""Awaiting the client's futures."""
+
+import asyncio
+
+
+async def settle(future):
+    """What the future settles to, without blocking the event loop."""
+    loop = asyncio.get_running_loop()
+    while True:
+        woken = asyncio.Event()
+
+        def wake(woken=woken):
+            try:
+                loop.call_soon_threadsafe(woken.set)
+            except RuntimeError:
+                # The loop is closed: nobody waits any more.
+                pass
+
+        if future._completed_or_call(wake):
+            return future.wait(0)
+        await woken.wait()
+
+
+async def next_event(consumer):
+    """One step of `async for`: ends when the topic is complete and all of it was pulled."""
+    event = await consumer.pull()
+    if event.event_id is None:
+        raise StopAsyncIteration
+    return event

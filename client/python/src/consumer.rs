@@ -1,0 +1,204 @@
+//! Pulling events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::OrRaise;
+use crate::event::Event;
+use crate::exit::{Ends, at_exit};
+use crate::futures::FutureEvent;
+use crate::options::{batch_size_to_python, start};
+use crate::pool::ThreadPool;
+use crate::process::Owner;
+use crate::topic::TopicHandle;
+use crate::waiting::{timeout, wait};
+
+/// After which silence a loop over a consumer ends.
+const ITERATION_TIMEOUT_MS: f64 = 5000.0;
+
+/// See `_mofka.pyi`.
+#[pyclass(frozen, module = "mofka", weakref)]
+pub(crate) struct Consumer {
+    /// Gone when it is dropped.
+    inner: Option<Arc<Inner>>,
+    topic: Py<TopicHandle>,
+}
+
+struct Inner {
+    consumer: mofka_client::Consumer,
+    owner: Owner,
+}
+
+impl Consumer {
+    pub(crate) fn new(consumer: mofka_client::Consumer, topic: Py<TopicHandle>) -> Self {
+        let inner = Arc::new(Inner {
+            consumer,
+            owner: Owner::here(),
+        });
+        at_exit(&inner);
+        Self {
+            inner: Some(inner),
+            topic,
+        }
+    }
+
+    fn get(&self) -> PyResult<&mofka_client::Consumer> {
+        let gone = || PyRuntimeError::new_err("the consumer is gone");
+        let inner = self.inner.as_ref().ok_or_else(gone)?;
+        inner.owner.check("consumer")?;
+        Ok(&inner.consumer)
+    }
+}
+
+#[pymethods]
+impl Consumer {
+    #[getter]
+    fn name(&self) -> PyResult<String> {
+        Ok(self.get()?.name().to_owned())
+    }
+
+    #[getter]
+    fn topic(&self, py: Python<'_>) -> Py<TopicHandle> {
+        self.topic.clone_ref(py)
+    }
+
+    #[getter]
+    fn batch_size(&self) -> PyResult<u32> {
+        Ok(batch_size_to_python(self.get()?.options().batch_size))
+    }
+
+    #[getter]
+    fn max_num_batches(&self) -> PyResult<usize> {
+        Ok(self.get()?.options().max_num_batches)
+    }
+
+    #[getter]
+    fn thread_pool(&self) -> PyResult<Option<ThreadPool>> {
+        Ok(self.get()?.options().thread_pool.clone().map(ThreadPool::new))
+    }
+
+    #[getter]
+    fn partitions(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
+        let consumer = self.get()?;
+        Ok(py.detach(|| consumer.partitions()))
+    }
+
+    fn pull(&self, py: Python<'_>) -> PyResult<FutureEvent> {
+        let consumer = self.get()?;
+        Ok(FutureEvent::new(py.detach(|| consumer.pull())))
+    }
+
+    #[pyo3(signature = (timeout_ms=ITERATION_TIMEOUT_MS))]
+    fn events(slf: Bound<'_, Self>, timeout_ms: Option<f64>) -> PyResult<EventIterator> {
+        Ok(EventIterator {
+            timeout: timeout(timeout_ms)?,
+            consumer: slf.unbind(),
+        })
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<EventIterator> {
+        Self::events(slf, Some(ITERATION_TIMEOUT_MS))
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __anext__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let next = slf.py().import("mofka._asyncio")?.getattr("next_event")?;
+        Ok(next.call1((slf,))?.unbind())
+    }
+
+    fn seek(&self, py: Python<'_>, partition: usize, to: &Bound<'_, PyAny>) -> PyResult<()> {
+        let to = start(to)?;
+        let consumer = self.get()?;
+        py.detach(|| consumer.seek(partition, to)).or_raise(py)
+    }
+
+    #[getter]
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counted = self.get()?.stats();
+        let stats = PyDict::new(py);
+        stats.set_item("events", counted.events)?;
+        stats.set_item("feeds", counted.feeds)?;
+        stats.set_item("feed_bytes", counted.feed_bytes)?;
+        stats.set_item("fetches", counted.fetches)?;
+        stats.set_item("fetched_bytes", counted.fetched_bytes)?;
+        stats.set_item("missed", counted.missed)?;
+        Ok(stats)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let consumer = self.get()?;
+        py.detach(|| consumer.close());
+        Ok(())
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _class: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let consumer = self.get()?;
+        let partitions = py.detach(|| consumer.partitions());
+        let events = consumer.stats().events;
+        let name = consumer.name();
+        Ok(format!(
+            "<Consumer {name:?}: partitions {partitions:?}, {events} events>"
+        ))
+    }
+}
+
+impl Drop for Consumer {
+    /// Its thread may be in a function of the application, which needs the interpreter to end.
+    fn drop(&mut self) {
+        let inner = self.inner.take();
+        Python::attach(|py| py.detach(|| drop(inner)));
+    }
+}
+
+impl Ends for Inner {
+    fn is_ours(&self) -> bool {
+        self.owner.is_here()
+    }
+
+    fn end(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.consumer.close());
+        Ok(0)
+    }
+}
+
+/// See `_mofka.pyi`.
+#[pyclass(frozen, module = "mofka")]
+pub(crate) struct EventIterator {
+    consumer: Py<Consumer>,
+    timeout: Option<Duration>,
+}
+
+#[pymethods]
+impl EventIterator {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Event>> {
+        let consumer = self.consumer.get().get()?;
+        let pull = py.detach(|| consumer.pull());
+        let event = wait(py, &pull, self.timeout)?.or_raise(py)?.map(Event::new);
+        Ok(event.filter(|event| !event.is_none()))
+    }
+}

@@ -1,0 +1,152 @@
+//! References to data at the node, and views of them.
+
+use mofka_client::Segment;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::errors::raise;
+
+/// See `_mofka.pyi`.
+#[pyclass(frozen, eq, module = "mofka", from_py_object)]
+#[derive(Clone, PartialEq)]
+pub(crate) struct DataDescriptor {
+    descriptor: mofka_client::DataDescriptor,
+}
+
+impl From<mofka_client::DataDescriptor> for DataDescriptor {
+    fn from(descriptor: mofka_client::DataDescriptor) -> Self {
+        Self { descriptor }
+    }
+}
+
+impl From<DataDescriptor> for mofka_client::DataDescriptor {
+    fn from(descriptor: DataDescriptor) -> Self {
+        descriptor.descriptor
+    }
+}
+
+fn segments(pairs: Vec<(u64, u64)>) -> Vec<Segment> {
+    let segment = |(offset, bytes)| Segment { offset, bytes };
+    pairs.into_iter().map(segment).collect()
+}
+
+#[pymethods]
+impl DataDescriptor {
+    #[new]
+    #[pyo3(signature = (location=None, size=0))]
+    fn make(location: Option<&[u8]>, size: u64) -> PyResult<Self> {
+        let Some(location) = location else {
+            return Ok(mofka_client::DataDescriptor::default().into());
+        };
+        let made = mofka_client::DataDescriptor::new(location, size);
+        made.map(Self::from)
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.descriptor.bytes()
+    }
+
+    #[getter]
+    fn location<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.descriptor.location())
+    }
+
+    fn flatten(&self) -> Vec<(u64, u64)> {
+        let ranges = self.descriptor.flatten();
+        ranges.map(|range| (range.offset, range.bytes)).collect()
+    }
+
+    fn make_sub_view(&self, offset: u64, size: u64) -> Self {
+        self.descriptor.sub_view(offset, size).into()
+    }
+
+    fn make_strided_view(
+        &self,
+        py: Python<'_>,
+        offset: u64,
+        num_blocks: u64,
+        block_size: u64,
+        gap_size: u64,
+    ) -> PyResult<Self> {
+        let view = self
+            .descriptor
+            .strided_view(offset, num_blocks, block_size, gap_size);
+        view.map(Self::from)
+            .map_err(|error| raise(py, "ViewError", &error.to_string()))
+    }
+
+    /// The original's other name of it.
+    fn make_stride_view(
+        &self,
+        py: Python<'_>,
+        offset: u64,
+        num_blocks: u64,
+        block_size: u64,
+        gap_size: u64,
+    ) -> PyResult<Self> {
+        self.make_strided_view(py, offset, num_blocks, block_size, gap_size)
+    }
+
+    fn make_unstructured_view(&self, py: Python<'_>, segments: Vec<(u64, u64)>) -> PyResult<Self> {
+        let view = self.descriptor.unstructured_view(&self::segments(segments));
+        view.map(Self::from)
+            .map_err(|error| raise(py, "ViewError", &error.to_string()))
+    }
+
+    fn __bool__(&self) -> bool {
+        !self.descriptor.is_empty()
+    }
+
+    fn __repr__(&self) -> String {
+        let (size, base) = (self.descriptor.bytes(), self.descriptor.base_bytes());
+        format!("<DataDescriptor of {size} of {base} bytes>")
+    }
+}
+
+/// See `_mofka.pyi`.
+#[pyclass(frozen, module = "mofka", from_py_object)]
+#[derive(Clone, Default)]
+pub(crate) struct Recipe {
+    recipe: mofka_client::Recipe,
+}
+
+impl From<Recipe> for mofka_client::Recipe {
+    fn from(recipe: Recipe) -> Self {
+        recipe.recipe
+    }
+}
+
+#[pymethods]
+impl Recipe {
+    #[new]
+    fn make() -> Self {
+        Self::default()
+    }
+
+    fn sub_view(&self, offset: u64, size: u64) -> Self {
+        let recipe = self.recipe.clone().sub_view(offset, size);
+        Self { recipe }
+    }
+
+    fn strided_view(&self, offset: u64, num_blocks: u64, block_size: u64, gap_size: u64) -> Self {
+        let recipe = self.recipe.clone();
+        let recipe = recipe.strided_view(offset, num_blocks, block_size, gap_size);
+        Self { recipe }
+    }
+
+    fn unstructured_view(&self, segments: Vec<(u64, u64)>) -> Self {
+        let recipe = self.recipe.clone();
+        let recipe = recipe.unstructured_view(self::segments(segments));
+        Self { recipe }
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<Recipe {}>",
+            serde_json::to_string(&self.recipe).unwrap_or_default()
+        )
+    }
+}

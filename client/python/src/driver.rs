@@ -1,0 +1,167 @@
+//! The way to the nodes.
+
+use std::path::PathBuf;
+
+use mofka_client::{DriverOptions, PartitionOptions, TopicOptions};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::convert::{from_optional, to_python};
+use crate::errors::OrRaise;
+use crate::options::milliseconds;
+use crate::pool::ThreadPool;
+use crate::topic::TopicHandle;
+
+/// See `_mofka.pyi`.
+#[pyclass(frozen, module = "mofka")]
+#[derive(Clone)]
+pub(crate) struct Driver {
+    driver: mofka_client::Driver,
+}
+
+impl Driver {
+    pub(crate) fn of(driver: &mofka_client::Driver) -> Self {
+        let driver = driver.clone();
+        Self { driver }
+    }
+}
+
+#[pymethods]
+impl Driver {
+    #[new]
+    #[pyo3(signature = (
+        group_file=None, *, addresses=None, connect_timeout_ms=None, reconnect_timeout_ms=None, client_name=None
+    ))]
+    fn make(
+        py: Python<'_>,
+        group_file: Option<PathBuf>,
+        addresses: Option<Vec<String>>,
+        connect_timeout_ms: Option<f64>,
+        reconnect_timeout_ms: Option<f64>,
+        client_name: Option<String>,
+    ) -> PyResult<Self> {
+        let mut options = DriverOptions {
+            group_file,
+            addresses: addresses.unwrap_or_default(),
+            ..DriverOptions::default()
+        };
+        if let Some(ms) = connect_timeout_ms {
+            options.connect_timeout = milliseconds("connect_timeout_ms", ms)?;
+        }
+        if let Some(ms) = reconnect_timeout_ms {
+            options.reconnect_timeout = milliseconds("reconnect_timeout_ms", ms)?;
+        }
+        if let Some(name) = client_name {
+            options.client_name = name;
+        }
+        let driver = py
+            .detach(|| mofka_client::Driver::connect(options))
+            .or_raise(py)?;
+        Ok(Self { driver })
+    }
+
+    #[pyo3(signature = (
+        name, *, partitions=1, validator=None, partition_selector=None, serializer=None, durability=None,
+        retention=None, partition_type=None, partition_config=None, producers_expected=0
+    ))]
+    fn create_topic(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        partitions: u32,
+        validator: Option<&Bound<'_, PyAny>>,
+        partition_selector: Option<&Bound<'_, PyAny>>,
+        serializer: Option<&Bound<'_, PyAny>>,
+        durability: Option<&Bound<'_, PyAny>>,
+        retention: Option<&Bound<'_, PyAny>>,
+        partition_type: Option<&Bound<'_, PyAny>>,
+        partition_config: Option<&Bound<'_, PyAny>>,
+        producers_expected: u32,
+    ) -> PyResult<TopicHandle> {
+        let mut options = TopicOptions::new(name).partitions(partitions);
+        options.validator = from_optional("validator", validator)?;
+        options.partition_selector = from_optional("partition_selector", partition_selector)?;
+        options.serializer = from_optional("serializer", serializer)?;
+        options.durability = from_optional("durability", durability)?;
+        options.retention = from_optional("retention", retention)?;
+        options.partition_kind = from_optional("partition_type", partition_type)?.unwrap_or_default();
+        options.partition_config = from_optional("partition_config", partition_config)?;
+        options.producers_expected = producers_expected;
+        let topic = py.detach(|| self.driver.create_topic(options)).or_raise(py)?;
+        Ok(TopicHandle::new(topic))
+    }
+
+    fn open_topic(&self, py: Python<'_>, name: &str) -> PyResult<TopicHandle> {
+        let topic = py.detach(|| self.driver.open_topic(name)).or_raise(py)?;
+        Ok(TopicHandle::new(topic))
+    }
+
+    fn topic_exists(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        py.detach(|| self.driver.topic_exists(name)).or_raise(py)
+    }
+
+    fn list_topics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let topics = py.detach(|| self.driver.list_topics()).or_raise(py)?;
+        let all = PyDict::new(py);
+        for topic in topics {
+            all.set_item(&topic.name, to_python(py, &topic)?)?;
+        }
+        Ok(all)
+    }
+
+    fn delete_topic(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        py.detach(|| self.driver.delete_topic(name)).or_raise(py)
+    }
+
+    #[pyo3(signature = (topic, *, rank=0, shard=None, partition_type=None, config=None))]
+    fn add_partition<'py>(
+        &self,
+        py: Python<'py>,
+        topic: &str,
+        rank: u32,
+        shard: Option<u32>,
+        partition_type: Option<&Bound<'_, PyAny>>,
+        config: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = PartitionOptions {
+            rank,
+            shard,
+            kind: from_optional("partition_type", partition_type)?.unwrap_or_default(),
+            config: from_optional("config", config)?,
+        };
+        let info = py
+            .detach(|| self.driver.add_partition(topic, options))
+            .or_raise(py)?;
+        to_python(py, &info)
+    }
+
+    fn list_consumers<'py>(&self, py: Python<'py>, topic: &str) -> PyResult<Bound<'py, PyAny>> {
+        let consumers = py.detach(|| self.driver.list_consumers(topic)).or_raise(py)?;
+        to_python(py, &consumers)
+    }
+
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let status = py.detach(|| self.driver.status()).or_raise(py)?;
+        to_python(py, &status)
+    }
+
+    #[getter]
+    fn num_servers(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.driver.num_servers())
+    }
+
+    fn make_thread_pool(&self, py: Python<'_>, count: usize) -> PyResult<ThreadPool> {
+        let pool = py.detach(|| self.driver.make_thread_pool(count)).or_raise(py)?;
+        Ok(ThreadPool::new(pool))
+    }
+
+    #[getter]
+    fn default_thread_pool(&self, py: Python<'_>) -> PyResult<ThreadPool> {
+        let pool = py.detach(|| self.driver.default_thread_pool()).or_raise(py)?;
+        Ok(ThreadPool::new(pool))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        py.detach(|| format!("<mofka.{:?}>", self.driver))
+    }
+}

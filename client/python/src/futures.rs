@@ -1,0 +1,87 @@
+//! Futures, all alike: `wait`, `completed`, `await`.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use mofka_client::{AckFuture, FlushFuture, PullFuture, PushFuture};
+use pyo3::prelude::*;
+
+use crate::background::{Job, later};
+use crate::errors::OrRaise;
+use crate::event::Event;
+use crate::waiting::{timeout, wait};
+
+/// Calls a Python function when it is woken.
+struct Call(Py<PyAny>);
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        if let Ok(Self(function)) = Arc::try_unwrap(self) {
+            later(Job::Call(function));
+        }
+    }
+}
+
+/// What `await` does, is written in Python.
+fn awaited(future: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let settle = future.py().import("mofka._asyncio")?.getattr("settle")?;
+    Ok(settle.call1((future,))?.call_method0("__await__")?.unbind())
+}
+
+macro_rules! python_future {
+    ($name:ident, $future:ty, $value:ty, |$py:ident, $settled:ident| $to_python:expr) => {
+        /// See `_mofka.pyi`.
+        #[pyclass(frozen, module = "mofka")]
+        pub(crate) struct $name {
+            future: $future,
+        }
+
+        impl $name {
+            pub(crate) fn new(future: $future) -> Self {
+                Self { future }
+            }
+        }
+
+        #[pymethods]
+        impl $name {
+            #[pyo3(signature = (timeout_ms=None))]
+            fn wait(&self, $py: Python<'_>, timeout_ms: Option<f64>) -> PyResult<$value> {
+                let $settled = wait($py, &self.future, timeout(timeout_ms)?)?.or_raise($py)?;
+                $to_python
+            }
+
+            #[getter]
+            fn completed(&self) -> bool {
+                self.future.completed()
+            }
+
+            /// Whether it is there; if not, calls `function` when it may be, on a thread of its own.
+            fn _completed_or_call(&self, py: Python<'_>, function: Py<PyAny>) -> bool {
+                let waker = Waker::from(Arc::new(Call(function)));
+                py.detach(|| self.future.completed_or_wake(&waker))
+            }
+
+            fn __await__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+                awaited(slf.as_any())
+            }
+
+            fn __repr__(&self) -> String {
+                let completed = if self.completed() { "True" } else { "False" };
+                format!("<{} completed={completed}>", stringify!($name))
+            }
+        }
+    };
+}
+
+python_future!(FutureUint, PushFuture, Option<u64>, |py, settled| {
+    Ok(settled.map(mofka_client::EventId::get))
+});
+python_future!(FutureFlushed, FlushFuture, bool, |py, settled| Ok(
+    settled.is_some()
+));
+python_future!(FutureAcknowledged, AckFuture, bool, |py, settled| Ok(
+    settled.is_some()
+));
+python_future!(FutureEvent, PullFuture, Option<Event>, |py, settled| {
+    Ok(settled.map(Event::new))
+});

@@ -1,0 +1,64 @@
+//! Waiting as a Python program expects it: other threads run meanwhile, and Ctrl-C ends it.
+
+use std::time::{Duration, Instant};
+
+use mofka_client::{
+    AckFuture, AcknowledgeError, DeliveryError, Event, EventId, FlushFuture, PullError, PullFuture,
+    PushError, PushFuture,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// How long a signal may wait to be looked for.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// What can be waited for again and again.
+pub(crate) trait Waitable: Sync {
+    type Value: Send;
+    type Error: Send;
+    fn wait_for(&self, time: Duration) -> Result<Option<Self::Value>, Self::Error>;
+}
+
+macro_rules! waitable {
+    ($future:ty, $value:ty, $error:ty) => {
+        impl Waitable for $future {
+            type Value = $value;
+            type Error = $error;
+            fn wait_for(&self, time: Duration) -> Result<Option<$value>, $error> {
+                self.wait_timeout(time)
+            }
+        }
+    };
+}
+
+waitable!(PushFuture, EventId, DeliveryError);
+waitable!(FlushFuture, (), PushError);
+waitable!(PullFuture, Option<Event>, PullError);
+waitable!(AckFuture, (), AcknowledgeError);
+
+/// The time that a number of milliseconds from Python means; `None`: as long as it takes.
+pub(crate) fn timeout(timeout_ms: Option<f64>) -> PyResult<Option<Duration>> {
+    match timeout_ms {
+        Some(ms) if ms.is_nan() => Err(PyValueError::new_err("timeout_ms is not a number")),
+        // Beyond what a clock can count is as long as it takes, too.
+        Some(ms) if ms >= 0.0 => Ok(Duration::try_from_secs_f64(ms / 1000.0).ok()),
+        _ => Ok(None),
+    }
+}
+
+/// Waits. The outer error is what a signal's handler raised.
+pub(crate) fn wait<W: Waitable>(
+    py: Python<'_>,
+    future: &W,
+    timeout: Option<Duration>,
+) -> PyResult<Result<Option<W::Value>, W::Error>> {
+    let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = end.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
+        let waited = py.detach(|| future.wait_for(left.min(SLICE)));
+        if !matches!(waited, Ok(None)) || left <= SLICE && end.is_some() {
+            return Ok(waited);
+        }
+        py.check_signals()?;
+    }
+}

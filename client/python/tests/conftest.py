@@ -1,0 +1,93 @@
+"""A real node for each test module. The daemon is in MOFKA_BIN_DIR, as `make` says."""
+
+import itertools
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import mofka
+import pytest
+
+START_SECONDS = 60
+# Longer than anything takes that works.
+PATIENCE_MS = 60_000
+_names = itertools.count()
+
+
+class Node:
+    """A daemon in a directory of its own."""
+
+    def __init__(self, directory):
+        self.group_file = str(directory / "mofka.json")
+        program = pathlib.Path(os.environ["MOFKA_BIN_DIR"]) / "mofkad"
+        self.log = open(directory / "log", "wb")
+        self.process = subprocess.Popen(
+            [program, "--data-dir", directory / "data", "--group-file", self.group_file, "--shards", "1"],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                mofka.Driver(self.group_file)
+                return
+            except mofka.MofkaError as error:
+                told = (directory / "log").read_text()
+                assert self.process.poll() is None, told
+                assert time.monotonic() < end, f"{error}\n{told}"
+                time.sleep(0.05)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self.log.close()
+
+
+@pytest.fixture(scope="session")
+def node():
+    # Not in /tmp: it may be a file system without direct I/O.
+    base = pathlib.Path(os.environ["MOFKA_BIN_DIR"]) / "nodes"
+    base.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=base, prefix="python-") as directory:
+        node = Node(pathlib.Path(directory))
+        yield node
+        node.stop()
+
+
+@pytest.fixture
+def driver(node):
+    return mofka.Driver(node.group_file)
+
+
+@pytest.fixture
+def name():
+    """A topic's name that no other test has."""
+    return f"topic-{next(_names)}"
+
+
+@pytest.fixture
+def topic(driver, name):
+    return driver.create_topic(name)
+
+
+@pytest.fixture
+def program(node, topic):
+    """Runs a Python program in a process of its own, with `topic` at hand, and returns what it did."""
+
+    def run(text, **keywords):
+        start = f"import mofka\ngroup_file = {node.group_file!r}\ntopic = mofka.Driver(group_file).open_topic({topic.name!r})\n"
+        return subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", start + text],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            **keywords,
+        )
+
+    return run
