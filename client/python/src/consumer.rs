@@ -87,9 +87,10 @@ impl Consumer {
         Ok(py.detach(|| consumer.partitions()))
     }
 
-    fn pull(&self, py: Python<'_>) -> PyResult<FutureEvent> {
-        let consumer = self.get()?;
-        Ok(FutureEvent::new(py.detach(|| consumer.pull())))
+    fn pull(slf: Bound<'_, Self>) -> PyResult<FutureEvent> {
+        let consumer = slf.get().get()?;
+        let pull = slf.py().detach(|| consumer.pull());
+        Ok(FutureEvent::new(pull, Some(slf.into_any().unbind())))
     }
 
     #[pyo3(signature = (timeout_ms=ITERATION_TIMEOUT_MS))]

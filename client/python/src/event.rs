@@ -111,7 +111,7 @@ impl Event {
 
     fn acknowledge(&self, py: Python<'_>) -> PyResult<FutureAcknowledged> {
         match &self.event {
-            Some(event) => Ok(FutureAcknowledged::new(py.detach(|| event.acknowledge()))),
+            Some(event) => Ok(FutureAcknowledged::new(py.detach(|| event.acknowledge()), None)),
             None => Err(raise(
                 py,
                 "AcknowledgeError",

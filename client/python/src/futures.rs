@@ -34,11 +34,16 @@ macro_rules! python_future {
         #[pyclass(frozen, module = "mofka")]
         pub(crate) struct $name {
             future: $future,
+            /// Who would end without it.
+            _keeps: Option<Py<PyAny>>,
         }
 
         impl $name {
-            pub(crate) fn new(future: $future) -> Self {
-                Self { future }
+            pub(crate) fn new(future: $future, keeps: Option<Py<PyAny>>) -> Self {
+                Self {
+                    future,
+                    _keeps: keeps,
+                }
             }
         }
 

@@ -102,12 +102,13 @@ impl Producer {
         let metadata = self::metadata(metadata)?;
         let data = pushed(data, copy, self.kept_bytes_min)?;
         let pushed = py.detach(|| producer.push(metadata, data, partition));
-        pushed.map(FutureUint::new).or_raise(py)
+        let pushed = pushed.or_raise(py)?;
+        Ok(FutureUint::new(pushed, None))
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<FutureFlushed> {
         let producer = self.get()?;
-        Ok(FutureFlushed::new(py.detach(|| producer.flush())))
+        Ok(FutureFlushed::new(py.detach(|| producer.flush()), None))
     }
 
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
