@@ -102,8 +102,13 @@ pub(crate) fn measure(args: &RingArgs, json: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// The least that a round trip between two threads on these cores can take.
+/// The least that a round trip between two threads on these cores can take. The thread that measures is the one on the far core, and
+/// stays there.
 pub(crate) fn bare<'a>(duration: Duration, cores: Cores) -> [Side<'a>; 2] {
+    let cores = Cores {
+        near: cores.far,
+        far: cores.near,
+    };
     [Kind::Event, Kind::Spin].map(|kind| {
         let turn = Turn {
             cores,
