@@ -13,6 +13,9 @@ use crate::harness::{self, Machine, Sample, Side, cpu_time};
 use crate::node::{Listen, Node};
 use crate::ring::{self, Cores};
 
+/// Longer than either side polls.
+const PAUSE: Duration = Duration::from_millis(2);
+
 #[derive(Args)]
 pub(crate) struct LoopbackArgs {
     /// Directory on the device to measure.
@@ -73,8 +76,8 @@ impl Way {
 /// How events follow each other.
 #[derive(Clone, Copy)]
 enum Pace {
-    /// Each waits for the answer to the one before.
-    OneInFlight,
+    /// Each waits for the answer to the one before, and so long before it is sent.
+    OneInFlight { pause: Duration },
     /// In batches of so many, up to so many batches under way.
     Stream { batch: u32, batches: usize },
 }
@@ -101,7 +104,16 @@ pub(crate) fn measure(args: &LoopbackArgs, json: bool) -> Result<(), String> {
         (PartitionKind::Default, "log partition, synced"),
     ] {
         for (pace, how) in [
-            (Pace::OneInFlight, "one event in flight: events/s, latency"),
+            (
+                Pace::OneInFlight {
+                    pause: Duration::ZERO,
+                },
+                "one event in flight: events/s, latency",
+            ),
+            (
+                Pace::OneInFlight { pause: PAUSE },
+                "one event in flight, 2 ms after the one before, when both sides sleep: latency",
+            ),
             (
                 Pace::Stream {
                     batch: 1,
@@ -124,8 +136,8 @@ pub(crate) fn measure(args: &LoopbackArgs, json: bool) -> Result<(), String> {
                     Side::new(way.name().to_owned(), move || turn.run(node, driver, content))
                 })
                 .collect();
-            if matches!((kind, pace), (PartitionKind::Memory, Pace::OneInFlight)) {
-                sides.extend(ring::bare(Duration::from_millis(args.turn_ms), cores));
+            if let (PartitionKind::Memory, Pace::OneInFlight { pause }) = (kind, pace) {
+                sides.extend(ring::bare(Duration::from_millis(args.turn_ms), pause, cores));
             }
             sides.retain(|side| args.only.as_ref().is_none_or(|only| side.name.contains(only)));
             let series = harness::interleave(args.rounds, sides)?;
@@ -157,7 +169,7 @@ impl Turn<'_> {
             .map_err(|e| e.to_string())?;
         let (own, nodes) = (cpu_time(), node.cpu_time());
         let (events, elapsed, latency_ns) = match self.pace {
-            Pace::OneInFlight => self.one_by_one(&topic, content)?,
+            Pace::OneInFlight { pause } => self.one_by_one(&topic, content, pause)?,
             Pace::Stream { batch, batches } => self.stream(&topic, content, batch, batches)?,
         };
         let (own, nodes) = (cpu_time() - own, node.cpu_time().saturating_sub(nodes));
@@ -187,6 +199,7 @@ impl Turn<'_> {
         &self,
         topic: &TopicHandle,
         content: &Events,
+        pause: Duration,
     ) -> Result<(u64, Duration, Histogram<u64>), String> {
         let producer = topic.producer(ProducerOptions {
             batch_size: BatchSize::fixed(1),
@@ -196,6 +209,9 @@ impl Turn<'_> {
         let started = Instant::now();
         let mut events = 0;
         for text in content.metadata(u64::MAX) {
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
             let one = Instant::now();
             let pushed = producer.push(text, content.data.as_slice(), None);
             let future = pushed.map_err(|e| e.to_string())?;

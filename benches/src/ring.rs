@@ -104,7 +104,7 @@ pub(crate) fn measure(args: &RingArgs, json: bool) -> Result<(), String> {
 
 /// The least that a round trip between two threads on these cores can take. The thread that measures is the one on the far core, and
 /// stays there.
-pub(crate) fn bare<'a>(duration: Duration, cores: Cores) -> [Side<'a>; 2] {
+pub(crate) fn bare<'a>(duration: Duration, pause: Duration, cores: Cores) -> [Side<'a>; 2] {
     let cores = Cores {
         near: cores.far,
         far: cores.near,
@@ -115,6 +115,7 @@ pub(crate) fn bare<'a>(duration: Duration, cores: Cores) -> [Side<'a>; 2] {
             bytes: 32,
             figure: Figure::RoundTrip,
             duration,
+            pause,
         };
         Side::new(kind.name(), move || match kind {
             Kind::Event => turn.run(EventLink::pair()?),
@@ -189,6 +190,7 @@ impl Kind {
             bytes,
             figure,
             duration: Duration::from_millis(args.turn_ms),
+            pause: Duration::ZERO,
         };
         match self {
             Self::Event => turn.run(EventLink::pair()?),
@@ -207,6 +209,8 @@ struct Turn {
     bytes: usize,
     figure: Figure,
     duration: Duration,
+    /// Before each frame.
+    pause: Duration,
 }
 
 /// Where a frame says when it was sent, in nanoseconds; and that it is the last one.
@@ -230,6 +234,9 @@ impl Turn {
         let (cpu, started) = (cpu_time(), Instant::now());
         let mut count = 0_u64;
         while started.elapsed() < self.duration {
+            if !self.pause.is_zero() {
+                std::thread::sleep(self.pause);
+            }
             let sent = nanoseconds(base);
             frame[STAMP].copy_from_slice(&sent.to_le_bytes());
             near.send(&frame);
