@@ -468,18 +468,15 @@ impl Connection {
     ) -> Result<Duration, String> {
         let is_awaited = ring.is_awaited.swap(false, Ordering::SeqCst);
         let Some(mut taking) = ring.try_take() else {
-            // Who has it may count on this thread, or may not and sees to what follows.
             if is_awaited {
                 ring.is_awaited.store(true, Ordering::SeqCst);
             } else if !self.is_fed() {
                 // Those who ask see to their answers, or this one could never get the lock: so they need not call it each time.
                 ring.is_lazy.store(true, Ordering::SeqCst);
             }
-            return Ok(if ring.is_lazy.load(Ordering::SeqCst) {
-                LAZY
-            } else {
-                heartbeat
-            });
+            // Who has it may count on this thread; or has just announced that this side sleeps, and not yet given it up: the ring
+            // that came for that was heard here, and there will be no other.
+            return Ok(LAZY);
         };
         taking.waiter.withdraw();
         ring.is_deaf.store(false, Ordering::SeqCst);
