@@ -51,6 +51,11 @@ pub(super) fn play(lines: &[Line], directory: &Path, stage: &Stage) -> Outcome<R
     let (produced, consume, restart) = middle(lines, &topic, &mut node, &mut judge, stage)?;
     judge.conclude()?;
 
+    // Of the node since it was killed: the second half of the events in, all of them out.
+    let shards = driver.node_status(0).map_err(node::failure)?.shards;
+    let rings = shards.iter().map(|shard| shard.rings);
+    let ring_frame_count = rings.map(|ring| ring.received_count + ring.sent_count).sum();
+
     stage.say("clean stop, start, and everything once more");
     drop((topic, driver));
     node.shutdown()?;
@@ -70,6 +75,7 @@ pub(super) fn play(lines: &[Line], directory: &Path, stage: &Stage) -> Outcome<R
         restart,
         before_us: produced.before_us,
         across_us: produced.across_us,
+        ring_frame_count,
         direct_io: status.direct_io,
         files: node.files()?,
     })

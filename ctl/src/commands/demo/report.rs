@@ -23,6 +23,8 @@ pub(super) struct Report {
     /// From push until the acknowledgement, microseconds: before the kill, and for events under way at the kill or after it.
     pub(super) before_us: Histogram<u64>,
     pub(super) across_us: Histogram<u64>,
+    /// Frames through shared memory, either way, after the kill. None when the node or the machine gives no rings.
+    pub(super) ring_frame_count: u64,
     pub(super) direct_io: bool,
     pub(super) files: Vec<StoredFile>,
 }
@@ -110,6 +112,10 @@ impl Report {
             ),
             format!("latency     before the kill: {}", latency_text(&self.before_us)),
             format!("            across the kill: {}", latency_text(&self.across_us)),
+            match self.ring_frame_count {
+                0 => "transport   Unix sockets (no shared memory was to be had)".to_owned(),
+                frames => format!("transport   shared memory, {frames} frames since the restart"),
+            },
             format!(
                 "disk        {}, for {} of data in",
                 if self.direct_io {
@@ -146,6 +152,7 @@ impl Report {
             "produce": self.produce.to_json(), "consume": self.consume.to_json(), "read_again": self.read_again.to_json(),
             "restart_ms": self.restart.as_secs_f64() * 1e3,
             "latency_us": {"before_kill": latency_json(&self.before_us), "across_kill": latency_json(&self.across_us)},
+            "ring_frames": self.ring_frame_count,
             "direct_io": self.direct_io,
             "files": self.files.iter().map(file).collect::<Vec<_>>(),
         })
