@@ -322,7 +322,7 @@ impl Connection {
     }
 
     fn read(self: Arc<Self>, mut frames: Frames, heartbeat: Duration) {
-        let (mut heard_at, mut beat_at) = (Instant::now(), Instant::now());
+        let mut pulse = Pulse::new(heartbeat);
         let reason = loop {
             match frames.next(&self.stream) {
                 Ok(Next::Frame(header, body)) => {
@@ -333,16 +333,10 @@ impl Connection {
                 Ok(Next::Quiet) => {}
                 Err(error) => break format!("reading failed: {error}"),
             }
-            let now = Instant::now();
-            if frames.take_heard() {
-                heard_at = now;
-            }
-            if now.duration_since(heard_at) >= heartbeat * HEARTBEATS_MAX {
-                break format!("nothing was heard for {HEARTBEATS_MAX} heartbeats of {heartbeat:?}");
-            }
-            if now.duration_since(beat_at) >= heartbeat {
-                beat_at = now;
-                self.beat();
+            match pulse.feel(frames.take_heard()) {
+                Ok(true) => self.beat(),
+                Ok(false) => {}
+                Err(reason) => break reason,
             }
         };
         self.close(&reason);
@@ -350,22 +344,16 @@ impl Connection {
 
     fn read_ring(self: Arc<Self>, heartbeat: Duration) {
         let Some(ring) = &self.ring else { return };
-        let (mut heard_at, mut beat_at) = (Instant::now(), Instant::now());
+        let mut pulse = Pulse::new(heartbeat);
         let reason = loop {
             let turn = self.take_turn(ring, heartbeat);
             if let Err(reason) = turn.and_then(|patience| self.sleep(ring, patience)) {
                 break reason;
             }
-            let now = Instant::now();
-            if ring.take_heard() {
-                heard_at = now;
-            }
-            if now.duration_since(heard_at) >= heartbeat * HEARTBEATS_MAX {
-                break format!("nothing was heard for {HEARTBEATS_MAX} heartbeats of {heartbeat:?}");
-            }
-            if now.duration_since(beat_at) >= heartbeat {
-                beat_at = now;
-                self.beat();
+            match pulse.feel(ring.take_heard()) {
+                Ok(true) => self.beat(),
+                Ok(false) => {}
+                Err(reason) => break reason,
             }
         };
         self.close(&reason);
@@ -418,6 +406,45 @@ impl Connection {
             sink.ended(self, error);
         }
         Ok(())
+    }
+}
+
+/// When the node was heard last, and when it last may have heard this side.
+struct Pulse {
+    heartbeat: Duration,
+    heard_at: Instant,
+    beat_at: Instant,
+}
+
+impl Pulse {
+    fn new(heartbeat: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            heartbeat,
+            heard_at: now,
+            beat_at: now,
+        }
+    }
+
+    /// Whether this side is to let itself be heard now.
+    ///
+    /// # Errors
+    /// When nothing was heard for too long: the node is dead.
+    fn feel(&mut self, is_heard: bool) -> Result<bool, String> {
+        let (now, heartbeat) = (Instant::now(), self.heartbeat);
+        if is_heard {
+            self.heard_at = now;
+        }
+        if now.duration_since(self.heard_at) >= heartbeat * HEARTBEATS_MAX {
+            return Err(format!(
+                "nothing was heard for {HEARTBEATS_MAX} heartbeats of {heartbeat:?}"
+            ));
+        }
+        let is_due = now.duration_since(self.beat_at) >= heartbeat;
+        if is_due {
+            self.beat_at = now;
+        }
+        Ok(is_due)
     }
 }
 
