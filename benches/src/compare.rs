@@ -9,6 +9,8 @@ mod peer;
 mod pipeline;
 mod redis;
 
+use std::time::Duration;
+
 use clap::Args;
 use mofka_client::BatchSize;
 use serde_json::json;
@@ -27,7 +29,13 @@ pub(crate) struct CompareArgs {
     /// Events in a batch; several, with commas between.
     #[arg(long, value_delimiter = ',', default_value = "128,1000", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Vec<u32>,
+    /// Milliseconds of each turn, about: their rates differ a hundredfold, and all are to work for as long.
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u64).range(1..))]
+    turn_ms: u64,
 }
+
+/// Batches of the turn that says how many make up `turn_ms`, and that is not counted.
+const FIRST_BATCHES: u64 = 100;
 
 /// Rates of Mofka are to be so many times those of the others.
 const RATE_GOAL: f64 = 10.0;
@@ -64,15 +72,10 @@ pub(crate) fn measure(args: &CompareArgs, json: bool) -> Result<(), String> {
             );
         }
     }
-    let single = Work {
-        events: produce.single_events(),
-        batch_events: 1,
-        in_flight: 1,
-    };
-    let work = |batch: &u32| Work {
-        events: produce.events,
-        batch_events: u64::from(*batch),
-        in_flight: produce.batches,
+    let work = |batch: Option<u32>, events| Work {
+        events,
+        batch_events: batch.map_or(1, u64::from),
+        in_flight: batch.map_or(1, |_| produce.batches),
     };
     let sample = |work: Work, measured: Measured| -> Result<Sample, String> {
         let latency_us = match work.batch_events {
@@ -90,24 +93,41 @@ pub(crate) fn measure(args: &CompareArgs, json: bool) -> Result<(), String> {
     let mut counts = Vec::new();
     for batch in &works {
         let before = sides.len();
-        let work = batch.as_ref().map_or(single, work);
         let (content, driver) = (&content, &driver);
-        sides.push(Side::new(MOFKA.to_owned(), move || match *batch {
-            None => produce::one_by_one(driver, content, produce),
-            Some(events) => produce::stream(driver, content, produce, BatchSize::fixed(events)),
-        }));
+        let work = move |events| work(*batch, events);
+        let side = |name: &str, turn| Side::new(name.to_owned(), turn);
+        let timed = |turn| {
+            for_about(
+                Duration::from_millis(args.turn_ms),
+                FIRST_BATCHES * work(0).batch_events,
+                turn,
+            )
+        };
+        sides.push(side(
+            MOFKA,
+            timed(Box::new(move |events| match *batch {
+                None => produce::one_by_one(driver, content, produce, events),
+                Some(size) => produce::stream(driver, content, produce, BatchSize::fixed(size), events),
+            })),
+        ));
         if let Some(redis) = &redis {
-            sides.push(Side::new(REDIS.to_owned(), move || {
-                sample(work, redis.work(content, work)?)
-            }));
+            sides.push(side(
+                REDIS,
+                timed(Box::new(move |events| {
+                    sample(work(events), redis.work(content, work(events))?)
+                })),
+            ));
         }
         if let Some(nats) = &nats {
             let ways = [(NATS, Publish::Plain), (NATS_ATOMIC, Publish::Atomic)];
             // A batch of one event is nothing else than the event.
             for (name, publish) in ways.into_iter().take(if batch.is_none() { 1 } else { 2 }) {
-                sides.push(Side::new(name.to_owned(), move || {
-                    sample(work, nats.work(content, work, publish)?)
-                }));
+                sides.push(side(
+                    name,
+                    timed(Box::new(move |events| {
+                        sample(work(events), nats.work(content, work(events), publish)?)
+                    })),
+                ));
             }
         }
         counts.push(sides.len() - before);
@@ -128,6 +148,26 @@ pub(crate) fn measure(args: &CompareArgs, json: bool) -> Result<(), String> {
     }
     print_standings(&tables, json);
     Ok(())
+}
+
+/// A turn of so many events that it takes about `time`: how many that are is found by a first one of `events`, which is
+/// not counted.
+fn for_about<'a>(
+    time: Duration,
+    events: u64,
+    mut turn: Box<dyn FnMut(u64) -> Result<Sample, String> + 'a>,
+) -> impl FnMut() -> Result<Sample, String> + 'a {
+    let mut enough = None;
+    move || {
+        let events = match enough {
+            Some(events) => events,
+            None => {
+                let rate = turn(events)?.per_second;
+                *enough.insert(events.max((rate * time.as_secs_f64()) as u64))
+            }
+        };
+        turn(events)
+    }
 }
 
 fn title(args: &ProduceArgs, batch: Option<u32>) -> String {
@@ -218,6 +258,25 @@ mod tests {
             batch,
             series: series.to_vec(),
         }
+    }
+
+    #[test]
+    fn turns_are_as_long_as_their_rate_says() {
+        let mut counts = Vec::new();
+        let mut turn = for_about(
+            Duration::from_millis(500),
+            100,
+            Box::new(|events| {
+                counts.push(events);
+                Ok(Sample {
+                    per_second: 3000.0,
+                    ..Sample::default()
+                })
+            }),
+        );
+        (turn().unwrap(), turn().unwrap());
+        drop(turn);
+        assert_eq!(counts, [100, 1500, 1500]);
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
     let latency = vec![
         Side::new("mofka, synced, 1 in flight".to_owned(), || {
             with_cpu(&node, args.single_events(), || {
-                one_by_one(&driver, &content, args)
+                one_by_one(&driver, &content, args, args.single_events())
             })
         }),
         raw_side("raw write+sync", args, 1, 1),
@@ -115,7 +115,9 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
     ] {
         let sides = vec![
             Side::new(format!("mofka, synced, {name}"), || {
-                with_cpu(&node, args.events, || stream(&driver, &content, args, batch_size))
+                with_cpu(&node, args.events, || {
+                    stream(&driver, &content, args, batch_size, args.events)
+                })
             }),
             raw_side(
                 &format!("raw write+sync of {events} events"),
@@ -169,7 +171,12 @@ fn with_cpu(
 }
 
 /// Every event waits for the one before it.
-pub(crate) fn one_by_one(driver: &Driver, content: &Events, args: &ProduceArgs) -> Result<Sample, String> {
+pub(crate) fn one_by_one(
+    driver: &Driver,
+    content: &Events,
+    args: &ProduceArgs,
+    events: u64,
+) -> Result<Sample, String> {
     let topic = driver
         .create_topic(TopicOptions::new("bench"))
         .map_err(|e| e.to_string())?;
@@ -177,7 +184,6 @@ pub(crate) fn one_by_one(driver: &Driver, content: &Events, args: &ProduceArgs) 
         batch_size: BatchSize::Adaptive,
         ..ProducerOptions::default()
     });
-    let events = args.single_events();
     let mut latency_us = Histogram::<u64>::new_with_max(60_000_000, 3).map_err(|e| e.to_string())?;
     let started = Instant::now();
     for text in content.metadata(events) {
@@ -201,6 +207,7 @@ pub(crate) fn stream(
     content: &Events,
     args: &ProduceArgs,
     batch_size: BatchSize,
+    events: u64,
 ) -> Result<Sample, String> {
     let topic = driver
         .create_topic(TopicOptions::new("bench"))
@@ -212,22 +219,22 @@ pub(crate) fn stream(
     };
     let producer = topic.producer(options);
     let started = Instant::now();
-    for text in content.metadata(args.events) {
+    for text in content.metadata(events) {
         producer
             .push(text, content.data.as_slice(), None)
             .map_err(|e| e.to_string())?;
     }
     let report = producer.close().map_err(|e| e.to_string())?;
     let elapsed = started.elapsed();
-    if report.acknowledged != args.events {
+    if report.acknowledged != events {
         return Err(format!(
             "{} of {} events were acknowledged",
-            report.acknowledged, args.events
+            report.acknowledged, events
         ));
     }
-    stored(&topic, args.events)?;
+    stored(&topic, events)?;
     driver.delete_topic("bench").map_err(|e| e.to_string())?;
-    Ok(args.sample(args.events, elapsed, &no_latency()?))
+    Ok(args.sample(events, elapsed, &no_latency()?))
 }
 
 /// Fails unless so many events are durable.
