@@ -1,10 +1,11 @@
 //! Data on request: the selected bytes of many events in one answer. Only the pieces that a selection touches are
-//! read, each one is checked, and a range of an event never costs more than its pieces.
+//! read, each one is checked, and a range of an event never costs more than its pieces. Whole events that are asked for one
+//! after the other are read together.
 
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use mofka_log::{Batch, EventId, FilePos, PIECE_BYTES, check_piece, combine_crc};
+use mofka_log::{Batch, EventId, PIECE_BYTES, check_piece, combine_crc};
 use mofka_net::{DataDescriptor, DataReference, ErrorCode, WireError};
 
 use super::Partition;
@@ -21,6 +22,12 @@ pub struct Fetched {
 
 /// Longest stretch of a data file that one read brings.
 const RUN_BYTES_MAX: u64 = 4 << 20;
+/// The second of two events that follow each other makes the read so long, and every read after it
+/// [`AHEAD_FACTOR`] times as long as the one before.
+const AHEAD_BYTES_MIN: u64 = 64 << 10;
+const AHEAD_FACTOR: u64 = 4;
+/// Events with no more between them follow each other.
+const AHEAD_GAP_BYTES_MAX: u64 = 4 << 10;
 
 impl<I: Io> Partition<I> {
     /// Reads the bytes that `descriptor` selects, at most `bytes_max`. `last` carries the batch from one event of a
@@ -39,10 +46,9 @@ impl<I: Io> Partition<I> {
             .event_id()
             .ok_or_else(|| invalid("the descriptor's location is not an event id"))?;
         let opened = self.open_batch(id, last).await?;
-        let batch = &opened.batch;
-        let place = opened
-            .place(id)
-            .ok_or_else(|| self.damaged("the event is not in its batch"))?;
+        let FetchedBatch { batch, places, ahead } = opened;
+        let place =
+            place_in(batch, places, id).ok_or_else(|| self.damaged("the event is not in its batch"))?;
         if place.reference.is_some() {
             return Err(invalid(&format!("event {id} has no data of its own")));
         }
@@ -65,7 +71,7 @@ impl<I: Io> Partition<I> {
         let whole = descriptor.is_whole();
         let bytes = match batch.data() {
             Some(data) => select(data, place, descriptor)?,
-            None => match self.select_stored(id, batch, place, descriptor).await {
+            None => match self.select_stored(id, batch, place, ahead, descriptor).await {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     // Files that go while they are read look like damage.
@@ -87,7 +93,7 @@ impl<I: Io> Partition<I> {
         &self,
         id: EventId,
         last: &'a mut Option<FetchedBatch>,
-    ) -> Result<&'a FetchedBatch, WireError> {
+    ) -> Result<&'a mut FetchedBatch, WireError> {
         let opened = match last.take() {
             Some(opened) if opened.holds(id) => opened,
             _ => FetchedBatch::new(self.batch_of(id).await?),
@@ -126,6 +132,7 @@ impl<I: Io> Partition<I> {
         id: EventId,
         batch: &Batch,
         place: &Place,
+        ahead: &mut Ahead,
         descriptor: &DataDescriptor,
     ) -> Result<Bytes, WireError> {
         let Some(store) = &self.store else {
@@ -139,6 +146,9 @@ impl<I: Io> Partition<I> {
         let Some(file) = file else {
             return Err(self.damaged("the segment has no data file"));
         };
+        if descriptor.is_whole() && (1..=RUN_BYTES_MAX).contains(&place.data_bytes) {
+            return self.read_whole(&file, batch, place, ahead).await;
+        }
         let event_at = batch.data_at().get() + place.offset;
         let mut selected = BytesMut::with_capacity(usize::try_from(descriptor.bytes()).unwrap_or(0));
         let mut run = Run::default();
@@ -158,6 +168,27 @@ impl<I: Io> Partition<I> {
         Ok(selected.freeze())
     }
 
+    /// Reads and checks all of an event's data. What lies behind it is read with it when it follows the one before.
+    async fn read_whole(
+        &self,
+        file: &Rc<I::File>,
+        batch: &Batch,
+        place: &Place,
+        ahead: &mut Ahead,
+    ) -> Result<Bytes, WireError> {
+        let (start, end) = (place.offset, place.offset + place.data_bytes);
+        let data_at = batch.data_at().get();
+        if !ahead.run.holds_all(start, end) {
+            let until = ahead.until(start, end).min(batch.data_bytes()).max(end);
+            let bytes = self.read_data(file, data_at + start, data_at + until).await?;
+            ahead.run = Run { start, bytes };
+        }
+        ahead.end = Some(end);
+        let stored = ahead.run.slice(start, end);
+        self.check_stored(&stored, place, 0, data_at + start, place.data_bytes)?;
+        Ok(stored)
+    }
+
     /// Reads and checks whole pieces from the one that holds `offset` up to the one before `until`, bounded.
     async fn read_run(
         &self,
@@ -171,20 +202,31 @@ impl<I: Io> Partition<I> {
         let start = offset - offset % piece_bytes;
         let end = until.div_ceil(piece_bytes).saturating_mul(piece_bytes);
         let end = end.min(start + RUN_BYTES_MAX).min(place.data_bytes);
-        let bytes = usize::try_from(end - start).map_err(|error| self.unreadable(&error.to_string()))?;
-        let at = FilePos::new(event_at + start);
-        let stored = self.read_data(file, at.get(), at.get() + (end - start)).await?;
-        if stored.len() != bytes {
+        let at = event_at + start;
+        let stored = self.read_data(file, at, at + (end - start)).await?;
+        self.check_stored(&stored, place, start, at, end - start)?;
+        Ok(Run { start, bytes: stored })
+    }
+
+    /// Holds what was read at `at` of a data file, where pieces of an event begin with the one at `start` of its data, against how
+    /// much and what it is to be.
+    fn check_stored(
+        &self,
+        stored: &[u8],
+        place: &Place,
+        start: u64,
+        at: u64,
+        bytes: u64,
+    ) -> Result<(), WireError> {
+        if stored.len() as u64 != bytes {
             return Err(self.damaged(&format!(
-                "the data file ends at {} instead of after {}",
-                stored.len(),
-                bytes
+                "the data file ends at {} instead of after {bytes}",
+                stored.len()
             )));
         }
+        let first = usize::try_from(start / PIECE_BYTES as u64).unwrap_or(usize::MAX);
         for (place_in_run, piece) in stored.chunks(PIECE_BYTES).enumerate() {
-            let index = usize::try_from(start / piece_bytes)
-                .unwrap_or(usize::MAX)
-                .saturating_add(place_in_run);
+            let index = first.saturating_add(place_in_run);
             let expected = place.pieces.get(index).copied();
             if !expected.is_some_and(|crc| check_piece(piece, crc)) {
                 return Err(self.damaged(&format!(
@@ -192,7 +234,7 @@ impl<I: Io> Partition<I> {
                 )));
             }
         }
-        Ok(Run { start, bytes: stored })
+        Ok(())
     }
 }
 
@@ -209,6 +251,7 @@ struct Place {
 pub struct FetchedBatch {
     batch: Batch,
     places: Vec<Place>,
+    ahead: Ahead,
 }
 
 impl FetchedBatch {
@@ -225,7 +268,11 @@ impl FetchedBatch {
                     .map(|reference| batch.body().slice_ref(reference.bytes())),
             })
             .collect();
-        Self { batch, places }
+        Self {
+            batch,
+            places,
+            ahead: Ahead::default(),
+        }
     }
 
     /// Whether an event is in it.
@@ -248,12 +295,40 @@ impl FetchedBatch {
     }
 
     fn place(&self, id: EventId) -> Option<&Place> {
-        let index = id.get().checked_sub(self.batch.base_event_id().get())?;
-        self.places.get(usize::try_from(index).ok()?)
+        place_in(&self.batch, &self.places, id)
     }
 }
 
-/// Checked bytes of an event's data, from `start` on.
+fn place_in<'a>(batch: &Batch, places: &'a [Place], id: EventId) -> Option<&'a Place> {
+    let index = id.get().checked_sub(batch.base_event_id().get())?;
+    places.get(usize::try_from(index).ok()?)
+}
+
+/// What was read of a batch's data for an event, and for those behind it. Not checked yet.
+#[derive(Default)]
+struct Ahead {
+    run: Run,
+    /// Where the last event ended that was asked for.
+    end: Option<u64>,
+    /// Length of the next read, if it is one of a series.
+    next_bytes: u64,
+}
+
+impl Ahead {
+    /// Up to where to read now that an event from `start` to `end` is asked for.
+    fn until(&mut self, start: u64, end: u64) -> u64 {
+        let follows = |last: u64| start >= last && start - last <= AHEAD_GAP_BYTES_MAX;
+        self.next_bytes = match self.end {
+            Some(last) if follows(last) => {
+                (self.next_bytes * AHEAD_FACTOR).clamp(AHEAD_BYTES_MIN, RUN_BYTES_MAX)
+            }
+            _ => 0,
+        };
+        end.max(start + self.next_bytes)
+    }
+}
+
+/// Bytes of an event's or a batch's data, from `start` on.
 #[derive(Default)]
 struct Run {
     start: u64,
@@ -261,6 +336,19 @@ struct Run {
 }
 
 impl Run {
+    fn holds_all(&self, start: u64, end: u64) -> bool {
+        start >= self.start && end - self.start <= self.bytes.len() as u64
+    }
+
+    /// What there is of the bytes from `start`, which it holds or begins with, to `end`.
+    fn slice(&self, start: u64, end: u64) -> Bytes {
+        let place = |offset: u64| {
+            let place = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+            place.min(self.bytes.len())
+        };
+        self.bytes.slice(place(start)..place(end))
+    }
+
     fn holds(&self, offset: u64) -> bool {
         offset >= self.start && offset - self.start < self.bytes.len() as u64
     }

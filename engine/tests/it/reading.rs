@@ -142,6 +142,63 @@ fn a_few_bytes_of_a_large_event_cost_its_frame_and_the_pieces_they_lie_in() {
 }
 
 #[test]
+fn events_of_one_batch_that_follow_each_other_share_reads_and_others_do_not() {
+    const COUNT: u64 = 3000;
+    let mut spec = forgetful();
+    spec.limits.segment_data_bytes = 64 << 20;
+    let memory = ShardMemory::new(&spec.limits);
+    let io = SimIo::stepping(&Image::new(), 4);
+    let partition = open_within(&io, spec, &memory);
+    // Of all lengths, none and more than a piece too.
+    let length = |n: u64| match n % 10 {
+        0 => 0,
+        1 => 70_000,
+        other => 300 * other as usize,
+    };
+    let content: Vec<Content> = (0..COUNT).flat_map(|n| plain(n, length(n))).collect();
+    let total: u64 = content.iter().map(|event| event.1.len() as u64).sum();
+    send(&partition, content.clone(), (1, 0, 0));
+    settle(&io);
+    let fetch_all = |numbers: Vec<u64>| {
+        let (reading, content) = (Rc::clone(&partition), content.clone());
+        let before = memory.counts();
+        io.block_on(async move {
+            let mut last = None;
+            for n in numbers {
+                let data = &content[n as usize].1;
+                let whole = DataDescriptor::of_event(id(n), data.len() as u64);
+                let fetched = reading.fetch(&whole, 1 << 20, &mut last).await.unwrap();
+                assert_eq!(
+                    (&fetched.bytes[..], fetched.crc),
+                    (&data[..], crc32fast::hash(data))
+                );
+            }
+        });
+        let after = memory.counts();
+        let reads = after.device_count - before.device_count;
+        (reads, after.device_bytes - before.device_bytes)
+    };
+    let (reads, bytes) = fetch_all((0..COUNT).collect());
+    assert!(reads < 30, "{reads} reads for a row of events");
+    assert!(
+        bytes < total + total / 4 + (1 << 20),
+        "{bytes} bytes read of {total}"
+    );
+    // Backwards, and one in a hundred, what lies behind an event is not wanted.
+    let (_, backwards) = fetch_all((0..300).rev().collect());
+    let first: u64 = (0..300).map(|n| length(n) as u64).sum();
+    assert!(
+        backwards < first + 300 * 2 * 4096 + (1 << 20),
+        "{backwards} bytes read of {first}"
+    );
+    let (_, sparse) = fetch_all((5..COUNT).step_by(100).collect());
+    assert!(
+        sparse < 30 * (1500 + 2 * 4096) + (1 << 20),
+        "{sparse} bytes read for 30 events"
+    );
+}
+
+#[test]
 fn events_that_are_asked_for_one_by_one_do_not_each_cost_a_window_of_frames() {
     const COUNT: u64 = 200;
     let [kept, forgotten] = [1 << 20, 0].map(|ahead_bytes_max| {
