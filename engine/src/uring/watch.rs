@@ -2,15 +2,19 @@
 //!
 //! A socket is watched with one poll at a time, and only while its reader waits for more: what nobody is going to read yet
 //! must not wake the shard again and again.
+//!
+//! What the ring noticed is read from the socket at once. The runtime polls it too, for when it is the runtime that the shard
+//! sleeps in; but it would find out only when it looks at its own rings, which costs four system calls.
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::AsyncRead;
+use rustix::net::RecvFlags;
 
 /// The sockets of one shard. Cheap to clone.
 #[derive(Clone, Default)]
@@ -30,15 +34,21 @@ struct Table {
     reads: u64,
     /// Who carries out the changes, when he sleeps.
     attendant: Option<Waker>,
+    /// Whose sockets have something, and who were not told.
+    woken: Vec<Waker>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Socket {
     fd: RawFd,
     /// It is the bell of a ring in shared memory.
     is_bell: bool,
     /// Its reader waits for more.
     waits: bool,
+    /// To be woken then.
+    waker: Option<Waker>,
+    /// A poll said that there is something, which was not all read yet.
+    is_ready: bool,
     /// A poll is under way.
     polled: bool,
     /// Something was read since that poll began.
@@ -69,7 +79,7 @@ impl Watches {
                 unreachable!("places are never taken away")
             };
             socket.listed = false;
-            match *socket {
+            match socket {
                 Socket {
                     gone: true,
                     polled: true,
@@ -82,9 +92,9 @@ impl Watches {
                     fd,
                     ..
                 } => {
+                    changes.push(Change::Poll { place, fd: *fd });
                     socket.polled = true;
                     socket.read = false;
-                    changes.push(Change::Poll { place, fd });
                 }
                 _ => {}
             }
@@ -100,10 +110,13 @@ impl Watches {
         };
         socket.polled = false;
         let (is_news, is_open) = (socket.waits && !socket.read, socket.waits || socket.gone);
+        socket.is_ready |= is_news;
+        let woken = socket.waker.take_if(|_| is_news);
         match socket.is_bell {
             true if is_news => table.rang.push(place),
             _ => table.came |= is_news,
         }
+        table.woken.extend(woken);
         if is_open {
             table.list(place);
         }
@@ -112,6 +125,11 @@ impl Watches {
     /// Whether something came that nobody had read yet. Asked once, it is forgotten.
     pub(super) fn take_came(&self) -> bool {
         std::mem::take(&mut self.0.borrow_mut().came)
+    }
+
+    /// Who is to read what came. Asked once, they are forgotten.
+    pub(super) fn take_woken(&self) -> Vec<Waker> {
+        std::mem::take(&mut self.0.borrow_mut().woken)
     }
 
     /// Whether [`Watches::take_came`] would say so.
@@ -178,16 +196,37 @@ impl Watches {
         }
     }
 
-    fn note_read(&self, place: usize, is_ready: bool) {
+    /// Its reader read something, or waits and is to be woken.
+    fn note_read(&self, place: usize, is_read: bool, waker: Option<&Waker>) {
         let mut table = self.0.borrow_mut();
-        table.reads = table.reads.wrapping_add(u64::from(is_ready));
+        table.reads = table.reads.wrapping_add(u64::from(is_read));
         let Some(socket) = table.sockets.get_mut(place) else {
             unreachable!("a watched socket has a place")
         };
-        socket.waits = !is_ready;
-        socket.read |= is_ready;
+        socket.waits = !is_read;
+        socket.read |= is_read;
+        match (waker, &mut socket.waker) {
+            (Some(waker), Some(known)) => known.clone_from(waker),
+            (waker, known) => *known = waker.cloned(),
+        }
         if socket.waits && !socket.polled {
             table.list(place);
+        }
+    }
+
+    /// Whether a poll said that there is something to read: until [`Watches::note_emptied`].
+    fn is_ready(&self, place: usize) -> bool {
+        self.0
+            .borrow()
+            .sockets
+            .get(place)
+            .is_some_and(|socket| socket.is_ready)
+    }
+
+    /// Nothing is left to be read, as far as is known.
+    fn note_emptied(&self, place: usize) {
+        if let Some(socket) = self.0.borrow_mut().sockets.get_mut(place) {
+            socket.is_ready = false;
         }
     }
 
@@ -236,12 +275,12 @@ impl Watch {
 
     /// Somebody waits for it to become readable.
     pub(super) fn waits(&self) {
-        self.watches.note_read(self.place, false);
+        self.watches.note_read(self.place, false, None);
     }
 
     /// Nobody waits any more: it is read.
     pub(super) fn came(&self) {
-        self.watches.note_read(self.place, true);
+        self.watches.note_read(self.place, true, None);
     }
 }
 
@@ -253,18 +292,41 @@ impl Drop for Watch {
 
 /// A reader whose socket is watched.
 pub(super) struct Watched<R> {
+    /// The runtime's. It has the socket.
     reader: R,
+    fd: RawFd,
     watch: Watch,
 }
 
 impl<R> Watched<R> {
-    /// Watches the socket that `reader` reads from.
+    /// Watches the socket that `reader` reads from, and closes.
     pub(super) fn new(reader: R, fd: RawFd, watches: Watches) -> Self {
         let place = watches.add(fd, false);
         Self {
             reader,
+            fd,
             watch: Watch { watches, place },
         }
+    }
+
+    /// Reads what the ring noticed; `None` when there is nothing, or nobody knows.
+    fn read_noticed(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let Watch { watches, place } = &self.watch;
+        if !watches.is_ready(*place) {
+            return None;
+        }
+        // SAFETY: `reader` has the socket, which is open as long as it lives.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        let room = buf.len();
+        let read = match rustix::net::recv(socket, buf, RecvFlags::DONTWAIT) {
+            Ok((bytes, _)) => Some(Ok(bytes)),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => None,
+            Err(error) => Some(Err(error.into())),
+        };
+        if !matches!(read, Some(Ok(bytes)) if bytes == room) {
+            watches.note_emptied(*place);
+        }
+        read
     }
 }
 
@@ -275,14 +337,24 @@ impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let read = Pin::new(&mut this.reader).poll_read(context, buf);
-        this.watch.watches.note_read(this.watch.place, read.is_ready());
+        let read = match this.read_noticed(buf) {
+            Some(read) => Poll::Ready(read),
+            None => Pin::new(&mut this.reader).poll_read(context, buf),
+        };
+        let waker = read.is_pending().then(|| context.waker());
+        this.watch
+            .watches
+            .note_read(this.watch.place, read.is_ready(), waker);
         read
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
     use futures_lite::AsyncReadExt;
     use futures_lite::future::{self, block_on};
 
@@ -309,10 +381,12 @@ mod tests {
     #[test]
     fn a_socket_is_polled_once_while_its_reader_waits() {
         let (watches, tap) = (Watches::default(), Tap::default());
-        let mut reader = Watched::new(tap.clone(), 7, watches.clone());
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let fd = socket.as_raw_fd();
+        let mut reader = Watched::new(tap.clone(), fd, watches.clone());
         assert_eq!(watches.changes(), [], "nobody reads yet");
         assert!(!try_read(&mut reader) && !try_read(&mut reader));
-        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd: 7 }]);
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd }]);
         assert!(!try_read(&mut reader));
         assert_eq!(watches.changes(), [], "it is polled already");
         watches.ended(0);
@@ -321,7 +395,45 @@ mod tests {
         assert!(try_read(&mut reader));
         assert_eq!(watches.changes(), [], "its reader does not wait");
         assert!(!try_read(&mut reader));
-        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd: 7 }]);
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd }]);
+    }
+
+    #[test]
+    fn what_the_ring_noticed_is_read_though_the_runtime_does_not_know_of_it() {
+        let (socket, mut other) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let fd = socket.as_raw_fd();
+        let (watches, tap) = (Watches::default(), Tap::default());
+        let mut reader = Watched::new(tap.clone(), fd, watches.clone());
+        let read = |reader: &mut Watched<Tap>| {
+            let mut buf = [0; 4];
+            let read = block_on(future::poll_once(reader.read(&mut buf)));
+            read.map(|read| buf[..read.unwrap()].to_vec())
+        };
+        other.write_all(b"abcdefg").unwrap();
+        assert_eq!(read(&mut reader), None, "nobody knows of it");
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd }]);
+        watches.ended(0);
+        assert_eq!((watches.take_woken().len(), watches.take_woken().len()), (1, 0));
+        assert_eq!(read(&mut reader), Some(b"abcd".to_vec()));
+        assert_eq!(
+            read(&mut reader),
+            Some(b"efg".to_vec()),
+            "a full read does not say that it was all"
+        );
+        other.write_all(b"hi").unwrap();
+        assert_eq!(read(&mut reader), None, "a short one does, as far as is known");
+        assert_eq!(watches.changes(), [Change::Poll { place: 0, fd }]);
+        drop(other);
+        watches.ended(0);
+        assert_eq!(read(&mut reader), Some(b"hi".to_vec()));
+        assert_eq!(read(&mut reader), None);
+        watches.changes();
+        watches.ended(0);
+        assert_eq!(read(&mut reader), Some(Vec::new()), "the end");
+        // And what the runtime finds first.
+        tap.0.set(true);
+        assert_eq!(read(&mut reader), Some(vec![0]));
     }
 
     #[test]

@@ -29,8 +29,8 @@ const QUIET_TURNS: u32 = 3;
 /// Takes completions as long as operations are under way, until the ring is gone.
 ///
 /// A shard with nothing else to do waits *in the ring*: going to sleep in the runtime and being woken costs as much CPU as a
-/// whole commit, and 80 us. The ring polls the sockets meanwhile, so that what arrives ends the wait; a look at the
-/// runtime, which costs as much as a commit too, comes then, and not after every completion.
+/// whole commit, and 80 us. The ring polls the sockets meanwhile, so that what arrives ends the wait and is read at once; the
+/// runtime, a look at which costs as much as a commit too, has its turn every now and then.
 ///
 /// Rings in shared memory that something goes through are polled at every turn, and nothing is waited for then: their clients
 /// do not ring.
@@ -55,6 +55,7 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
             for place in watches.take_rung() {
                 rings.rang(place);
             }
+            wake(watches.take_woken());
             if rings.poll(now) {
                 (arrived, is_quiet) = (now, false);
             }
@@ -68,7 +69,7 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
             if is_news || seen != reads {
                 (arrived, reads) = (now, seen);
             }
-            if is_news || now.duration_since(looked) >= patience {
+            if now.duration_since(looked) >= patience {
                 runtime.look().await;
                 looked = Instant::now();
             } else {
