@@ -451,3 +451,43 @@ fn an_answer_from_before_a_reference_does_not_release_it() {
     );
     io.shut_down();
 }
+
+#[test]
+fn an_event_that_is_seen_before_it_is_durable_is_referred_to_when_it_is() {
+    let mut early = 0;
+    for seed in 0..60 {
+        let io = SimIo::stepping(&Image::new(), seed);
+        let source = open(&io, source_with(Durability::Written)).unwrap();
+        let first = Rc::clone(&source);
+        // The pin is there already, so that nothing but the event itself has to become durable.
+        source.append(batch_of(0..1), None, Box::new(|_| ()));
+        source.kick();
+        settle(&io);
+        io.spawn(async move { first.refer(DERIVED, &[wanted(0)]).await.unwrap() });
+        settle(&io);
+        source.append(batch_of(1..2), None, Box::new(|_| ()));
+        source.kick();
+        io.run_tasks();
+        while source.visible_end() < id(2) {
+            io.step();
+        }
+        early += u64::from(source.ends().synced_end < id(2));
+        let outcome = Rc::new(RefCell::new(None));
+        let (noted, referred) = (Rc::clone(&outcome), Rc::clone(&source));
+        io.spawn(async move {
+            referred.refer(DERIVED, &[wanted(1)]).await.unwrap();
+            *noted.borrow_mut() = Some(referred.ends().synced_end);
+        });
+        settle(&io);
+        let synced_end = outcome.take().expect("it is answered");
+        assert!(
+            synced_end >= id(2),
+            "seed {seed}: answered when {synced_end} was durable"
+        );
+        io.shut_down();
+    }
+    assert!(
+        early > 10,
+        "{early} times of 60 it was seen before it was durable"
+    );
+}
