@@ -7,6 +7,7 @@ mod engine;
 mod events;
 mod filter;
 mod harness;
+mod ingest;
 mod loopback;
 mod node;
 mod produce;
@@ -60,6 +61,8 @@ enum Command {
     Loopback(loopback::LoopbackArgs),
     /// The ring in shared memory, beside an eventfd, a spinning word and a Unix socket.
     Ring(ring::RingArgs),
+    /// Large durable events of a producer beside the node, and the bare device.
+    Ingest(ingest::IngestArgs),
     /// Large events in one segment and in several, kept where they are or copied into the batch.
     Segments(segments::SegmentsArgs),
 }
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Command::Restart(args) => restart::measure(args, cli.json),
         Command::Loopback(args) => loopback::measure(args, cli.json),
         Command::Ring(args) => ring::measure(args, cli.json),
+        Command::Ingest(args) => ingest::measure(args, cli.json),
         Command::Segments(args) => segments::measure(args, cli.json),
     };
     match outcome {
