@@ -227,7 +227,8 @@ pub struct ProducerOptions {
     /// Batches of one partition that may wait for their answer or to be sent; `push` blocks beyond it. 0 is taken as 1.
     /// Default: 2.
     pub max_num_batches: usize,
-    /// Bytes from which on a batch is full, whatever the batch size says. One event may be larger. Default: 8 MiB.
+    /// Bytes from which on a batch is full, whatever the batch size says. One event may be larger. Default: 4 MiB, which is
+    /// what a consumer takes together, so that data comes along with its events.
     pub batch_bytes_max: u64,
     /// Bytes from which on a segment of an event's data is not copied but kept, until the event was acknowledged or failed, and
     /// sent from where it is. Shorter ones are copied when they are pushed. `usize::MAX` copies everything; less than 4 KiB is taken
@@ -263,7 +264,7 @@ impl Default for ProducerOptions {
             name: String::new(),
             batch_size: BatchSize::Adaptive,
             max_num_batches: 2,
-            batch_bytes_max: 8 << 20,
+            batch_bytes_max: 4 << 20,
             shared_bytes_min: 64 << 10,
             ordering: Ordering::Strict,
             thread_pool: None,

@@ -733,7 +733,7 @@ typedef struct {
      */
     size_t max_num_batches;
     /**
-     * Bytes from which on a batch is full, whatever the batch size says. 0: 8 MiB.
+     * Bytes from which on a batch is full, whatever the batch size says. 0: 4 MiB.
      */
     uint64_t batch_bytes_max;
     /**

@@ -129,7 +129,7 @@ pub struct mofka_producer_options {
     pub ordering: i32,
     /// Batches of one partition that may wait for their answer or to be sent; pushing blocks beyond it. 0: 2.
     pub max_num_batches: usize,
-    /// Bytes from which on a batch is full, whatever the batch size says. 0: 8 MiB.
+    /// Bytes from which on a batch is full, whatever the batch size says. 0: 4 MiB.
     pub batch_bytes_max: u64,
     /// Bytes from which on a segment of `mofka_producer_push_owned` is not copied but kept until the event was acknowledged or failed, and
     /// sent from where it is. `SIZE_MAX` copies everything. 0: 64 KiB.

@@ -160,7 +160,7 @@ class TopicHandle:
         batch_size: events that are sent together; 0 or None is adaptive.
         max_num_batches: batches of one partition that may wait; push blocks beyond it.
         durability: when to acknowledge; None, as the topic says. It cannot ask for more.
-        batch_bytes_max: bytes from which on a batch is full (8 MiB).
+        batch_bytes_max: bytes from which on a batch is full (4 MiB).
         shared_bytes_min: bytes from which on a segment of data is not copied (64 KiB); see Producer.push.
         delivery_timeout_ms: how long an event may wait for its acknowledgement (as long as it takes).
         batch_idle_timeout_ms: after which silence a batch of a fixed size is sent.
