@@ -15,9 +15,10 @@ use mofka_net::control::{HelloRequest, HelloResponse, NodeLimits, decode, encode
 use mofka_net::limits::{FEATURES, FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN};
 use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
 
-use super::frames::{Frames, Next};
+use super::frames::{Frames, Next, Wait};
 use super::outbox::Outbox;
 use super::ring::{self, Asked, RingLink};
+use super::socket::SocketLink;
 use super::stream::Stream;
 use crate::options::RingSize;
 use crate::promise::{Deadline, Promise, lock};
@@ -63,8 +64,7 @@ pub(crate) struct Connection {
     address: Address,
     stream: Stream,
     outbox: Outbox,
-    /// In place of the socket.
-    ring: Option<RingLink>,
+    arrivals: Arrivals,
     hello: HelloResponse,
     calls: Mutex<Calls>,
     next_id: AtomicU64,
@@ -72,6 +72,12 @@ pub(crate) struct Connection {
     sent: AtomicBool,
     /// The socket is shared with forked children, which must not touch it.
     pid: u32,
+}
+
+/// Where what the node sends comes from.
+enum Arrivals {
+    Socket(SocketLink),
+    Ring(Box<RingLink>),
 }
 
 #[derive(Default)]
@@ -111,19 +117,19 @@ impl Connection {
         let heartbeat = Duration::from_millis(hello.heartbeat_ms.max(10));
         stream.set_read_timeout(heartbeat)?;
         let outbox = Outbox::default();
-        let (frames, link) = match end {
-            None => (Some(frames), None),
+        let arrivals = match end {
+            None => Arrivals::Socket(SocketLink::new(frames)?),
             Some(end) => {
                 let (link, sender) = RingLink::new(*end, frames, frame_bytes_max)?;
                 outbox.go_over(sender);
-                (None, Some(link))
+                Arrivals::Ring(Box::new(link))
             }
         };
         let connection = Arc::new(Self {
             address: address.clone(),
             stream,
             outbox,
-            ring: link,
+            arrivals,
             hello,
             calls: Mutex::default(),
             next_id: AtomicU64::new(2),
@@ -131,10 +137,7 @@ impl Connection {
             pid: std::process::id(),
         });
         let reader = Arc::clone(&connection);
-        spawn("mofka-reader", move || match frames {
-            Some(frames) => reader.read(frames, heartbeat),
-            None => reader.read_ring(heartbeat),
-        })?;
+        spawn("mofka-reader", move || reader.read(heartbeat))?;
         let writer = Arc::clone(&connection);
         let started = spawn("mofka-writer", move || {
             if let Err(error) = writer.outbox.write(&writer.stream) {
@@ -154,10 +157,6 @@ impl Connection {
 
     pub(super) fn outbox(&self) -> &Outbox {
         &self.outbox
-    }
-
-    pub(super) fn ring(&self) -> Option<&RingLink> {
-        self.ring.as_ref()
     }
 
     /// Whether anybody is fed over it.
@@ -245,7 +244,7 @@ impl Connection {
         // Heartbeats are spared while anything is sent. A race costs one ping.
         self.sent.store(true, Ordering::Relaxed);
         let sent = self.outbox.send(&self.stream, frame);
-        if let (Some(ring), Ok(())) = (&self.ring, &sent) {
+        if let (Arrivals::Ring(ring), Ok(())) = (&self.arrivals, &sent) {
             ring.asked();
         }
         sent.map_err(|error| {
@@ -321,36 +320,43 @@ impl Connection {
         }
     }
 
-    fn read(self: Arc<Self>, mut frames: Frames, heartbeat: Duration) {
-        let mut pulse = Pulse::new(heartbeat);
-        let reason = loop {
-            match frames.next(&self.stream) {
-                Ok(Next::Frame(header, body)) => {
-                    if let Err(reason) = self.dispatch(&header, body) {
-                        break reason;
-                    }
-                }
-                Ok(Next::Quiet) => {}
-                Err(error) => break format!("reading failed: {error}"),
-            }
-            match pulse.feel(frames.take_heard()) {
-                Ok(true) => self.beat(),
-                Ok(false) => {}
-                Err(reason) => break reason,
-            }
-        };
-        self.close(&reason);
+    /// Takes what comes until this is done, or nothing came for a while: an answer comes without any other thread then. To be
+    /// followed by a wait of another kind, and called without any lock, in the process that made the connection: asking which one this is takes a
+    /// system call, and its callers have asked before.
+    pub(crate) fn drive(self: &Arc<Self>, is_done: impl Fn() -> bool) {
+        if is_done() {
+            return;
+        }
+        match &self.arrivals {
+            Arrivals::Socket(socket) => self.drive_socket(socket, is_done),
+            Arrivals::Ring(ring) => self.drive_ring(ring, is_done),
+        }
     }
 
-    fn read_ring(self: Arc<Self>, heartbeat: Duration) {
-        let Some(ring) = &self.ring else { return };
+    /// The same for somebody who waits for it in another way, as a task does.
+    pub(crate) fn await_news(&self) {
+        match &self.arrivals {
+            Arrivals::Socket(socket) => socket.awaited(),
+            Arrivals::Ring(ring) => ring.awaited(),
+        }
+    }
+
+    /// The reader thread.
+    fn read(self: Arc<Self>, heartbeat: Duration) {
         let mut pulse = Pulse::new(heartbeat);
         let reason = loop {
-            let turn = self.take_turn(ring, heartbeat);
-            if let Err(reason) = turn.and_then(|patience| self.sleep(ring, patience)) {
+            let (turn, is_heard) = match &self.arrivals {
+                Arrivals::Socket(socket) => (self.read_turn(socket, heartbeat), socket.take_heard()),
+                Arrivals::Ring(ring) => (
+                    self.take_turn(ring, heartbeat)
+                        .and_then(|patience| self.sleep(ring, patience)),
+                    ring.take_heard(),
+                ),
+            };
+            if let Err(reason) = turn {
                 break reason;
             }
-            match pulse.feel(ring.take_heard()) {
+            match pulse.feel(is_heard) {
                 Ok(true) => self.beat(),
                 Ok(false) => {}
                 Err(reason) => break reason,
@@ -481,7 +487,7 @@ fn say_hello(
     // A few hundred bytes into an empty socket: it takes them.
     Outbox::default().send(stream, [FrameHeader::request(Opcode::Hello, 1, &body), body])?;
     stream.set_read_timeout(deadline.left().unwrap_or(Duration::from_secs(3600)))?;
-    match frames.next(stream)? {
+    match frames.next(stream, Wait::Yes)? {
         Next::Quiet => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to hello")),
         Next::Frame(header, body) => match header.kind() {
             FrameKind::Response(Opcode::Hello) => {

@@ -2,12 +2,13 @@
 //!
 //! Small frames come many at a time in one large read; the body of a large one is read straight to its place.
 
-use std::io::{self, Read};
+use std::io;
 
 use bytes::Bytes;
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader};
 
 use super::stream::Stream;
+pub(crate) use super::stream::Wait;
 
 /// Bytes asked of the socket at a time.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -16,7 +17,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(crate) enum Next {
     /// A frame whose body was checked.
     Frame(FrameHeader, Bytes),
-    /// Nothing came within the socket's read timeout; what came before is kept.
+    /// Nothing came, or not all of it, within the socket's read timeout if that was to be waited for; what came before is kept.
     Quiet,
 }
 
@@ -60,15 +61,15 @@ impl Frames {
     ///
     /// # Errors
     /// When the connection ended, or what came is not a frame.
-    pub(crate) fn next(&mut self, stream: &Stream) -> io::Result<Next> {
+    pub(crate) fn next(&mut self, stream: &Stream, wait: Wait) -> io::Result<Next> {
         loop {
             if let Some((header, body)) = self.take_frame()? {
                 header.check_body(&body).map_err(invalid)?;
                 return Ok(Next::Frame(header, body));
             }
             let read = match &mut self.large {
-                Some((header, body)) => read_large(stream, *header, body),
-                None => self.fill(stream),
+                Some((header, body)) => read_large(stream, *header, body, wait),
+                None => self.fill(stream, wait),
             };
             match read {
                 Ok(0) => {
@@ -114,21 +115,20 @@ impl Frames {
         Ok(None)
     }
 
-    fn fill(&mut self, stream: &Stream) -> io::Result<usize> {
-        let mut reader = stream;
+    fn fill(&mut self, stream: &Stream, wait: Wait) -> io::Result<usize> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
-        let read = reader.read(&mut self.buffer[self.end..])?;
+        let read = stream.receive(&mut self.buffer[self.end..], wait)?;
         self.end += read;
         Ok(read)
     }
 }
 
 /// Reads the rest of a large body to its place. Returns how much came, also when a timeout ended it.
-fn read_large(stream: &Stream, header: FrameHeader, body: &mut Vec<u8>) -> io::Result<usize> {
+fn read_large(stream: &Stream, header: FrameHeader, body: &mut Vec<u8>, wait: Wait) -> io::Result<usize> {
     let before = body.len();
-    let missing = header.body_bytes() - before as u64;
-    let outcome = stream.append_to(body, missing);
+    let missing = usize::try_from(header.body_bytes()).map_err(invalid)? - before;
+    let outcome = stream.append_to(body, missing, wait);
     let read = body.len() - before;
     match outcome {
         Err(error) if !is_timeout(&error) || read == 0 => Err(error),
@@ -179,7 +179,7 @@ mod tests {
         let mut frames = Frames::new(1 << 20);
         let (mut received, mut quiet) = (Vec::new(), 0);
         while received.len() < bodies.len() {
-            match frames.next(&stream).unwrap() {
+            match frames.next(&stream, Wait::Yes).unwrap() {
                 Next::Frame(header, body) => {
                     assert_eq!(header.request_id(), received.len() as u64);
                     received.push(body.to_vec());
@@ -189,13 +189,13 @@ mod tests {
         }
         assert!(received == bodies && quiet > 0 && frames.take_heard() && !frames.take_heard());
         writer.join().unwrap();
-        assert!(frames.next(&stream).is_err());
+        assert!(frames.next(&stream, Wait::Yes).is_err());
     }
 
     #[test]
     fn nonsense_ends_it() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&[9; 40]).unwrap();
-        assert!(Frames::new(1 << 20).next(&Stream::Unix(ours)).is_err());
+        assert!(Frames::new(1 << 20).next(&Stream::Unix(ours), Wait::Yes).is_err());
     }
 }

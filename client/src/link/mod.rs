@@ -4,6 +4,7 @@ mod connection;
 mod frames;
 mod outbox;
 mod ring;
+mod socket;
 mod stream;
 mod table;
 

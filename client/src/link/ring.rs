@@ -27,7 +27,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{RecvFlags, recv};
 
 use super::connection::Connection;
-use super::frames::{Frames, Next};
+use super::frames::{Frames, Next, Wait};
 use super::stream::Stream;
 use crate::options::RingSize;
 use crate::promise::lock;
@@ -230,7 +230,7 @@ impl RingLink {
     }
 
     /// Somebody waits for something and does not poll: the reader thread is to see to it at once.
-    fn awaited(&self) {
+    pub(super) fn awaited(&self) {
         self.is_awaited.store(true, Ordering::SeqCst);
         if self.is_lazy.load(Ordering::SeqCst) {
             self.wake_reader();
@@ -295,14 +295,8 @@ impl RingLink {
 }
 
 impl Connection {
-    /// Takes what comes through shared memory until this is done, or nothing came for a while: an answer comes without any other
-    /// thread then. Over a socket it does nothing. To be followed by a wait of another kind, and called without any lock, in the process that made the
-    /// connection: asking which one this is takes a system call, and its callers have asked before.
-    pub(crate) fn drive(self: &Arc<Self>, is_done: impl Fn() -> bool) {
-        let Some(ring) = self.ring() else { return };
-        if is_done() {
-            return;
-        }
+    /// See [`Connection::drive`].
+    pub(super) fn drive_ring(self: &Arc<Self>, ring: &RingLink, is_done: impl Fn() -> bool) {
         let began = Instant::now();
         let until = began + BUSY;
         // One at a time: when several wait, the others sleep until somebody took theirs.
@@ -391,14 +385,7 @@ impl Connection {
         Err("the other side closed it".to_owned())
     }
 
-    /// The same as [`Connection::drive`] for somebody who waits for it in another way, as a task does.
-    pub(crate) fn await_news(&self) {
-        if let Some(ring) = self.ring() {
-            ring.awaited();
-        }
-    }
-
-    fn end_if_failed(self: &Arc<Self>, outcome: Result<(), String>) {
+    pub(super) fn end_if_failed(self: &Arc<Self>, outcome: Result<(), String>) {
         if let Err(reason) = outcome {
             self.close(&reason);
         }
@@ -451,7 +438,7 @@ impl Connection {
             return self.dispatch(&header, body).map(|()| true);
         }
         loop {
-            match taking.frames.next(self.stream()) {
+            match taking.frames.next(self.stream(), Wait::Yes) {
                 Ok(Next::Frame(header, body)) => return self.dispatch(&header, body).map(|()| true),
                 Ok(Next::Quiet) if taking.frames.take_heard() => {}
                 Ok(Next::Quiet) => return Err("a frame that was announced did not come".to_owned()),

@@ -1,15 +1,32 @@
 //! A socket, TCP or Unix.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use mofka_net::Address;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
 use crate::promise::Deadline;
+
+/// Whether a read waits for something to come: within the socket's read timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Yes,
+    No,
+}
+
+impl Wait {
+    fn flags(self) -> RecvFlags {
+        match self {
+            Self::Yes => RecvFlags::empty(),
+            Self::No => RecvFlags::DONTWAIT,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -53,13 +70,33 @@ impl Stream {
         }
     }
 
-    /// Reads up to `bytes_max` more bytes to the end of `buffer`, until they are all there, or the other side closed it.
-    /// On an error what came before it is in the buffer.
-    pub(crate) fn append_to(&self, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<usize> {
-        // The sockets themselves read into memory that was never written; through our own `Read` it would be zeroed first.
-        match self {
-            Self::Tcp(stream) => stream.take(bytes_max).read_to_end(buffer),
-            Self::Unix(stream) => stream.take(bytes_max).read_to_end(buffer),
+    /// Reads what is there into `buffer`; returns how much that was, 0 at the end.
+    pub(crate) fn receive(&self, buffer: &mut [u8], wait: Wait) -> io::Result<usize> {
+        Ok(recv(self.fd(), buffer, wait.flags())?.0)
+    }
+
+    /// Reads up to `bytes_max` more bytes to the end of `buffer`, which has room for them, until they are all there, there are none,
+    /// or the other side closed it. On an error what came before it is in the buffer.
+    pub(crate) fn append_to(&self, buffer: &mut Vec<u8>, bytes_max: usize, wait: Wait) -> io::Result<usize> {
+        let begin = buffer.len();
+        loop {
+            let missing = (begin + bytes_max).saturating_sub(buffer.len());
+            if missing == 0 {
+                return Ok(bytes_max);
+            }
+            let received = if buffer.capacity() - buffer.len() == missing {
+                // Memory that was never written.
+                recv(self.fd(), spare_capacity(buffer), wait.flags())?.0
+            } else {
+                let end = buffer.len();
+                buffer.resize(end + missing, 0);
+                let received = recv(self.fd(), &mut buffer[end..], wait.flags());
+                buffer.truncate(end + received.map_or(0, |(bytes, _)| bytes));
+                received?.0
+            };
+            if received == 0 {
+                return Ok(buffer.len() - begin);
+            }
         }
     }
 
@@ -96,15 +133,6 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-impl Read for &Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
-            Stream::Unix(stream) => (&mut &*stream).read(buffer),
         }
     }
 }

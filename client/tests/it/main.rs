@@ -15,3 +15,4 @@ mod segments;
 mod streaming;
 mod timing;
 mod topics;
+mod waiting;
