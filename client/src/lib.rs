@@ -49,8 +49,8 @@ mod route;
 mod topic;
 
 pub use components::{
-    PartitionSelector, Selection, Serializer, Validator, register_partition_selector, register_serializer,
-    register_validator,
+    PartitionSelector, Selection, Serializer, Validator, register_library, register_partition_selector,
+    register_serializer, register_validator,
 };
 pub use consumer::{
     AckFuture, AssignmentChange, Consumer, ConsumerStats, DataAllocator, DataReader, DataSegment,
@@ -73,7 +73,7 @@ pub use mofka_net::control::{
 pub use mofka_net::{
     DataDescriptor, ErrorCode, Pattern, PatternError, Recipe, ReferenceError, Segment, ViewError, WireError,
 };
-pub use mofka_plugins::LibraryPolicy;
+pub use mofka_plugins::{Library, LibraryPolicy, LoadError};
 pub use options::{
     BatchSize, ConsumerOptions, DriverOptions, Ordering, PartitionOptions, ProducerOptions, RingSize, Start,
     TopicOptions,

@@ -293,6 +293,12 @@
 typedef struct mofka_allocation mofka_allocation;
 
 /**
+ * What an application, or a library, offers: validators, partition selectors and serializers. Its layout, and what its functions have to
+ * keep, is in `mofka_component.h`.
+ */
+typedef struct mofka_components mofka_components;
+
+/**
  * Pulls events of a topic. May be used by any number of threads. Consumers of one name share the topic's partitions, wherever
  * they run; consumers of different names get everything each.
  */
@@ -905,6 +911,14 @@ mofka_status mofka_allocation_on_release(mofka_allocation *allocation,
                                          void *context);
 
 /**
+ * Makes the components of a table known in this process, for topics whose documents name their types, as if a library had offered
+ * them. What is known already stays as it is; topics that were opened before keep what they had.
+ *
+ * The table and all that it leads to stays as it is until the process ends. `MOFKA_ERROR_COMPONENT` when it makes no sense.
+ */
+mofka_status mofka_components_register(const mofka_components *table);
+
+/**
  * Makes a consumer and subscribes it.
  *
  * `name`: 1 to 200 bytes; what it acknowledges is kept under it. `options`: NULL for the defaults: all partitions, no data,
@@ -1222,6 +1236,11 @@ uint64_t mofka_event_stored_bytes(const mofka_event *event);
 mofka_descriptor *mofka_event_descriptor(const mofka_event *event);
 
 /**
+ * The descriptor of all of its data, for `mofka_event_open_view`. It is yours: `mofka_descriptor_free`. NULL for NULL.
+ */
+mofka_descriptor *mofka_event_whole(const mofka_event *event);
+
+/**
  * Acknowledges this event and all before it in its partition: the next consumer of this name begins after it. Returns when that
  * is durable. An older event acknowledged later changes nothing. Also works when the consumer is freed.
  */
@@ -1494,6 +1513,14 @@ void mofka_writer_free(mofka_writer *writer);
  * the consumer any more.
  */
 mofka_status mofka_event_open_data(const mofka_event *event,
+                                   mofka_reader **reader);
+
+/**
+ * The same of a view of its data, whatever was selected when it was pulled: of `mofka_event_whole`, or a view of that. Nothing is to
+ * be read of an empty one. `MOFKA_ERROR_INVALID_VIEW` when it is a view of other data.
+ */
+mofka_status mofka_event_open_view(const mofka_event *event,
+                                   const mofka_descriptor *view,
                                    mofka_reader **reader);
 
 /**

@@ -168,6 +168,14 @@ pub extern "C" fn mofka_event_descriptor(event: Option<&mofka_event>) -> *mut mo
     })
 }
 
+/// The descriptor of all of its data, for `mofka_event_open_view`. It is yours: `mofka_descriptor_free`. NULL for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn mofka_event_whole(event: Option<&mofka_event>) -> *mut mofka_descriptor {
+    event.map_or(std::ptr::null_mut(), |event| {
+        Box::into_raw(Box::new(mofka_descriptor(event.0.whole())))
+    })
+}
+
 /// Acknowledges this event and all before it in its partition: the next consumer of this name begins after it. Returns when that
 /// is durable. An older event acknowledged later changes nothing. Also works when the consumer is freed.
 #[unsafe(no_mangle)]

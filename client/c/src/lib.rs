@@ -21,6 +21,8 @@ mod border;
 #[allow(unsafe_code)]
 mod callbacks;
 #[allow(unsafe_code)]
+mod components;
+#[allow(unsafe_code)]
 mod consumer;
 #[allow(unsafe_code)]
 mod data;

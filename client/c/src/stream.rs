@@ -9,12 +9,13 @@ use bytes::Bytes;
 use mofka_client::{DataReader, DataWriter, Metadata};
 
 use crate::border::{bytes_of, free, give, handle_place, needed, place, room_of};
+use crate::descriptor::mofka_descriptor;
 use crate::event::{event_of, mofka_event};
 use crate::fork::Owner;
 use crate::producer::{mofka_producer, owned_producer, partition};
 use crate::status::{
-    Failure, MOFKA_ERROR_CLOSED, MOFKA_ERROR_DATA, MOFKA_ERROR_NO_SPACE, MOFKA_ERROR_UNREACHABLE, complete,
-    mofka_status, quietly,
+    Failure, MOFKA_ERROR_CLOSED, MOFKA_ERROR_DATA, MOFKA_ERROR_INVALID_VIEW, MOFKA_ERROR_NO_SPACE,
+    MOFKA_ERROR_UNREACHABLE, complete, mofka_status, quietly,
 };
 
 /// Writes the data of one event as it comes. One thread at a time works with it; others wait for it.
@@ -144,6 +145,34 @@ pub extern "C" fn mofka_event_open_data(
         let (event, owner) = event_of(event)?;
         let made = mofka_reader {
             reader: Mutex::new(event.open_data()),
+            owner,
+        };
+        give(reader, made);
+        Ok(())
+    })
+}
+
+/// The same of a view of its data, whatever was selected when it was pulled: of `mofka_event_whole`, or a view of that. Nothing is to
+/// be read of an empty one. `MOFKA_ERROR_INVALID_VIEW` when it is a view of other data.
+#[unsafe(no_mangle)]
+pub extern "C" fn mofka_event_open_view(
+    event: Option<&mofka_event>,
+    view: Option<&mofka_descriptor>,
+    reader: Option<&mut MaybeUninit<*mut mofka_reader>>,
+) -> mofka_status {
+    complete(|| {
+        let reader = handle_place(reader, "reader")?;
+        let (event, owner) = event_of(event)?;
+        let view = needed(view, "view")?;
+        let opened = event.open_view(&view.0).ok_or_else(|| {
+            let id = event.id();
+            Failure::new(
+                MOFKA_ERROR_INVALID_VIEW,
+                format!("the descriptor is not one of event {id}'s data"),
+            )
+        })?;
+        let made = mofka_reader {
+            reader: Mutex::new(opened),
             owner,
         };
         give(reader, made);

@@ -405,6 +405,29 @@ static void consume_declared(mofka_topic *topic)
     OK(mofka_consumer_next(consumer, -1, &event));
     mofka_reader *reader = NULL;
     OK(mofka_event_open_data(event, &reader));
+
+    /* A part of it, although nothing was selected. */
+    mofka_descriptor *whole = mofka_event_whole(event), *part = NULL, *nothing = NULL, *other = NULL;
+    CHECK(mofka_descriptor_bytes(whole) == 52000 && mofka_event_whole(NULL) == NULL);
+    OK(mofka_descriptor_sub_view(whole, 51960, 10, &part));
+    OK(mofka_descriptor_sub_view(whole, 0, 0, &nothing));
+    OK(mofka_descriptor_create("elsewhere", 9, 52000, &other));
+    mofka_reader *viewed = NULL;
+    char ten[100];
+    size_t count = 0;
+    FAILS(mofka_event_open_view(event, other, &viewed), MOFKA_ERROR_INVALID_VIEW, "event 3");
+    CHECK(viewed == NULL);
+    OK(mofka_event_open_view(event, part, &viewed));
+    OK(mofka_reader_read(viewed, ten, sizeof ten, &count));
+    CHECK(count == 10 && memcmp(ten, &ALPHABET[12], 10) == 0);
+    mofka_reader_free(viewed);
+    OK(mofka_event_open_view(event, nothing, &viewed));
+    CHECK(mofka_reader_bytes(viewed) == 0);
+    mofka_reader_free(viewed);
+    mofka_descriptor_free(whole);
+    mofka_descriptor_free(part);
+    mofka_descriptor_free(nothing);
+    mofka_descriptor_free(other);
     mofka_event_free(event);
     mofka_consumer_free(consumer);
     CHECK(mofka_reader_bytes(reader) == 52000);

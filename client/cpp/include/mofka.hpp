@@ -918,6 +918,21 @@ class Event {
         return DataReader(reader);
     }
 
+    /// The descriptor of all of its data; nothing, of the one that says that no more come.
+    DataDescriptor whole() const
+    {
+        return DataDescriptor(mofka_event_whole(m_self.get()));
+    }
+
+    /// Opens a view of `whole()` at the node, whatever was selected when it was pulled.
+    DataReader openData(const DataDescriptor& view) const
+    {
+        const DataDescriptor given = view.get() ? view : DataDescriptor("", 0);
+        mofka_reader* reader = nullptr;
+        detail::check(mofka_event_open_view(m_self.get(), given.get(), &reader));
+        return DataReader(reader);
+    }
+
     /// This event and all before it in its partition are done with, durably.
     void acknowledge() const
     {

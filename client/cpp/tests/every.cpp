@@ -205,6 +205,10 @@ static void consume(const mofka::Driver& driver, const mofka::TopicHandle& topic
         std::string piece(100, '-');
         reader.seek(51950);
         CHECK(reader.size() == 52000 && reader.read(piece.data(), 100) == 50 && piece[0] == 'c');
+        auto last = streamed.openData(streamed.whole().makeSubView(51950, 50).makeSubView(10, 20));
+        CHECK(streamed.whole().size() == 52000 && last.size() == 20);
+        CHECK(last.read(piece.data(), 100) == 20 && piece[0] == 'm');
+        throws(MOFKA_ERROR_INVALID_VIEW, "event 3", [&] { streamed.openData(event.whole()); });
         throws(MOFKA_ERROR_CALLBACK, "no memory for event 4", [&] { consumer.pull().wait(); });
         throws(MOFKA_ERROR_CALLBACK, "size different", [&] { consumer.pull().wait(); });
         event.acknowledge();

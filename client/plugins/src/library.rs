@@ -56,6 +56,28 @@ impl Library {
             })
     }
 
+    /// What a table of this process offers, as that of a library; `name` is for messages.
+    ///
+    /// # Safety
+    /// `table` is null, or keeps the contract of the header: it leads to a table of the version that it begins with, which stays
+    /// as it is for ever, as do its functions.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub unsafe fn of_table(name: &str, table: *const Components) -> Result<Self, LoadError> {
+        // SAFETY: as the caller says.
+        match unsafe { check(table) } {
+            Ok(components) => Ok(Self {
+                name: name.to_owned(),
+                components,
+            }),
+            Err(reason) => Err(LoadError::Unusable {
+                library: name.to_owned(),
+                reason,
+            }),
+        }
+    }
+
     /// As it was asked for.
     pub fn name(&self) -> &str {
         &self.name

@@ -16,6 +16,13 @@ use crate::metadata::Metadata;
 /// Loads a library and makes what it offers known in this process. What is known already stays as it is.
 pub(super) fn load(name: &str, policy: &LibraryPolicy) -> Result<Library, LoadError> {
     let library = Library::load(name, policy)?;
+    register_library(&library);
+    Ok(library)
+}
+
+/// Makes known in this process what a library offers that the program has loaded itself, or made. What is known already stays as it
+/// is; topics that were opened before keep what they had.
+pub fn register_library(library: &Library) {
     for component in library.components() {
         let added = match component.clone() {
             ComponentType::Validator(kind) => VALIDATORS.add(
@@ -40,7 +47,6 @@ pub(super) fn load(name: &str, policy: &LibraryPolicy) -> Result<Library, LoadEr
             );
         }
     }
-    Ok(library)
 }
 
 /// What a library offers, for people.

@@ -33,6 +33,7 @@ use mofka_net::control::TopicInfo;
 use mofka_plugins::LibraryPolicy;
 use serde_json::{Map, Value};
 
+pub use library::register_library;
 pub use registry::{register_partition_selector, register_serializer, register_validator};
 pub use selector::{PartitionSelector, Selection};
 pub use serializer::Serializer;

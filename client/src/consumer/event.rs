@@ -154,6 +154,20 @@ impl Event {
         DataReader::new(self.group.lane.fetch_route(), self.wanted())
     }
 
+    /// The descriptor of all of its data: views of it say what to read ([`Event::open_view`]).
+    pub fn whole(&self) -> DataDescriptor {
+        let parts = self.parts();
+        DataDescriptor::of_event(parts.id, parts.data_bytes)
+    }
+
+    /// Opens what a view of its data selects, whatever was selected when it was pulled. Nothing is asked of the node yet, and
+    /// nothing is to be read of an empty view. `None`: it is a view of other data.
+    pub fn open_view(&self, view: &DataDescriptor) -> Option<DataReader> {
+        let whole = self.whole();
+        let is_of_event = view.location() == whole.location() && view.base_bytes() == whole.base_bytes();
+        (view.is_empty() || is_of_event).then(|| DataReader::new(self.group.lane.fetch_route(), view.clone()))
+    }
+
     /// When the node accepted it: Unix time in microseconds.
     pub fn timestamp_us(&self) -> u64 {
         self.parts().timestamp_us

@@ -185,6 +185,11 @@ fn every_function_in_c_does_what_its_comment_says() {
 }
 
 #[test]
+fn a_program_brings_components_of_its_own() {
+    passes(&node(), "client/c/tests/components.c", true);
+}
+
+#[test]
 fn what_is_wrong_is_told_in_c_and_does_no_harm() {
     passes(&node(), "client/c/tests/errors.c", true);
 }
