@@ -1211,7 +1211,7 @@ mofka_slice mofka_event_metadata(const mofka_event *event);
 uint64_t mofka_event_data_bytes(const mofka_event *event);
 
 /**
- * Segments that these bytes are in. With an allocator: those that it gave.
+ * Segments that these bytes are in. With an allocator: those that it gave, but for empty ones.
  */
 size_t mofka_event_data_segment_count(const mofka_event *event);
 

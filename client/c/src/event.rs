@@ -112,16 +112,21 @@ pub extern "C" fn mofka_event_data_bytes(event: Option<&mofka_event>) -> u64 {
     event.map_or(0, |event| event.0.data().bytes())
 }
 
-/// Segments that these bytes are in. With an allocator: those that it gave.
+/// Segments that these bytes are in. With an allocator: those that it gave, but for empty ones.
 #[unsafe(no_mangle)]
 pub extern "C" fn mofka_event_data_segment_count(event: Option<&mofka_event>) -> usize {
-    event.map_or(0, |event| event.0.data().segments().len())
+    event.map_or(0, |event| {
+        let data = event.0.data();
+        // Of an allocation of nothing, an empty segment keeps the lease.
+        if data.is_empty() { 0 } else { data.segments().len() }
+    })
 }
 
 /// One segment of its data, from index 0 on; nothing for an index beyond the last. Valid as long as the event's handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn mofka_event_data_segment(event: Option<&mofka_event>, index: usize) -> mofka_slice {
     let segment = event.and_then(|event| event.0.data().segments().get(index));
+    let segment = segment.filter(|segment| !segment.is_empty());
     segment.map_or(mofka_slice::EMPTY, |segment| mofka_slice::of(segment))
 }
 

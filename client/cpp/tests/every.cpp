@@ -200,7 +200,7 @@ static void consume(const mofka::Driver& driver, const mofka::TopicHandle& topic
         throws(MOFKA_ERROR_CALLBACK, "not event 1", [&] { consumer.pull().wait(); });
         throws(MOFKA_ERROR_CALLBACK, "no std::exception", [&] { consumer.pull().wait(); });
         auto streamed = consumer.pull().wait();
-        CHECK(streamed.id() == 3 && streamed.data().size() == 0);
+        CHECK(streamed.id() == 3 && streamed.data().size() == 0 && streamed.data().segments().empty());
         auto reader = streamed.openData();
         std::string piece(100, '-');
         reader.seek(51950);
