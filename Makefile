@@ -93,6 +93,15 @@ cpp: cxx ## The C and C++ interface, installed into PREFIX (target/prefix), and 
 	done
 	@echo "installed mofka.h, mofka.hpp and libmofka_c in $(PREFIX); examples in $(PREFIX)/share/mofka/examples"
 
+# The API is looked for where CMAKE_PREFIX_PATH says, and in MOFKA_DIASPORA_PREFIX.
+.PHONY: diaspora
+diaspora: cpp cmake ## libmofka.so, the driver for programs of the Diaspora Stream API, into PREFIX (MOFKA_DIASPORA_PREFIX=/where/the/API/is)
+	@if ! command -v cmake >/dev/null; then echo "SKIPPED: the Diaspora driver needs cmake"; exit 0; fi; \
+	prefixes="$(PREFIX)$${MOFKA_DIASPORA_PREFIX:+;$$MOFKA_DIASPORA_PREFIX}"; \
+	cmake -S client/diaspora -B "$(TARGET)/diaspora" -DCMAKE_PREFIX_PATH="$$prefixes" -DCMAKE_INSTALL_PREFIX="$(PREFIX)"; \
+	cmake --build "$(TARGET)/diaspora"; \
+	cmake --install "$(TARGET)/diaspora"
+
 .PHONY: install
 install: build cpp ## Daemon, tool, C and C++ interface into PREFIX (make install PREFIX=/usr/local)
 	@mkdir -p "$(PREFIX)/bin"

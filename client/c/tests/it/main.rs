@@ -1,5 +1,6 @@
 //! The C interface as programs use it.
 
+mod diaspora;
 mod header;
 mod node;
 mod program;
