@@ -400,6 +400,18 @@ class DataDescriptor {
         *this = DataDescriptor(made);
     }
 
+    /// Nothing, by an older name.
+    static DataDescriptor Null()
+    {
+        return {};
+    }
+
+    /// All of some data, by an older name.
+    static DataDescriptor From(std::string_view location, std::uint64_t size)
+    {
+        return DataDescriptor(location, size);
+    }
+
     /// Takes a descriptor of mofka.h.
     explicit DataDescriptor(mofka_descriptor* taken) : m_self(detail::own(taken, mofka_descriptor_free))
     {
@@ -575,6 +587,14 @@ Future<T> future_of(mofka_future* taken)
 
 } // namespace detail
 
+/// How many threads; for `Driver::makeThreadPool`.
+struct ThreadCount {
+    std::size_t count;
+    explicit constexpr ThreadCount(std::size_t count_) : count(count_)
+    {
+    }
+};
+
 /// Threads of the library, for producers, consumers and whatever the application likes.
 class ThreadPool {
   public:
@@ -586,6 +606,10 @@ class ThreadPool {
         mofka_thread_pool* made = nullptr;
         detail::check(mofka_thread_pool_create(count, &made));
         m_self = detail::own(made, mofka_thread_pool_free);
+    }
+
+    explicit ThreadPool(ThreadCount count) : ThreadPool(count.count)
+    {
     }
 
     /// Takes a pool of mofka.h.
@@ -635,14 +659,6 @@ class ThreadPool {
 
   private:
     std::shared_ptr<mofka_thread_pool> m_self;
-};
-
-/// How many threads; for `Driver::makeThreadPool`.
-struct ThreadCount {
-    std::size_t count;
-    explicit ThreadCount(std::size_t count_) : count(count_)
-    {
-    }
 };
 
 /// Events in a batch.
