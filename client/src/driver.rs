@@ -316,6 +316,11 @@ impl DriverCore {
         *lock(&self.limits)
     }
 
+    /// The process that made it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Fails in a process that only inherited the driver: its threads are not there.
     pub(crate) fn check_process(&self) -> Result<(), u32> {
         if std::process::id() == self.pid {

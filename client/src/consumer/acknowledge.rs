@@ -67,9 +67,9 @@ impl AckLane {
 
     /// All events before `next_event_id` are done with.
     pub(super) fn acknowledge(lane: &Arc<Self>, next_event_id: EventId) -> AckFuture {
-        let forked = |pid| AckFuture {
-            promise: Arc::new(Promise::settled(Err(AcknowledgeError::Forked { pid }))),
-        };
+        let maker = lane.route.driver().pid();
+        let future = |promise| AckFuture { promise, maker };
+        let forked = |pid| future(Arc::new(Promise::settled(Err(AcknowledgeError::Forked { pid }))));
         let mut state = match lock_unless_forked(&lane.state, || lane.route.driver().check_process()) {
             Ok(state) => state,
             Err(pid) => return forked(pid),
@@ -80,9 +80,7 @@ impl AckLane {
         };
         state.position = state.position.max(Some(next_event_id));
         if next_event_id <= state.durable_end {
-            return AckFuture {
-                promise: Arc::new(Promise::settled(Ok(()))),
-            };
+            return future(Arc::new(Promise::settled(Ok(()))));
         }
         let fresh = || Group {
             next_event_id,
@@ -102,7 +100,7 @@ impl AckLane {
         if begin {
             Self::send(lane);
         }
-        AckFuture { promise }
+        future(promise)
     }
 
     /// The consumer goes on at its cursor, which is here. Only the first call counts.
@@ -270,6 +268,20 @@ impl AckLane {
 #[derive(Clone)]
 pub struct AckFuture {
     promise: Arc<AckPromise>,
+    /// The process whose threads settle it.
+    maker: u32,
+}
+
+impl AckFuture {
+    /// What there is without waiting: its outcome, or that this is a forked child, where nobody will ever settle it (and somebody may
+    /// have held its lock).
+    fn known(&self) -> Option<Result<(), AcknowledgeError>> {
+        let forked = || {
+            let pid = self.maker;
+            (std::process::id() != pid).then_some(Err(AcknowledgeError::Forked { pid }))
+        };
+        self.promise.get().cloned().or_else(forked)
+    }
 }
 
 future_methods!(AckFuture, (), AcknowledgeError);
@@ -279,15 +291,15 @@ impl Settle for AckFuture {
     type Error = AcknowledgeError;
 
     fn settle(&self, deadline: Deadline) -> Option<Result<(), AcknowledgeError>> {
-        self.promise.wait(deadline).cloned()
+        self.known().or_else(|| self.promise.wait(deadline).cloned())
     }
 
     fn settle_or_wake(&self, waker: &std::task::Waker) -> Option<Result<(), AcknowledgeError>> {
-        self.promise.poll(waker).cloned()
+        self.known().or_else(|| self.promise.poll(waker).cloned())
     }
 
     fn is_settled(&self) -> bool {
-        self.promise.get().is_some()
+        self.known().is_some()
     }
 }
 
