@@ -11,6 +11,7 @@ mod ingest;
 mod loopback;
 mod node;
 mod produce;
+mod python;
 mod raw;
 mod restart;
 mod ring;
@@ -59,6 +60,8 @@ enum Command {
     Restart(restart::RestartArgs),
     /// A producer beside the node: what each way between them costs.
     Loopback(loopback::LoopbackArgs),
+    /// A producer in Python beside one in Rust, both over shared memory.
+    Python(python::PythonArgs),
     /// The ring in shared memory, beside an eventfd, a spinning word and a Unix socket.
     Ring(ring::RingArgs),
     /// Large durable events of a producer beside the node, and the bare device.
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::measure(args, cli.json),
         Command::Restart(args) => restart::measure(args, cli.json),
         Command::Loopback(args) => loopback::measure(args, cli.json),
+        Command::Python(args) => python::measure(args, cli.json),
         Command::Ring(args) => ring::measure(args, cli.json),
         Command::Ingest(args) => ingest::measure(args, cli.json),
         Command::Segments(args) => segments::measure(args, cli.json),

@@ -94,7 +94,8 @@ impl Node {
         Ok(files)
     }
 
-    fn group_file(&self) -> PathBuf {
+    /// The group file that it writes.
+    pub(crate) fn group_file(&self) -> PathBuf {
         self.dir.path().join("mofka.json")
     }
 
