@@ -48,6 +48,11 @@ impl Background {
     }
 }
 
+/// Starts the thread of this process. With the interpreter's lock held, so that no fork finds it half started.
+pub(crate) fn start() {
+    Background::here();
+}
+
 /// Has it done soon. Never waits for the interpreter.
 pub(crate) fn later(job: Job) {
     if let Some(jobs) = &Background::here().jobs

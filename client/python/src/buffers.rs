@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
 
 use crate::background::{Job, later};
+use crate::descriptor::DataRef;
 use crate::errors::to_client;
 
 /// Memory of a Python object, which neither goes nor moves until it is given back: Python's buffer protocol says so.
@@ -23,7 +24,7 @@ pub(crate) struct Lent {
 impl Lent {
     /// # Errors
     /// When the object is no buffer, or has gaps in it.
-    fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         if object.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err(
                 "data is bytes, and text has none of its own: use text.encode()",
@@ -39,11 +40,23 @@ impl Lent {
         }
     }
 
+    /// The same of memory that is to be written.
+    ///
+    /// # Errors
+    /// Also when it is read-only.
+    pub(crate) fn writable(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let lent = Self::of(object)?;
+        match lent.buffer.readonly() {
+            true => Err(PyBufferError::new_err("Python buffer is read-only")),
+            false => Ok(lent),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.buffer.len_bytes() == 0
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         if self.is_empty() {
             return &[];
         }
@@ -52,11 +65,12 @@ impl Lent {
         unsafe { std::slice::from_raw_parts(self.buffer.buf_ptr().cast(), self.buffer.len_bytes()) }
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        if self.is_empty() {
+    /// Only of what [`Lent::writable`] gave.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        if self.is_empty() || self.buffer.readonly() {
             return &mut [];
         }
-        // SAFETY: as above; that the memory can be written was looked at when it was taken. That the application does not touch it before
+        // SAFETY: as above, and the memory can be written. That the application does not touch it before
         // the event is there is what an allocator promises.
         unsafe { std::slice::from_raw_parts_mut(self.buffer.buf_ptr().cast(), self.buffer.len_bytes()) }
     }
@@ -95,7 +109,7 @@ impl Drop for Kept {
 /// false; all others are copied.
 ///
 /// # Errors
-/// When it is neither a buffer nor a list of buffers.
+/// When it is neither a buffer nor a list of buffers, nor a reference.
 pub(crate) fn pushed(
     object: Option<&Bound<'_, PyAny>>,
     copy: Option<bool>,
@@ -105,6 +119,9 @@ pub(crate) fn pushed(
         return Ok(Data::empty());
     };
     let segment = |object: &Bound<'_, PyAny>| pushed_segment(object, copy, kept_bytes_min);
+    if let Ok(reference) = object.cast_exact::<DataRef>() {
+        return Ok(Data::from(reference.get().reference().clone()));
+    }
     if let Ok(list) = object.cast::<PyList>() {
         return Ok(Data::from(
             list.iter().map(|it| segment(&it)).collect::<PyResult<Vec<_>>>()?,
@@ -170,10 +187,7 @@ impl Allocated {
     /// Those that an allocator returned: a buffer, or a list of them.
     pub(crate) fn all(returned: &Bound<'_, PyAny>) -> Result<Vec<Self>, BoxError> {
         let one = |object: &Bound<'_, PyAny>| {
-            let lent = Lent::of(object)?;
-            if lent.buffer.readonly() {
-                return Err(PyBufferError::new_err("Python buffer is read-only"));
-            }
+            let lent = Lent::writable(object)?;
             if !lent.is_empty() {
                 let mut all = objects();
                 let entry = all.get_or_insert_default().entry(lent.place());

@@ -1,19 +1,18 @@
 //! Pulling events.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::OrRaise;
 use crate::event::Event;
-use crate::exit::{Ends, at_exit};
 use crate::futures::FutureEvent;
+use crate::held::{Held, Holdable};
+use crate::html;
 use crate::options::{batch_size_to_python, start};
 use crate::pool::ThreadPool;
-use crate::process::Owner;
+use crate::processing::{self, Processing};
 use crate::topic::TopicHandle;
 use crate::waiting::{timeout, wait};
 
@@ -23,34 +22,27 @@ const ITERATION_TIMEOUT_MS: f64 = 5000.0;
 /// See `_mofka.pyi`.
 #[pyclass(frozen, module = "mofka", weakref)]
 pub(crate) struct Consumer {
-    /// Gone when it is dropped.
-    inner: Option<Arc<Inner>>,
+    held: Held<mofka_client::Consumer>,
     topic: Py<TopicHandle>,
-}
-
-struct Inner {
-    consumer: mofka_client::Consumer,
-    owner: Owner,
 }
 
 impl Consumer {
     pub(crate) fn new(consumer: mofka_client::Consumer, topic: Py<TopicHandle>) -> Self {
-        let inner = Arc::new(Inner {
-            consumer,
-            owner: Owner::here(),
-        });
-        at_exit(&inner);
-        Self {
-            inner: Some(inner),
-            topic,
-        }
+        let held = Held::new(consumer);
+        Self { held, topic }
     }
 
     fn get(&self) -> PyResult<&mofka_client::Consumer> {
-        let gone = || PyRuntimeError::new_err("the consumer is gone");
-        let inner = self.inner.as_ref().ok_or_else(gone)?;
-        inner.owner.check("consumer")?;
-        Ok(&inner.consumer)
+        self.held.get()
+    }
+}
+
+impl Holdable for mofka_client::Consumer {
+    const NAME: &'static str = "consumer";
+
+    fn end(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.close());
+        Ok(0)
     }
 }
 
@@ -95,6 +87,7 @@ impl Consumer {
 
     #[pyo3(signature = (timeout_ms=ITERATION_TIMEOUT_MS))]
     fn events(slf: Bound<'_, Self>, timeout_ms: Option<f64>) -> PyResult<EventIterator> {
+        slf.get().get()?;
         Ok(EventIterator {
             timeout: timeout(timeout_ms)?,
             consumer: slf.unbind(),
@@ -118,6 +111,23 @@ impl Consumer {
         let to = start(to)?;
         let consumer = self.get()?;
         py.detach(|| consumer.seek(partition, to)).or_raise(py)
+    }
+
+    #[pyo3(signature = (processor, *, timeout_ms=None, max_events=None, thread_pool=None))]
+    fn process(
+        &self,
+        py: Python<'_>,
+        processor: Py<PyAny>,
+        timeout_ms: Option<f64>,
+        max_events: Option<u64>,
+        thread_pool: Option<&Bound<'_, ThreadPool>>,
+    ) -> PyResult<u64> {
+        let processing = Processing {
+            timeout: timeout(timeout_ms)?,
+            max_events,
+            thread_pool: thread_pool.and_then(|pool| pool.get().get()),
+        };
+        processing::process(py, self.get()?, processor, &processing)
     }
 
     #[getter]
@@ -162,24 +172,20 @@ impl Consumer {
             "<Consumer {name:?}: partitions {partitions:?}, {events} events>"
         ))
     }
-}
 
-impl Drop for Consumer {
-    /// Its thread may be in a function of the application, which needs the interpreter to end.
-    fn drop(&mut self) {
-        let inner = self.inner.take();
-        Python::attach(|py| py.detach(|| drop(inner)));
-    }
-}
-
-impl Ends for Inner {
-    fn is_ours(&self) -> bool {
-        self.owner.is_here()
-    }
-
-    fn end(&self, py: Python<'_>) -> PyResult<u64> {
-        py.detach(|| self.consumer.close());
-        Ok(0)
+    fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
+        let consumer = self.get()?;
+        let partitions = py.detach(|| consumer.partitions());
+        let stats = consumer.stats();
+        Ok(html::facts(
+            &format!("Consumer {:?}", consumer.name()),
+            &[
+                ("partitions", format!("{partitions:?}")),
+                ("events", stats.events.to_string()),
+                ("bytes of data fetched", stats.fetched_bytes.to_string()),
+                ("missed", stats.missed.to_string()),
+            ],
+        ))
     }
 }
 

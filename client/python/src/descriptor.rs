@@ -1,11 +1,12 @@
 //! References to data at the node, and views of them.
 
-use mofka_client::Segment;
+use mofka_client::{PartitionInfo, Segment};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::errors::raise;
+use crate::convert::from_python;
+use crate::errors::{OrRaise, raise};
 
 /// See `_mofka.pyi`.
 #[pyclass(frozen, eq, module = "mofka", from_py_object)]
@@ -148,5 +149,58 @@ impl Recipe {
             "<Recipe {}>",
             serde_json::to_string(&self.recipe).unwrap_or_default()
         )
+    }
+}
+
+/// See `_mofka.pyi`.
+#[pyclass(frozen, eq, module = "mofka")]
+#[derive(PartialEq)]
+pub(crate) struct DataRef {
+    reference: mofka_client::DataRef,
+}
+
+impl From<mofka_client::DataRef> for DataRef {
+    fn from(reference: mofka_client::DataRef) -> Self {
+        Self { reference }
+    }
+}
+
+impl DataRef {
+    pub(crate) fn reference(&self) -> &mofka_client::DataRef {
+        &self.reference
+    }
+}
+
+#[pymethods]
+impl DataRef {
+    #[new]
+    fn make(py: Python<'_>, partition: &Bound<'_, PyAny>, descriptor: &DataDescriptor) -> PyResult<Self> {
+        let partition: PartitionInfo = from_python("partition", partition)?;
+        let made = mofka_client::DataRef::new(&partition, descriptor.descriptor.clone());
+        made.or_raise(py).map(Self::from)
+    }
+
+    fn view(&self, py: Python<'_>, recipe: &Recipe) -> PyResult<Self> {
+        self.reference.view(&recipe.recipe).or_raise(py).map(Self::from)
+    }
+
+    #[getter]
+    fn partition(&self) -> String {
+        self.reference.partition().to_string()
+    }
+
+    #[getter]
+    fn descriptor(&self) -> DataDescriptor {
+        self.reference.descriptor().clone().into()
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.reference.bytes()
+    }
+
+    fn __repr__(&self) -> String {
+        let (size, partition) = (self.reference.bytes(), self.reference.partition());
+        format!("<DataRef to {size} bytes in partition {partition}>")
     }
 }

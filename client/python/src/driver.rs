@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use mofka_client::{DriverOptions, PartitionOptions, TopicOptions};
+use mofka_client::{DriverOptions, PartitionOptions, RingSize, TopicOptions};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::background;
 use crate::convert::{from_optional, to_python};
 use crate::errors::OrRaise;
-use crate::options::milliseconds;
+use crate::options::{libraries, milliseconds};
 use crate::pool::ThreadPool;
 use crate::topic::TopicHandle;
+use crate::waiting::ask;
 
 /// See `_mofka.pyi`.
 #[pyclass(frozen, module = "mofka")]
@@ -24,13 +26,23 @@ impl Driver {
         let driver = driver.clone();
         Self { driver }
     }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        question: impl FnOnce(&mofka_client::Driver) -> T + Send + 'static,
+    ) -> PyResult<T> {
+        let driver = self.driver.clone();
+        ask(py, move || question(&driver))
+    }
 }
 
 #[pymethods]
 impl Driver {
     #[new]
     #[pyo3(signature = (
-        group_file=None, *, addresses=None, connect_timeout_ms=None, reconnect_timeout_ms=None, client_name=None
+        group_file=None, *, addresses=None, connect_timeout_ms=None, reconnect_timeout_ms=None, client_name=None,
+        libraries=None, shared_memory=true, ring_slots=None, ring_bytes=None
     ))]
     fn make(
         py: Python<'_>,
@@ -39,10 +51,19 @@ impl Driver {
         connect_timeout_ms: Option<f64>,
         reconnect_timeout_ms: Option<f64>,
         client_name: Option<String>,
+        libraries: Option<&Bound<'_, PyAny>>,
+        shared_memory: bool,
+        ring_slots: Option<u32>,
+        ring_bytes: Option<u64>,
     ) -> PyResult<Self> {
+        let ring = RingSize::default();
         let mut options = DriverOptions {
             group_file,
             addresses: addresses.unwrap_or_default(),
+            shared_memory: shared_memory.then_some(RingSize {
+                slots: ring_slots.unwrap_or(ring.slots),
+                arena_bytes: ring_bytes.unwrap_or(ring.arena_bytes),
+            }),
             ..DriverOptions::default()
         };
         if let Some(ms) = connect_timeout_ms {
@@ -54,9 +75,12 @@ impl Driver {
         if let Some(name) = client_name {
             options.client_name = name;
         }
-        let driver = py
-            .detach(|| mofka_client::Driver::connect(options))
-            .or_raise(py)?;
+        if let Some(libraries) = libraries {
+            options.libraries = self::libraries(libraries)?;
+        }
+        // Before there is anything that could want it in a child.
+        background::start();
+        let driver = ask(py, || mofka_client::Driver::connect(options))?.or_raise(py)?;
         Ok(Self { driver })
     }
 
@@ -87,21 +111,28 @@ impl Driver {
         options.partition_kind = from_optional("partition_type", partition_type)?.unwrap_or_default();
         options.partition_config = from_optional("partition_config", partition_config)?;
         options.producers_expected = producers_expected;
-        let topic = py.detach(|| self.driver.create_topic(options)).or_raise(py)?;
+        let topic = self
+            .ask(py, |driver| driver.create_topic(options))?
+            .or_raise(py)?;
         Ok(TopicHandle::new(topic))
     }
 
     fn open_topic(&self, py: Python<'_>, name: &str) -> PyResult<TopicHandle> {
-        let topic = py.detach(|| self.driver.open_topic(name)).or_raise(py)?;
+        let name = name.to_owned();
+        let topic = self
+            .ask(py, move |driver| driver.open_topic(&name))?
+            .or_raise(py)?;
         Ok(TopicHandle::new(topic))
     }
 
     fn topic_exists(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
-        py.detach(|| self.driver.topic_exists(name)).or_raise(py)
+        let name = name.to_owned();
+        self.ask(py, move |driver| driver.topic_exists(&name))?
+            .or_raise(py)
     }
 
     fn list_topics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let topics = py.detach(|| self.driver.list_topics()).or_raise(py)?;
+        let topics = self.ask(py, |driver| driver.list_topics())?.or_raise(py)?;
         let all = PyDict::new(py);
         for topic in topics {
             all.set_item(&topic.name, to_python(py, &topic)?)?;
@@ -110,7 +141,9 @@ impl Driver {
     }
 
     fn delete_topic(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        py.detach(|| self.driver.delete_topic(name)).or_raise(py)
+        let name = name.to_owned();
+        self.ask(py, move |driver| driver.delete_topic(&name))?
+            .or_raise(py)
     }
 
     #[pyo3(signature = (topic, *, rank=0, shard=None, partition_type=None, config=None))]
@@ -129,19 +162,22 @@ impl Driver {
             kind: from_optional("partition_type", partition_type)?.unwrap_or_default(),
             config: from_optional("config", config)?,
         };
-        let info = py
-            .detach(|| self.driver.add_partition(topic, options))
-            .or_raise(py)?;
+        let topic = topic.to_owned();
+        let added = self.ask(py, move |driver| driver.add_partition(&topic, options))?;
+        let info = added.or_raise(py)?;
         to_python(py, &info)
     }
 
     fn list_consumers<'py>(&self, py: Python<'py>, topic: &str) -> PyResult<Bound<'py, PyAny>> {
-        let consumers = py.detach(|| self.driver.list_consumers(topic)).or_raise(py)?;
+        let topic = topic.to_owned();
+        let consumers = self
+            .ask(py, move |driver| driver.list_consumers(&topic))?
+            .or_raise(py)?;
         to_python(py, &consumers)
     }
 
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let status = py.detach(|| self.driver.status()).or_raise(py)?;
+        let status = self.ask(py, |driver| driver.status())?.or_raise(py)?;
         to_python(py, &status)
     }
 

@@ -2,7 +2,7 @@
 
 use mofka_client::{
     AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, ErrorCode,
-    PullError, PushError, ThreadPoolError,
+    ProcessError, PullError, PushError, ReferenceError, StreamError, ThreadPoolError,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -89,6 +89,17 @@ impl IntoPython for PushError {
     }
 }
 
+impl IntoPython for StreamError {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Push(error) => error.into_python(py),
+            Self::Driver(error) => error.into_python(py),
+            Self::Delivery(error) => error.into_python(py),
+            other => raise(py, "PushError", &other.to_string()),
+        }
+    }
+}
+
 impl IntoPython for DeliveryError {
     fn into_python(self, py: Python<'_>) -> PyErr {
         let class = match &self {
@@ -158,6 +169,18 @@ impl IntoPython for ConsumerError {
             Self::Component(error) => error.into_python(py),
             other => raise(py, "ConsumerError", &other.to_string()),
         }
+    }
+}
+
+impl IntoPython for ProcessError {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        raise(py, "ConsumerError", &self.to_string())
+    }
+}
+
+impl IntoPython for ReferenceError {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        raise(py, "ViewError", &self.to_string())
     }
 }
 

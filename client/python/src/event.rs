@@ -6,15 +6,19 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::buffers;
 use crate::convert::{loads, to_python};
-use crate::descriptor::DataDescriptor;
-use crate::errors::raise;
+use crate::descriptor::{DataDescriptor, DataRef};
+use crate::errors::{OrRaise, raise};
 use crate::futures::FutureAcknowledged;
+use crate::html;
+use crate::process::Owner;
+use crate::reader::Pieces;
 
 /// See `_mofka.pyi`.
 #[pyclass(frozen, module = "mofka")]
 pub(crate) struct Event {
     /// `None`: there are no more events.
     event: Option<mofka_client::Event>,
+    owner: Owner,
     metadata: PyOnceLock<Py<PyAny>>,
     data: PyOnceLock<Py<PyList>>,
 }
@@ -23,6 +27,7 @@ impl Event {
     pub(crate) fn new(event: Option<mofka_client::Event>) -> Self {
         Self {
             event,
+            owner: Owner::here(),
             metadata: PyOnceLock::new(),
             data: PyOnceLock::new(),
         }
@@ -31,6 +36,15 @@ impl Event {
     pub(crate) fn is_none(&self) -> bool {
         self.event.is_none()
     }
+}
+
+/// The beginning of its metadata, and what stands for the rest of it.
+fn shown(event: &mofka_client::Event) -> (String, &'static str) {
+    const SHOWN: usize = 200;
+    let text = String::from_utf8_lossy(event.metadata_bytes());
+    let metadata: String = text.chars().take(SHOWN).collect();
+    let rest = if metadata.len() < text.len() { "..." } else { "" };
+    (metadata, rest)
 }
 
 #[pymethods]
@@ -90,6 +104,35 @@ impl Event {
         DataDescriptor::from(descriptor.unwrap_or_default())
     }
 
+    fn data_ref(&self, py: Python<'_>) -> PyResult<DataRef> {
+        match &self.event {
+            Some(event) => event.data_ref().or_raise(py).map(DataRef::from),
+            None => Err(raise(
+                py,
+                "ViewError",
+                "there are no more events, and none has no data",
+            )),
+        }
+    }
+
+    #[getter]
+    fn is_reference(&self) -> bool {
+        self.event.as_ref().is_some_and(mofka_client::Event::is_reference)
+    }
+
+    fn open_data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let Some(event) = &self.event else {
+            return Err(raise(
+                py,
+                "ViewError",
+                "there are no more events, and none has no data",
+            ));
+        };
+        self.owner.check("event")?;
+        let pieces = Pieces::new(py.detach(|| event.open_data()));
+        py.import("mofka._files")?.getattr("DataReader")?.call1((pieces,))
+    }
+
     #[getter]
     fn partition<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match &self.event {
@@ -120,14 +163,27 @@ impl Event {
         }
     }
 
+    fn _repr_html_(&self) -> String {
+        let Some(event) = &self.event else {
+            return html::facts("No more events", &[]);
+        };
+        let heading = format!("Event {} of partition {}", event.id().get(), event.partition());
+        let (selected, all) = (event.data().bytes(), event.data_bytes());
+        let (metadata, rest) = shown(event);
+        html::facts(
+            &heading,
+            &[
+                ("metadata", metadata + rest),
+                ("data", format!("{selected} of {all} bytes")),
+            ],
+        )
+    }
+
     fn __repr__(&self) -> String {
-        const SHOWN: usize = 200;
         let Some(event) = &self.event else {
             return "<Event NoMoreEvents>".to_owned();
         };
-        let text = String::from_utf8_lossy(event.metadata_bytes());
-        let metadata: String = text.chars().take(SHOWN).collect();
-        let rest = if metadata.len() < text.len() { "..." } else { "" };
+        let (metadata, rest) = shown(event);
         format!(
             "<Event {} of partition {}: {metadata}{rest}, {} of {} bytes of data>",
             event.id().get(),

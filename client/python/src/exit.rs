@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// A producer or a consumer.
+/// A producer or a consumer that Python holds.
 pub(crate) trait Ends: Send + Sync {
     /// Whether this process made it.
     fn is_ours(&self) -> bool;

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::background::{Job, later};
 use crate::errors::OrRaise;
 use crate::event::Event;
+use crate::process::Owner;
 use crate::waiting::{timeout, wait};
 
 /// Calls a Python function when it is woken.
@@ -34,6 +35,7 @@ macro_rules! python_future {
         #[pyclass(frozen, module = "mofka")]
         pub(crate) struct $name {
             future: $future,
+            owner: Owner,
             /// Who would end without it.
             _keeps: Option<Py<PyAny>>,
         }
@@ -42,7 +44,16 @@ macro_rules! python_future {
             pub(crate) fn new(future: $future, keeps: Option<Py<PyAny>>) -> Self {
                 Self {
                     future,
+                    owner: Owner::here(),
                     _keeps: keeps,
+                }
+            }
+
+            /// In a forked child nothing comes any more.
+            fn check(&self) -> PyResult<()> {
+                match self.owner.is_here() || self.future.completed() {
+                    true => Ok(()),
+                    false => self.owner.check("future"),
                 }
             }
         }
@@ -51,17 +62,22 @@ macro_rules! python_future {
         impl $name {
             #[pyo3(signature = (timeout_ms=None))]
             fn wait(&self, $py: Python<'_>, timeout_ms: Option<f64>) -> PyResult<$value> {
+                self.check()?;
                 let $settled = wait($py, &self.future, timeout(timeout_ms)?)?.or_raise($py)?;
                 $to_python
             }
 
             #[getter]
             fn completed(&self) -> bool {
-                self.future.completed()
+                !self.owner.is_here() || self.future.completed()
             }
 
             /// Whether it is there; if not, calls `function` when it may be, on a thread of its own.
             fn _completed_or_call(&self, py: Python<'_>, function: Py<PyAny>) -> bool {
+                if self.check().is_err() {
+                    // Waiting says why.
+                    return true;
+                }
                 let waker = Waker::from(Arc::new(Call(function)));
                 py.detach(|| self.future.completed_or_wake(&waker))
             }

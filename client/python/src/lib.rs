@@ -28,22 +28,30 @@ mod errors;
 mod event;
 mod exit;
 mod futures;
+mod held;
+mod html;
 mod options;
 mod pool;
 mod process;
+mod processing;
 mod producer;
+mod reader;
 mod selecting;
 mod topic;
+mod turns;
 mod waiting;
+mod writer;
 
 use pyo3::prelude::*;
 
 /// The client of Mofka. Use the package `mofka`, which has all of this.
 #[pymodule]
 fn _mofka(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    process::loaded();
     module.add_class::<consumer::Consumer>()?;
     module.add_class::<consumer::EventIterator>()?;
     module.add_class::<descriptor::DataDescriptor>()?;
+    module.add_class::<descriptor::DataRef>()?;
     module.add_class::<descriptor::Recipe>()?;
     module.add_class::<driver::Driver>()?;
     module.add_class::<event::Event>()?;
@@ -54,7 +62,9 @@ fn _mofka(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<options::Ordering>()?;
     module.add_class::<pool::ThreadPool>()?;
     module.add_class::<producer::Producer>()?;
+    module.add_class::<reader::Pieces>()?;
     module.add_class::<topic::TopicHandle>()?;
+    module.add_class::<writer::DataWriter>()?;
     module.add_function(wrap_pyfunction!(components::register_validator, module)?)?;
     module.add_function(wrap_pyfunction!(components::register_partition_selector, module)?)?;
     module.add_function(wrap_pyfunction!(components::register_serializer, module)?)?;

@@ -1,6 +1,8 @@
 //! Arguments that producers, consumers and topics share.
 
-use mofka_client::{BatchSize, Start};
+use std::path::PathBuf;
+
+use mofka_client::{AssignmentChange, BatchSize, LibraryPolicy, OnAssignment, Start};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -59,6 +61,60 @@ pub(crate) fn start(start: &Bound<'_, PyAny>) -> PyResult<Start> {
         "{} is no place to start: give \"cursor\", \"first\", \"last\", an event id, or (\"time\", seconds)",
         start.repr()?
     )))
+}
+
+/// Which libraries may be loaded: `"search_path"`, `"never"`, or a list of directories.
+///
+/// # Errors
+/// When it is none of these.
+pub(crate) fn libraries(libraries: &Bound<'_, PyAny>) -> PyResult<LibraryPolicy> {
+    if let Ok(word) = libraries.extract::<String>() {
+        return match word.as_str() {
+            "search_path" => Ok(LibraryPolicy::SearchPath),
+            "never" => Ok(LibraryPolicy::Never),
+            _ => Err(PyValueError::new_err(format!(
+                "libraries={word:?} is neither \"search_path\" nor \"never\"; directories are a list"
+            ))),
+        };
+    }
+    let directories: Vec<PathBuf> = libraries.extract()?;
+    match directories.iter().find(|directory| directory.is_relative()) {
+        None => Ok(LibraryPolicy::Directories(directories)),
+        Some(relative) => Err(PyValueError::new_err(format!(
+            "libraries: {} is no absolute path",
+            relative.display()
+        ))),
+    }
+}
+
+/// A function that is told which partitions a consumer reads.
+///
+/// # Errors
+/// When it is not to be called.
+pub(crate) fn on_assignment(function: Option<Bound<'_, PyAny>>) -> PyResult<OnAssignment> {
+    let Some(function) = function else {
+        return Ok(OnAssignment::none());
+    };
+    if !function.is_callable() {
+        return Err(PyTypeError::new_err(
+            "on_assignment is None, or a function (change, partitions)",
+        ));
+    }
+    let function = function.unbind();
+    Ok(OnAssignment::new(move |change| {
+        let (word, partitions) = match change {
+            AssignmentChange::Assigned(partitions) => ("assigned", partitions),
+            AssignmentChange::Withdrawn(partitions) => ("withdrawn", partitions),
+            AssignmentChange::Lost(partitions) => ("lost", partitions),
+        };
+        // At the end of the interpreter nobody wants to hear.
+        Python::try_attach(|py| {
+            let function = function.bind(py);
+            if let Err(error) = function.call1((word, partitions.clone())) {
+                error.write_unraisable(py, Some(function));
+            }
+        });
+    }))
 }
 
 /// Milliseconds that have to be a time.

@@ -1,6 +1,6 @@
 //! Whether this process is the one that made something. Python tells of a fork, so that nobody asks the system at each event.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 
@@ -8,11 +8,19 @@ use crate::errors::raise;
 
 /// Forks between the process that loaded the module and this one. Relaxed: it changes only while a process has one thread.
 static FORKS: AtomicU64 = AtomicU64::new(0);
+/// This process. Relaxed as above.
+static PID: AtomicU32 = AtomicU32::new(0);
+
+/// Told by Python when it loads the module.
+pub(crate) fn loaded() {
+    PID.store(std::process::id(), Ordering::Relaxed);
+}
 
 /// Told by Python in a forked child.
 #[pyfunction(name = "_forked")]
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    loaded();
 }
 
 /// The process that made something.
@@ -27,7 +35,7 @@ impl Owner {
     pub(crate) fn here() -> Self {
         Self {
             forks: FORKS.load(Ordering::Relaxed),
-            pid: std::process::id(),
+            pid: PID.load(Ordering::Relaxed),
         }
     }
 

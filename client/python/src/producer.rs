@@ -1,56 +1,129 @@
 //! Pushing events.
 
-use std::sync::Arc;
-
-use pyo3::exceptions::PyRuntimeError;
+use mofka_client::{Data, Metadata, PushFuture};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use crate::buffers::pushed;
 use crate::convert::metadata;
-use crate::errors::OrRaise;
-use crate::exit::{Ends, at_exit};
+use crate::errors::{IntoPython, OrRaise};
 use crate::futures::{FutureFlushed, FutureUint};
+use crate::held::{Held, Holdable};
+use crate::html;
 use crate::options::{Ordering, batch_size_to_python};
 use crate::pool::ThreadPool;
-use crate::process::Owner;
 use crate::topic::TopicHandle;
-use crate::waiting::wait;
+use crate::waiting::{ask, wait};
+use crate::writer::DataWriter;
+
+/// Events of `push_many` that are made ready before they are pushed together, without the interpreter's lock.
+const TOGETHER: usize = 1024;
 
 /// See `_mofka.pyi`.
 #[pyclass(frozen, module = "mofka", weakref)]
 pub(crate) struct Producer {
-    /// Gone when it is dropped.
-    inner: Option<Arc<Inner>>,
+    held: Held<mofka_client::Producer>,
     topic: Py<TopicHandle>,
     kept_bytes_min: usize,
-}
-
-struct Inner {
-    producer: mofka_client::Producer,
-    owner: Owner,
 }
 
 impl Producer {
     pub(crate) fn new(producer: mofka_client::Producer, topic: Py<TopicHandle>) -> Self {
         let kept_bytes_min = producer.options().shared_bytes_min.max(4096);
-        let inner = Arc::new(Inner {
-            producer,
-            owner: Owner::here(),
-        });
-        at_exit(&inner);
+        let held = Held::new(producer);
         Self {
-            inner: Some(inner),
+            held,
             topic,
             kept_bytes_min,
         }
     }
 
     fn get(&self) -> PyResult<&mofka_client::Producer> {
-        let gone = || PyRuntimeError::new_err("the producer is gone");
-        let inner = self.inner.as_ref().ok_or_else(gone)?;
-        inner.owner.check("producer")?;
-        Ok(&inner.producer)
+        self.held.get()
+    }
+
+    fn push_all(
+        &self,
+        metadata: &Bound<'_, PyAny>,
+        data: Option<&Bound<'_, PyAny>>,
+        partition: Option<usize>,
+        copy: Option<bool>,
+        futures: &Bound<'_, PyList>,
+    ) -> PyResult<()> {
+        let py = metadata.py();
+        let mut documents = metadata.try_iter()?;
+        let mut all_data = data.map(|data| data.try_iter()).transpose()?;
+        let mut next = || match (documents.next().transpose()?, &mut all_data) {
+            (document, None) => Ok(document.map(|document| (document, None))),
+            (document, Some(all_data)) => match (document, all_data.next().transpose()?) {
+                (Some(document), Some(data)) => Ok(Some((document, Some(data)))),
+                (None, None) => Ok(None),
+                _ => Err(PyValueError::new_err(
+                    "metadata and data have different lengths: there is one for each event",
+                )),
+            },
+        };
+        loop {
+            let mut ready = Vec::new();
+            let mut made_ready = || {
+                while ready.len() < TOGETHER {
+                    let Some((document, data)) = next()? else {
+                        return Ok(true);
+                    };
+                    let data = pushed(data.as_ref(), copy, self.kept_bytes_min)?;
+                    ready.push((self::metadata(Some(&document))?, data));
+                }
+                Ok::<_, PyErr>(false)
+            };
+            let is_over = made_ready();
+            // Those before the one that is wrong are pushed.
+            self.push_ready(py, ready, partition, futures)?;
+            if is_over? {
+                return Ok(());
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// Pushes what was made ready, up to the first event that is refused.
+    fn push_ready(
+        &self,
+        py: Python<'_>,
+        ready: Vec<(Metadata, Data)>,
+        partition: Option<usize>,
+        futures: &Bound<'_, PyList>,
+    ) -> PyResult<()> {
+        let producer = self.get()?;
+        let (taken, refused) = py.detach(|| {
+            let mut taken: Vec<PushFuture> = Vec::with_capacity(ready.len());
+            for (metadata, data) in ready {
+                match producer.push(metadata, data, partition) {
+                    Ok(future) => taken.push(future),
+                    Err(error) => return (taken, Err(error)),
+                }
+            }
+            (taken, Ok(()))
+        });
+        for future in taken {
+            futures.append(FutureUint::new(future, None))?;
+        }
+        refused.or_raise(py)
+    }
+}
+
+impl Holdable for mofka_client::Producer {
+    const NAME: &'static str = "producer";
+
+    fn end(&self, py: Python<'_>) -> PyResult<u64> {
+        let flush = py.detach(|| self.flush());
+        let flushed = wait(py, &flush, Some(self.options().drop_timeout))?.or_raise(py)?;
+        let stats = self.stats();
+        let settled = stats.acknowledged.saturating_add(stats.failed);
+        match flushed {
+            Some(()) => py.detach(|| self.close()).or_raise(py).map(|_| 0),
+            None => Ok(stats.events.saturating_sub(settled)),
+        }
     }
 }
 
@@ -106,6 +179,39 @@ impl Producer {
         Ok(FutureUint::new(pushed, None))
     }
 
+    #[pyo3(signature = (metadata, data=None, *, partition=None, copy=None))]
+    fn push_many<'py>(
+        &self,
+        py: Python<'py>,
+        metadata: &Bound<'py, PyAny>,
+        data: Option<&Bound<'py, PyAny>>,
+        partition: Option<usize>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let futures = PyList::empty(py);
+        let pushed = self.push_all(metadata, data, partition, copy, &futures);
+        pushed.map(|()| futures.clone()).map_err(|error| {
+            // What was taken before is not lost to the caller.
+            let told = error.value(py).setattr("pushed", &futures);
+            told.err().unwrap_or(error)
+        })
+    }
+
+    #[pyo3(signature = (metadata=None, *, partition=None))]
+    fn push_stream(
+        &self,
+        py: Python<'_>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        partition: Option<usize>,
+    ) -> PyResult<DataWriter> {
+        let producer = self.get()?;
+        let metadata = self::metadata(metadata)?;
+        let writer = py
+            .detach(|| producer.push_stream(metadata, partition))
+            .map_err(|error| error.into_python(py))?;
+        Ok(DataWriter::new(writer))
+    }
+
     fn flush(&self, py: Python<'_>) -> PyResult<FutureFlushed> {
         let producer = self.get()?;
         Ok(FutureFlushed::new(py.detach(|| producer.flush()), None))
@@ -129,7 +235,8 @@ impl Producer {
     fn done(&self, py: Python<'_>) -> PyResult<(u32, u32)> {
         self.close(py)?;
         let producer = self.get()?;
-        let done = py.detach(|| producer.done()).or_raise(py)?;
+        let producer = producer.clone();
+        let done = ask(py, move || producer.done())?.or_raise(py)?;
         Ok((done.done, done.expected))
     }
 
@@ -171,29 +278,19 @@ impl Producer {
             stats.failed
         ))
     }
-}
 
-impl Drop for Producer {
-    /// Waits for its events, as the client does, and lets others run meanwhile: they may be what it waits for.
-    fn drop(&mut self) {
-        let inner = self.inner.take();
-        Python::attach(|py| py.detach(|| drop(inner)));
-    }
-}
-
-impl Ends for Inner {
-    fn is_ours(&self) -> bool {
-        self.owner.is_here()
-    }
-
-    fn end(&self, py: Python<'_>) -> PyResult<u64> {
-        let flush = py.detach(|| self.producer.flush());
-        let flushed = wait(py, &flush, Some(self.producer.options().drop_timeout))?.or_raise(py)?;
-        let stats = self.producer.stats();
-        let settled = stats.acknowledged.saturating_add(stats.failed);
-        match flushed {
-            Some(()) => py.detach(|| self.producer.close()).or_raise(py).map(|_| 0),
-            None => Ok(stats.events.saturating_sub(settled)),
-        }
+    fn _repr_html_(&self) -> PyResult<String> {
+        let producer = self.get()?;
+        let stats = producer.stats();
+        Ok(html::facts(
+            &format!("Producer {:?}", producer.name()),
+            &[
+                ("pushed", stats.events.to_string()),
+                ("bytes", stats.bytes.to_string()),
+                ("batches", stats.batches.to_string()),
+                ("acknowledged", stats.acknowledged.to_string()),
+                ("failed", stats.failed.to_string()),
+            ],
+        ))
     }
 }

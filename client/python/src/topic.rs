@@ -7,10 +7,12 @@ use crate::consumer::Consumer;
 use crate::convert::{from_optional, from_python, to_python};
 use crate::driver::Driver;
 use crate::errors::OrRaise;
-use crate::options::{Ordering, batch_size, milliseconds, start};
+use crate::html;
+use crate::options::{Ordering, batch_size, milliseconds, on_assignment, start};
 use crate::pool::ThreadPool;
 use crate::producer::Producer;
 use crate::selecting::{allocator, selector};
+use crate::waiting::ask;
 
 /// See `_mofka.pyi`.
 #[pyclass(frozen, module = "mofka")]
@@ -21,6 +23,15 @@ pub(crate) struct TopicHandle {
 impl TopicHandle {
     pub(crate) fn new(topic: mofka_client::TopicHandle) -> Self {
         Self { topic }
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        question: impl FnOnce(&mofka_client::TopicHandle) -> T + Send + 'static,
+    ) -> PyResult<T> {
+        let topic = self.topic.clone();
+        ask(py, move || question(&topic))
     }
 }
 
@@ -62,36 +73,37 @@ impl TopicHandle {
     }
 
     fn refresh(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.topic.refresh()).or_raise(py)
+        self.ask(py, |topic| topic.refresh())?.or_raise(py)
     }
 
     fn mark_as_complete(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.topic.mark_complete()).or_raise(py)
+        self.ask(py, |topic| topic.mark_complete())?.or_raise(py)
     }
 
     fn mark_partition_as_complete(&self, py: Python<'_>, partition: usize) -> PyResult<()> {
-        py.detach(|| self.topic.mark_partition_complete(partition))
+        self.ask(py, move |topic| topic.mark_partition_complete(partition))?
             .or_raise(py)
     }
 
     fn set_retention(&self, py: Python<'_>, retention: &Bound<'_, PyAny>) -> PyResult<()> {
         let retention = from_python("retention", retention)?;
-        py.detach(|| self.topic.set_retention(retention)).or_raise(py)
+        self.ask(py, |topic| topic.set_retention(retention))?.or_raise(py)
     }
 
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.topic.sync()).or_raise(py)
+        self.ask(py, |topic| topic.sync())?.or_raise(py)
     }
 
     fn seek(&self, py: Python<'_>, consumer: &str, partition: usize, to: &Bound<'_, PyAny>) -> PyResult<u64> {
         let to = start(to)?;
-        py.detach(|| self.topic.seek(consumer, partition, to))
+        let consumer = consumer.to_owned();
+        self.ask(py, move |topic| topic.seek(&consumer, partition, to))?
             .or_raise(py)
     }
 
     fn partition_status<'py>(&self, py: Python<'py>, partition: usize) -> PyResult<Bound<'py, PyAny>> {
-        let status = py
-            .detach(|| self.topic.partition_status(partition))
+        let status = self
+            .ask(py, move |topic| topic.partition_status(partition))?
             .or_raise(py)?;
         to_python(py, &status)
     }
@@ -141,7 +153,8 @@ impl TopicHandle {
 
     #[pyo3(signature = (
         name, *, data_selector=Some("all".into()), data_allocator=None, batch_size=None, max_num_batches=2,
-        thread_pool=None, targets=None, filter=None, start=None, batch_bytes_max=None, data_bytes_max=None
+        thread_pool=None, targets=None, filter=None, start=None, batch_bytes_max=None, data_bytes_max=None,
+        on_assignment=None
     ))]
     fn consumer(
         slf: Bound<'_, Self>,
@@ -156,6 +169,7 @@ impl TopicHandle {
         start: Option<&Bound<'_, PyAny>>,
         batch_bytes_max: Option<u32>,
         data_bytes_max: Option<u64>,
+        on_assignment: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Consumer> {
         let defaults = ConsumerOptions::default();
         let options = ConsumerOptions {
@@ -168,12 +182,13 @@ impl TopicHandle {
             data_bytes_max: data_bytes_max.unwrap_or(defaults.data_bytes_max),
             data_allocator: allocator(data_allocator)?,
             thread_pool: thread_pool.and_then(|pool| pool.get().get()),
-            on_assignment: defaults.on_assignment,
+            on_assignment: self::on_assignment(on_assignment)?,
             start: start.map(self::start).transpose()?.unwrap_or_default(),
         };
         let py = slf.py();
-        let topic = &slf.get().topic;
-        let consumer = py.detach(|| topic.consumer(name, options)).or_raise(py)?;
+        let name = name.to_owned();
+        let made = slf.get().ask(py, move |topic| topic.consumer(&name, options))?;
+        let consumer = made.or_raise(py)?;
         Ok(Consumer::new(consumer, slf.unbind()))
     }
 
@@ -182,6 +197,29 @@ impl TopicHandle {
         let complete = if info.complete { ", complete" } else { "" };
         let partitions = info.partitions.len();
         format!("<TopicHandle {:?}, {partitions} partitions{complete}>", info.name)
+    }
+
+    fn _repr_html_(&self) -> String {
+        let info = self.topic.info();
+        let complete = if info.complete { ", complete" } else { "" };
+        let heading = format!("Topic {:?}{complete}", info.name);
+        let rows = info.partitions.iter().map(|partition| {
+            let kind = serde_json::to_string(&partition.kind).unwrap_or_default();
+            vec![
+                partition.index.to_string(),
+                partition.id.to_string(),
+                kind.trim_matches('"').to_owned(),
+            ]
+        });
+        let components = html::facts(
+            "",
+            &[
+                ("validator", info.validator.to_string()),
+                ("partition selector", info.partition_selector.to_string()),
+                ("serializer", info.serializer.to_string()),
+            ],
+        );
+        html::table(&heading, &["partition", "id", "type"], rows) + &components
     }
 }
 

@@ -1,12 +1,14 @@
 //! Waiting as a Python program expects it: other threads run meanwhile, and Ctrl-C ends it.
 
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mofka_client::{
     AckFuture, AcknowledgeError, DeliveryError, Event, EventId, FlushFuture, PullError, PullFuture,
     PushError, PushFuture,
 };
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 /// How long a signal may wait to be looked for.
@@ -43,6 +45,40 @@ pub(crate) fn timeout(timeout_ms: Option<f64>) -> PyResult<Option<Duration>> {
         // Beyond what a clock can count is as long as it takes, too.
         Some(ms) if ms >= 0.0 => Ok(Duration::try_from_secs_f64(ms / 1000.0).ok()),
         _ => Ok(None),
+    }
+}
+
+/// What `ask` gives, which waits for nodes in ways of its own: on a thread made for it, which goes on alone when a signal ends this.
+///
+/// # Errors
+/// What a signal's handler raised.
+pub(crate) fn ask<T: Send + 'static>(
+    py: Python<'_>,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    let (answer, answered) = sync_channel(1);
+    std::thread::Builder::new()
+        .name("mofka-ask".to_owned())
+        // Whether anybody still wants to hear it is no matter.
+        .spawn(move || drop(answer.send(ask())))?;
+    // Nobody else has it: the lock is for the compiler.
+    let answered = Mutex::new(answered);
+    let hear = || {
+        answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv_timeout(SLICE)
+    };
+    loop {
+        match py.detach(hear) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err(
+                    "the client panicked; its message is on standard error",
+                ));
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 """A real node for each test module. The daemon is in MOFKA_BIN_DIR, as `make` says."""
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -15,11 +16,26 @@ import pytest
 START_SECONDS = 60
 # Longer than anything takes that works.
 PATIENCE_MS = 60_000
+# How often what goes wrong by chance only is tried: MOFKA_TEST_REPETITIONS=200 is the long form.
+REPETITIONS = int(os.environ.get("MOFKA_TEST_REPETITIONS", "5"))
 _names = itertools.count()
 
 
 class Node:
     """A daemon in a directory of its own."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls):
+        # Not in /tmp: it may be a file system without direct I/O.
+        base = pathlib.Path(os.environ["MOFKA_BIN_DIR"]) / "nodes"
+        base.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=base, prefix="python-") as directory:
+            node = cls(pathlib.Path(directory))
+            try:
+                yield node
+            finally:
+                node.stop()
 
     def __init__(self, directory):
         self.group_file = str(directory / "mofka.json")
@@ -43,6 +59,15 @@ class Node:
                 assert time.monotonic() < end, f"{error}\n{told}"
                 time.sleep(0.05)
 
+    @contextlib.contextmanager
+    def suspended(self):
+        """It hears and says nothing meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
@@ -51,13 +76,8 @@ class Node:
 
 @pytest.fixture(scope="session")
 def node():
-    # Not in /tmp: it may be a file system without direct I/O.
-    base = pathlib.Path(os.environ["MOFKA_BIN_DIR"]) / "nodes"
-    base.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=base, prefix="python-") as directory:
-        node = Node(pathlib.Path(directory))
+    with Node.running() as node:
         yield node
-        node.stop()
 
 
 @pytest.fixture
@@ -82,11 +102,13 @@ def program(node, topic):
 
     def run(text, **keywords):
         start = f"import mofka\ngroup_file = {node.group_file!r}\ntopic = mofka.Driver(group_file).open_topic({topic.name!r})\n"
+        start += f"REPETITIONS = {REPETITIONS}\n"
         return subprocess.run(
-            [sys.executable, "-X", "faulthandler", "-c", start + text],
+            # Forks with threads are what is tested.
+            [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", start + text],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=120 + 3 * REPETITIONS,
             **keywords,
         )
 

@@ -28,19 +28,25 @@ def peak_over(action):
     return resident_bytes("VmHWM") - before, result
 
 
+@pytest.mark.parametrize("mebibytes", [16, 64])
 @pytest.mark.parametrize("copy, copies", [(None, 1), (False, 0)])
-def test_a_large_array_is_pushed_and_fetched_with_one_copy_at_most(topic, copy, copies):
-    size = 64 * MIB
+def test_a_large_array_is_pushed_and_fetched_with_one_copy_at_most(node, topic, mebibytes, copy, copies):
+    size = mebibytes * MIB
     array = numpy.arange(size // 8, dtype=numpy.uint64)
+    # What is shared with the node is memory of this process, too; so there is little of it.
+    topic = mofka.Driver(node.group_file, ring_bytes=MIB).open_topic(topic.name)
+    topic.producer().push({"warm": True}, b"x").wait()
     producer = topic.producer()
     peak, future = peak_over(lambda: _pushed(producer, array, copy))
     # Half an array is room for all that is no copy of it.
     assert peak < (copies + 0.5) * size, f"{peak / size:.2f} copies while it was pushed"
-    assert future == 0
+    assert future == 1
+    print(f"{mebibytes} MiB, copy={copy}: pushed with {peak / size:.2f} copies", end=", ")
     place = numpy.empty_like(array)
     place.fill(1)
-    consumer = topic.consumer("c", data_allocator=lambda metadata, descriptor: [place])
+    consumer = topic.consumer("c", data_allocator=lambda metadata, descriptor: [place], start=1)
     peak, event = peak_over(lambda: consumer.pull().wait(PATIENCE_MS))
+    print(f"fetched with {peak / size:.2f}")
     assert peak < 1.5 * size, f"{peak / size:.2f} copies while it was fetched"
     assert event.data[0] is place
     assert numpy.array_equal(place, array)

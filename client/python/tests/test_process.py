@@ -70,8 +70,8 @@ def test_a_signal_ends_a_wait(topic):
     main = threading.main_thread().ident
     for wait in [consumer.pull().wait, lambda: next(iter(consumer.events(None)))]:
         timer = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT))
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
+            timer.start()
             wait()
         timer.join()
     topic.producer().push({}).wait()

@@ -3,10 +3,7 @@
 import os
 
 import mofka
-
-
-class StopEventProcessor(Exception):
-    """Raised by a processor: Consumer.process returns."""
+from mofka import StopEventProcessor as StopEventProcessor
 
 
 class _Completed(int):
@@ -133,15 +130,11 @@ class Consumer:
         return (Event(event) for event in self._consumer)
 
     def process(self, processor, *, timeout_ms=-1, max_events=None, thread_pool=None):
-        """Hands events to the processor, one after the other in this thread, and None after a timeout, until it raises
-        StopEventProcessor or so many were handed over."""
-        handed = 0
-        while max_events is None or handed < max_events:
-            event = self.pull().wait(timeout_ms)
-            if event is not None and event.event_id is None:
-                return
-            try:
-                processor(event)
-            except StopEventProcessor:
-                return
-            handed += 1
+        """Hands events to the processor, and None after a timeout, until it raises StopEventProcessor or so many were handed over: one
+        after the other in this thread, or in a pool."""
+        self._consumer.process(
+            lambda event: processor(None if event is None else Event(event)),
+            timeout_ms=timeout_ms,
+            max_events=max_events,
+            thread_pool=None if thread_pool is None else thread_pool._pool,
+        )

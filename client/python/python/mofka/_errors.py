@@ -26,7 +26,9 @@ class ComponentError(MofkaError):
 
 
 class PushError(MofkaError):
-    """An event was not taken by push: nothing of it was queued."""
+    """An event was not taken by push: nothing of it was queued.
+
+    What Producer.push_many raises, whatever it is, has `pushed`: the futures of the events before it."""
 
 
 class InvalidMetadata(PushError):
@@ -60,6 +62,10 @@ class PullError(MofkaError):
         self.partition = partition
 
 
+class StopEventProcessor(Exception):
+    """Raised by the function of Consumer.process: no more events. It is no error."""
+
+
 class AcknowledgeError(MofkaError):
     """An acknowledgement did not become durable."""
 
@@ -69,7 +75,7 @@ class ConsumerError(MofkaError):
 
 
 class ViewError(MofkaError):
-    """A view reaches beyond the data, or its segments overlap or are out of order."""
+    """A view reaches beyond the data, its segments overlap or are out of order, or a reference would have nothing to refer to."""
 
 
 class ClosedError(MofkaError):

@@ -1,6 +1,6 @@
 """Types and meanings of what the extension module has. Import it all from `mofka`."""
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from enum import Enum
 from os import PathLike
 from types import TracebackType
@@ -8,13 +8,16 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import Buffer
 
+from ._files import DataReader
+
 __version__: str
 
 _Json = dict[str, Any]
-_Data = Buffer | list[Buffer] | tuple[Buffer, ...] | None
+_Data = Buffer | list[Buffer] | tuple[Buffer, ...] | DataRef | None
 _Start = Literal["cursor", "first", "last"] | int | tuple[Literal["time"], float]
 _Durability = Literal["synced", "written", "buffered"]
 _Selector = Callable[[Any, "DataDescriptor"], "DataDescriptor | None"]
+_OnAssignment = Callable[[Literal["assigned", "withdrawn", "lost"], list[int]], object]
 _Allocator = Callable[[Any, "DataDescriptor"], "Buffer | list[Buffer]"]
 
 class Ordering(Enum):
@@ -46,6 +49,10 @@ class Driver:
         connect_timeout_ms: float | None = None,
         reconnect_timeout_ms: float | None = None,
         client_name: str | None = None,
+        libraries: Literal["search_path", "never"] | Sequence[str | PathLike[str]] | None = None,
+        shared_memory: bool = True,
+        ring_slots: int | None = None,
+        ring_bytes: int | None = None,
     ) -> None:
         """Connects to the first node that answers.
 
@@ -54,6 +61,12 @@ class Driver:
         connect_timeout_ms: how long one attempt may take (5000).
         reconnect_timeout_ms: how long a lost node is looked for before events, pulls and requests fail (60000).
         client_name: for the nodes' logs (the process id).
+        libraries: shared libraries that may be loaded for the components of topics, whose documents name them: absolute paths of
+            directories, "search_path" (the system's, by plain names), "never"; None, as MOFKA_PLUGIN_PATH says, "search_path" without it.
+        shared_memory: whether events go through memory that is shared with a node on this machine, when it listens on a Unix socket
+            and gives any; the socket is used otherwise.
+        ring_slots: requests that may be under way in it (1024).
+        ring_bytes: bytes of each direction that may be under way in it (16777216, 16 MiB); larger frames go over the socket.
 
         Raises UnreachableError when no node answers, DriverError when it makes no sense."""
     def create_topic(
@@ -113,6 +126,7 @@ class Driver:
 class TopicHandle:
     """A topic that was opened."""
 
+    def _repr_html_(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
@@ -179,6 +193,7 @@ class TopicHandle:
         start: _Start | None = None,
         batch_bytes_max: int | None = None,
         data_bytes_max: int | None = None,
+        on_assignment: _OnAssignment | None = None,
     ) -> Consumer:
         """Makes a consumer and subscribes it. Consumers of one name share the partitions.
 
@@ -191,7 +206,10 @@ class TopicHandle:
         start: "cursor" (after what a consumer of this name acknowledged), "first", "last", an event id, or ("time", Unix time
             in seconds).
         batch_bytes_max: bytes that come together (4 MiB).
-        data_bytes_max: bytes of one event's data that are taken into memory (1 GiB).
+        data_bytes_max: bytes of one event's data that are taken into memory (1 GiB); more can be read with Event.open_data().
+        on_assignment: a function (change, partitions) that is told which partitions the consumer reads: "assigned" before the first
+            event of them comes, "withdrawn" after the last (what it acknowledges before it returns counts), "lost" when
+            another one reads them already. One call at a time; what it raises goes to sys.unraisablehook.
 
         Functions are called on threads of the library, in the order of a partition's events; what they raise fails the pull of that
         event only. They should not keep the consumer, which then would never be collected.
@@ -202,6 +220,7 @@ class Producer:
     """Pushes events. `with` closes it. Collected without that, and at the end of the program, it sends what is left and waits for it, for
     drop_timeout_ms at most."""
 
+    def _repr_html_(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
@@ -226,7 +245,8 @@ class Producer:
         """Takes an event; the future will give its id.
 
         metadata: JSON text (str, bytes), or what `json` can write; None is {}.
-        data: a contiguous buffer, or a list of them: bytes, bytearray, memoryview, array, a NumPy array.
+        data: a contiguous buffer, or a list of them: bytes, bytearray, memoryview, array, a NumPy array. Or a DataRef: the data of another
+            event, of which nothing is copied.
         partition: for the topic's partition selector; the default one takes it modulo their number, and else the next in turn.
         copy: whether data is copied before push returns. None: all but `bytes`, which nobody can change. False: nothing of
             shared_bytes_min (64 KiB) or more; such buffers have to stay as they are until the event was acknowledged or failed, and
@@ -236,6 +256,26 @@ class Producer:
 
         Raises InvalidMetadata when it is not JSON or the validator refuses it, PushError when it cannot be taken,
         ClosedError; TypeError and ValueError for what has no JSON, BufferError for a buffer with gaps."""
+    def push_many(
+        self,
+        metadata: Iterable[Any],
+        data: Iterable[_Data] | None = None,
+        *,
+        partition: int | None = None,
+        copy: bool | None = None,
+    ) -> list[FutureUint]:
+        """Pushes many events: the same as push with each, in this order, in less time. Other threads run meanwhile.
+
+        metadata: of each event.
+        data: of each event, as many; None, no data.
+
+        Raises what push would at the first event that is refused. Those before it were pushed; their futures are the list `pushed`
+        of the exception. ValueError when there are more of one than of the other."""
+    def push_stream(self, metadata: Any = None, *, partition: int | None = None) -> DataWriter:
+        """Begins an event whose data is written in pieces: more than memory has, or before all of it is there. It has no place among the
+        events that are pushed; it gets one when it is finished. The partition must not be one in memory.
+
+        Raises as push does (the validator sees no data), and DriverError when the node does not take its data."""
     def flush(self) -> FutureFlushed:
         """Sends what gathered, also when nobody waits for the future."""
     def close(self) -> dict[str, Any]:
@@ -255,6 +295,7 @@ class Consumer:
     """Pulls events. `with` closes it, and so does collecting it. `for` gives events until 5 s of silence or the end of
     the topic, `async for` until the end of the topic."""
 
+    def _repr_html_(self) -> str: ...
     @property
     def name(self) -> str: ...
     @property
@@ -275,6 +316,23 @@ class Consumer:
         iterating may go on."""
     def seek(self, partition: int, to: _Start) -> None:
         """Goes on elsewhere in one partition, at once. The cursor stays. Raises ConsumerError when it does not read it."""
+    def process(
+        self,
+        processor: Callable[[Event | None], object],
+        *,
+        timeout_ms: float | None = None,
+        max_events: int | None = None,
+        thread_pool: ThreadPool | None = None,
+    ) -> int:
+        """Hands events to a function, until it raises StopEventProcessor, or the topic is complete and all of it was pulled, or it was
+        called max_events times. Returns how often it was called. Nothing is acknowledged unless the function does it.
+
+        timeout_ms: after which silence it is called with None, which counts as well. None or negative: it never is.
+        thread_pool: calls it on the threads of this pool, without order. None: in this thread, in the order of the events.
+
+        Whatever else the function raises ends it, too, and is raised here; of a thread pool, the first one, after the calls that were under
+        way. Raises PullError for an event that cannot be had, after which it may be called again, ClosedError, and
+        ConsumerError when another call is under way."""
     @property
     def stats(self) -> dict[str, int]:
         """"events", "feeds", "feed_bytes", "fetches", "fetched_bytes", "missed" so far."""
@@ -295,6 +353,7 @@ class EventIterator(Iterator[Event]):
 class Event:
     """An event that was pulled. It lives on its own."""
 
+    def _repr_html_(self) -> str: ...
     @property
     def event_id(self) -> int | None:
         """Its id in its partition, from 0 on. None: there are no more events, and this is none."""
@@ -315,6 +374,15 @@ class Event:
     @property
     def descriptor(self) -> DataDescriptor:
         """What was selected of its data."""
+    @property
+    def is_reference(self) -> bool:
+        """Whether its data is that of another event, to which it refers."""
+    def data_ref(self) -> DataRef:
+        """Its data as something that another event can refer to: what was selected of it, and all of it when nothing was. Raises
+        ViewError when it has none."""
+    def open_data(self) -> DataReader:
+        """Its data at the node as a file, to be read in pieces: what was selected of it, and all of it when nothing was. Also works when
+        the consumer is closed."""
     @property
     def partition(self) -> _Json | None:
         """Its partition, as TopicHandle.partitions describes it."""
@@ -386,6 +454,58 @@ class DataDescriptor:
     def make_unstructured_view(self, segments: Sequence[tuple[int, int]]) -> DataDescriptor:
         """(offset, bytes) each, ascending and disjoint. Raises ViewError."""
     def __bool__(self) -> bool: ...
+
+class DataRef:
+    """Data of an event that is stored, whole or in part. Pushed as the data of another event, nothing of it is copied, and it is kept
+    for as long as that event is. The two may be in any topics and partitions of one node, but a log partition cannot refer
+    to one in memory."""
+
+    def __init__(self, partition: _Json, descriptor: DataDescriptor) -> None:
+        """partition: as TopicHandle.partitions describes it. descriptor: what it selects, its location an event's id.
+
+        Raises ViewError when it selects nothing, or is no descriptor of an event's data."""
+    def view(self, recipe: Recipe) -> DataRef:
+        """What a recipe selects of the bytes that this selects. Raises ViewError when that is nothing, or beyond them."""
+    @property
+    def partition(self) -> str:
+        """The id of the partition with the data: "id" of what describes it."""
+    @property
+    def descriptor(self) -> DataDescriptor:
+        """What is selected of the event's data."""
+    @property
+    def size(self) -> int:
+        """Bytes that it selects."""
+
+class DataWriter:
+    """Writes the data of one event in pieces. At most 9 MiB of it are in memory. One thread at a time may use it.
+
+    The event exists when finish() says so. `with` finishes it; an exception, abort() and collecting it leave nothing at the node."""
+
+    def write(self, data: Buffer) -> int:
+        """Adds bytes, all of them, and says how many. Waits for the node to have written what came before.
+
+        Raises ConnectionAbortedError when the connection was lost: all of it has to be written again, with a new writer; TimeoutError
+        after delivery_timeout_ms; OSError when the device is full; ClosedError when it is done."""
+    @property
+    def data_size(self) -> int:
+        """Bytes that were written so far."""
+    def finish(self) -> int:
+        """Makes the event and waits until it is as durable as was asked; its id. Raises DeliveryError: nothing is stored then, unless it
+        says that it may be."""
+    def abort(self) -> None:
+        """Gives it up. Nothing to do when it is done."""
+    def __enter__(self) -> DataWriter: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+class _Pieces:
+    """What DataReader is made of."""
+
+    @property
+    def size(self) -> int: ...
+    def readinto(self, into: Buffer) -> int: ...
+    def seek(self, offset: int, whence: int) -> int: ...
 
 class Recipe:
     """Views on top of each other, for the data of any event: the node applies them. Each method returns a new recipe."""

@@ -1,0 +1,9 @@
+import io
+
+from typing_extensions import Buffer
+
+class DataReader(io.RawIOBase):
+    @property
+    def size(self) -> int: ...
+    def readinto(self, buffer: Buffer) -> int: ...
+    def readall(self) -> bytes: ...
