@@ -222,6 +222,9 @@ pub enum PushError {
     /// The producer was closed.
     #[error("the producer is closed")]
     Closed,
+    /// Whoever pushed did not want to wait for room any longer ([`Producer::push_while`](crate::Producer::push_while)).
+    #[error("given up while it waited for room")]
+    GivenUp,
     /// The process forked after the driver was made.
     #[error("this producer was made by process {pid}: after a fork, connect again in the child")]
     Forked {
@@ -241,6 +244,7 @@ impl PushError {
             Self::Component(_) => "component",
             Self::TooLarge { .. } => "too_large",
             Self::Closed => "closed",
+            Self::GivenUp => "given_up",
             Self::Forked { .. } => "forked",
         }
     }

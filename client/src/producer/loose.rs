@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::batch::BatchPromise;
+use super::patience::Patience;
 use crate::error::{DeliveryError, PushError};
 use crate::options::{BatchSize, ProducerOptions};
 use crate::pool::ThreadPool;
-use crate::promise::{Deadline, Promise, lock, lock_unless_forked, wait_on};
+use crate::promise::{Promise, lock, lock_unless_forked, wait_on};
 
 /// Memory of an event here beside its metadata and data, roughly.
 const AROUND_EVENT_BYTES: u64 = 512;
@@ -98,7 +99,12 @@ impl Loose {
     }
 
     /// Takes an event of this many bytes on. Blocks while there is too much on its way.
-    pub(super) fn admit(self: &Arc<Self>, shared: &Arc<Shared>, bytes: u64) -> Result<Ticket, PushError> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        bytes: u64,
+        patience: Patience<'_>,
+    ) -> Result<Ticket, PushError> {
         let bytes = bytes.saturating_add(AROUND_EVENT_BYTES);
         let mut state = lock_unless_forked(&self.state, || shared.check_process())?;
         loop {
@@ -111,8 +117,13 @@ impl Loose {
             }
             shared.check_process()?;
             state.sleepers += 1;
-            state = wait_on(&self.room, state, Deadline::Never);
+            state = wait_on(&self.room, state, patience.deadline());
             state.sleepers -= 1;
+            if patience.is_asked() {
+                drop(state);
+                patience.ask()?;
+                state = lock(&self.state);
+            }
         }
         state.events += 1;
         state.bytes = state.bytes.saturating_add(bytes);

@@ -8,6 +8,7 @@
 mod batch;
 mod futures;
 mod loose;
+mod patience;
 mod queue;
 mod report;
 mod sequence;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 
 use self::batch::BatchPromise;
 use self::loose::{Loose, Ticket};
+use self::patience::Patience;
 use self::queue::{Parked, Queue};
 use self::report::Counters;
 use crate::data::Data;
@@ -138,18 +140,46 @@ impl Producer {
         data: impl Into<Data>,
         partition: Option<usize>,
     ) -> Result<PushFuture, PushError> {
-        let metadata = metadata.into();
+        self.push_with(metadata.into(), data.into(), partition, Patience::endless())
+    }
+
+    /// The same for those who may have to give up while it blocks: `goes_on` is asked every 50 ms whether to wait for room any longer.
+    ///
+    /// # Errors
+    /// As [`Producer::push`], and [`PushError::GivenUp`].
+    pub fn push_while(
+        &self,
+        metadata: impl Into<Metadata>,
+        data: impl Into<Data>,
+        partition: Option<usize>,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<PushFuture, PushError> {
+        self.push_with(
+            metadata.into(),
+            data.into(),
+            partition,
+            Patience::while_it(&goes_on),
+        )
+    }
+
+    fn push_with(
+        &self,
+        metadata: Metadata,
+        data: Data,
+        partition: Option<usize>,
+        patience: Patience<'_>,
+    ) -> Result<PushFuture, PushError> {
         metadata
             .verify()
             .map_err(|reason| PushError::InvalidMetadata { reason })?;
         let core = &self.handle.core;
-        let data = data.into();
         // A thread of the pool does not leave to others what it may wait for.
         if let Some(loose) = core.loose.as_ref().filter(|loose| !loose.pool.is_mine()) {
-            return core.push_loosely(loose, metadata, data, partition);
+            return core.push_loosely(loose, metadata, data, partition, patience);
         }
         let (index, stored) = core.topic.prepare(&metadata, &data, partition)?;
-        core.queue(index)?.push(&stored, &data).map(PushFuture::known)
+        let placed = core.queue(index)?.push(&stored, &data, patience)?;
+        Ok(PushFuture::known(placed))
     }
 
     /// Begins an event whose data is written in pieces: more than memory has, or before all of it is there. It has no place
@@ -307,13 +337,14 @@ impl Core {
         metadata: Metadata,
         data: Data,
         requested: Option<usize>,
+        patience: Patience<'_>,
     ) -> Result<PushFuture, PushError> {
         self.shared.check_process()?;
         let reference_bytes = data.reference().map_or(0, |to| to.stored().len() as u64);
         let bytes = (metadata.raw().len() as u64)
             .saturating_add(data.bytes())
             .saturating_add(reference_bytes);
-        let ticket = loose.admit(&self.shared, bytes)?;
+        let ticket = loose.admit(&self.shared, bytes, patience)?;
         let future = PushFuture::coming(ticket.coming());
         self.shared.counters.pushed();
         let core = Arc::clone(self);

@@ -29,12 +29,13 @@ use super::batch::{
     AROUND_EVENTS_BYTES, BatchPromise, Bounds, Content, Gathering, Outgoing, event_bytes, random_producer,
 };
 use super::loose::{Placed, Ticket};
+use super::patience::Patience;
 use super::sequence::Sequence;
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Answer, Connection};
 use crate::options::{BatchSize, ProducerOptions};
-use crate::promise::{Deadline, lock, lock_unless_forked, wait_on};
+use crate::promise::{lock, lock_unless_forked, wait_on};
 use crate::retry::Retry;
 use crate::route::Route;
 
@@ -123,9 +124,14 @@ impl Queue {
     }
 
     /// Adds an event. Blocks while there is no room.
-    pub(super) fn push(&self, metadata: &[u8], data: &Data) -> Result<Placed, PushError> {
+    pub(super) fn push(
+        &self,
+        metadata: &[u8],
+        data: &Data,
+        patience: Patience<'_>,
+    ) -> Result<Placed, PushError> {
         let bytes = event_bytes(metadata, data);
-        let mut state = self.lock_with_room(bytes)?;
+        let mut state = self.lock_with_room(bytes, patience)?;
         if state.gathering.is_none() {
             self.shared.check_process()?;
         }
@@ -185,7 +191,7 @@ impl Queue {
     }
 
     /// Waits until the gathering batch, or a new one, takes an event of this size.
-    fn lock_with_room(&self, bytes: u64) -> Result<MutexGuard<'_, State>, PushError> {
+    fn lock_with_room(&self, bytes: u64, patience: Patience<'_>) -> Result<MutexGuard<'_, State>, PushError> {
         let mut state = lock_unless_forked(&self.state, || self.shared.check_process())?;
         let mut drove = false;
         loop {
@@ -207,9 +213,14 @@ impl Queue {
                 }
                 _ => {
                     state.waiting_count += 1;
-                    state = wait_on(&self.room, state, Deadline::Never);
+                    state = wait_on(&self.room, state, patience.deadline());
                     state.waiting_count -= 1;
                     drove = false;
+                    if patience.is_asked() {
+                        drop(state);
+                        patience.ask()?;
+                        state = lock(&self.state);
+                    }
                 }
             }
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mofka_client::{BatchSize, Durability, ErrorCode, ProducerOptions, PushError};
+use mofka_client::{BatchSize, Durability, ErrorCode, Ordering as Order, ProducerOptions, PushError};
 use serde_json::json;
 
 use crate::node::{Action, Node, eventually};
@@ -115,6 +115,46 @@ fn push_blocks_at_the_bound_and_goes_on() {
         thread.join().unwrap();
         producer.flush().wait().unwrap();
         assert_eq!(node.stored(&topic, 0), numbers(0..100));
+    }
+}
+
+#[test]
+fn whoever_waits_for_room_may_give_up() {
+    for order in [Order::Strict, Order::Loose] {
+        let node = Node::start();
+        node.on_produce(|_| Action::Hold);
+        let topic = node.topic(1);
+        let options = ProducerOptions {
+            batch_size: BatchSize::fixed(1),
+            max_num_batches: 1,
+            ordering: order,
+            ..Default::default()
+        };
+        let producer = topic.producer(options);
+        let asked = AtomicU32::new(0);
+        let patient = || asked.fetch_add(1, Ordering::SeqCst) < 2;
+        let mut pushed = 0_u32;
+        let given_up = loop {
+            match producer.push_while(json!({"n": pushed}), "data", None, patient) {
+                Ok(_) => pushed += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(given_up, PushError::GivenUp), "{given_up}");
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+        // What was given up is nowhere, and what was pushed before goes on.
+        eventually("a batch is held", || !node.state().held.is_empty());
+        node.on_produce(|_| Action::Accept);
+        node.change(|_| ());
+        producer
+            .push_while(json!({"n": pushed}), "data", None, || true)
+            .unwrap();
+        let report = producer.close().unwrap();
+        assert_eq!(
+            (report.pushed, report.acknowledged),
+            (u64::from(pushed) + 1, u64::from(pushed) + 1)
+        );
+        assert_eq!(node.stored(&topic, 0).len(), pushed as usize + 1);
     }
 }
 
