@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use pyo3::prelude::*;
 
 use crate::buffers::Lent;
+use crate::gate;
 
 /// What is to be done.
 pub(crate) enum Job {
@@ -66,7 +67,7 @@ pub(crate) fn later(job: Job) {
 fn work(todo: &Receiver<Job>) {
     while let Ok(first) = todo.recv() {
         let mut jobs = Some(first);
-        let done = Python::try_attach(|py| {
+        let done = gate::attach(|py| {
             for job in jobs.take().into_iter().chain(todo.try_iter()) {
                 match job {
                     Job::Call(function) => drop(function.call0(py)),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::buffers;
 use crate::convert::{loads, metadata, to_python};
 use crate::errors::{OrRaise, interpreter_gone, to_client};
+use crate::gate;
 
 /// An object of the application.
 struct Component(Py<PyAny>);
@@ -24,7 +25,7 @@ impl Component {
 
 /// Calls into the application; what it raises is the client's error.
 fn with_python<T>(call: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T, BoxError> {
-    Python::try_attach(|py| call(py).map_err(|error| to_client(py, &error)))
+    gate::attach(|py| call(py).map_err(|error| to_client(py, &error)))
         .unwrap_or_else(|| Err(interpreter_gone()))
 }
 
@@ -66,20 +67,20 @@ impl Serializer for Component {
     }
 }
 
-/// See `_mofka.pyi`.
+#[doc = doc!(register_validator)]
 #[pyfunction]
 pub(crate) fn register_validator(py: Python<'_>, name: &str, factory: Py<PyAny>) -> PyResult<()> {
     mofka_client::register_validator(name, move |config| Component::make(&factory, config)).or_raise(py)
 }
 
-/// See `_mofka.pyi`.
+#[doc = doc!(register_partition_selector)]
 #[pyfunction]
 pub(crate) fn register_partition_selector(py: Python<'_>, name: &str, factory: Py<PyAny>) -> PyResult<()> {
     mofka_client::register_partition_selector(name, move |config| Component::make(&factory, config))
         .or_raise(py)
 }
 
-/// See `_mofka.pyi`.
+#[doc = doc!(register_serializer)]
 #[pyfunction]
 pub(crate) fn register_serializer(py: Python<'_>, name: &str, factory: Py<PyAny>) -> PyResult<()> {
     mofka_client::register_serializer(name, move |config| Component::make(&factory, config)).or_raise(py)

@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 use crate::errors::OrRaise;
 use crate::event::Event;
 use crate::futures::FutureEvent;
+use crate::gate;
 use crate::held::{Held, Holdable};
 use crate::html;
 use crate::options::{batch_size_to_python, start};
@@ -19,7 +20,7 @@ use crate::waiting::{timeout, wait};
 /// After which silence a loop over a consumer ends.
 const ITERATION_TIMEOUT_MS: f64 = 5000.0;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(Consumer)]
 #[pyclass(frozen, module = "mofka", weakref)]
 pub(crate) struct Consumer {
     held: Held<mofka_client::Consumer>,
@@ -41,7 +42,7 @@ impl Holdable for mofka_client::Consumer {
     const NAME: &'static str = "consumer";
 
     fn end(&self, py: Python<'_>) -> PyResult<u64> {
-        py.detach(|| self.close());
+        gate::detach(py, || self.close());
         Ok(0)
     }
 }
@@ -73,18 +74,21 @@ impl Consumer {
         Ok(self.get()?.options().thread_pool.clone().map(ThreadPool::new))
     }
 
+    #[doc = doc!(Consumer partitions)]
     #[getter]
     fn partitions(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
         let consumer = self.get()?;
-        Ok(py.detach(|| consumer.partitions()))
+        Ok(gate::detach(py, || consumer.partitions()))
     }
 
+    #[doc = doc!(Consumer pull)]
     fn pull(slf: Bound<'_, Self>) -> PyResult<FutureEvent> {
         let consumer = slf.get().get()?;
-        let pull = slf.py().detach(|| consumer.pull());
+        let pull = gate::detach(slf.py(), || consumer.pull());
         Ok(FutureEvent::new(pull, Some(slf.into_any().unbind())))
     }
 
+    #[doc = doc!(Consumer events)]
     #[pyo3(signature = (timeout_ms=ITERATION_TIMEOUT_MS))]
     fn events(slf: Bound<'_, Self>, timeout_ms: Option<f64>) -> PyResult<EventIterator> {
         slf.get().get()?;
@@ -103,16 +107,19 @@ impl Consumer {
     }
 
     fn __anext__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let _inside = gate::calling(slf.py());
         let next = slf.py().import("mofka._asyncio")?.getattr("next_event")?;
         Ok(next.call1((slf,))?.unbind())
     }
 
+    #[doc = doc!(Consumer seek)]
     fn seek(&self, py: Python<'_>, partition: usize, to: &Bound<'_, PyAny>) -> PyResult<()> {
         let to = start(to)?;
         let consumer = self.get()?;
-        py.detach(|| consumer.seek(partition, to)).or_raise(py)
+        gate::detach(py, || consumer.seek(partition, to)).or_raise(py)
     }
 
+    #[doc = doc!(Consumer process)]
     #[pyo3(signature = (processor, *, timeout_ms=None, max_events=None, thread_pool=None))]
     fn process(
         &self,
@@ -130,6 +137,7 @@ impl Consumer {
         processing::process(py, self.get()?, processor, &processing)
     }
 
+    #[doc = doc!(Consumer stats)]
     #[getter]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counted = self.get()?.stats();
@@ -143,9 +151,10 @@ impl Consumer {
         Ok(stats)
     }
 
+    #[doc = doc!(Consumer close)]
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let consumer = self.get()?;
-        py.detach(|| consumer.close());
+        gate::detach(py, || consumer.close());
         Ok(())
     }
 
@@ -165,7 +174,7 @@ impl Consumer {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let consumer = self.get()?;
-        let partitions = py.detach(|| consumer.partitions());
+        let partitions = gate::detach(py, || consumer.partitions());
         let events = consumer.stats().events;
         let name = consumer.name();
         Ok(format!(
@@ -175,7 +184,7 @@ impl Consumer {
 
     fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
         let consumer = self.get()?;
-        let partitions = py.detach(|| consumer.partitions());
+        let partitions = gate::detach(py, || consumer.partitions());
         let stats = consumer.stats();
         Ok(html::facts(
             &format!("Consumer {:?}", consumer.name()),
@@ -189,7 +198,7 @@ impl Consumer {
     }
 }
 
-/// See `_mofka.pyi`.
+#[doc = doc!(EventIterator)]
 #[pyclass(frozen, module = "mofka")]
 pub(crate) struct EventIterator {
     consumer: Py<Consumer>,
@@ -204,7 +213,7 @@ impl EventIterator {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Event>> {
         let consumer = self.consumer.get().get()?;
-        let pull = py.detach(|| consumer.pull());
+        let pull = gate::detach(py, || consumer.pull());
         let event = wait(py, &pull, self.timeout)?.or_raise(py)?.map(Event::new);
         Ok(event.filter(|event| !event.is_none()))
     }

@@ -5,15 +5,18 @@ use mofka_client::Metadata;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::gate;
 
 static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The object that this JSON text says.
 pub(crate) fn loads<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let _inside = gate::calling(py);
     let loads = LOADS.get_or_try_init(py, || {
         Ok::<_, PyErr>(py.import("json")?.getattr("loads")?.unbind())
     })?;
@@ -24,18 +27,13 @@ pub(crate) fn loads<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, Py
 /// The JSON text of an object, without spaces.
 ///
 /// # Errors
-/// When it has no JSON (TypeError), NaN and infinities among them (ValueError).
+/// When it has no JSON (TypeError), NaN, infinities and what contains itself among them (ValueError).
 pub(crate) fn dumps<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
     let py = object.py();
+    let _inside = gate::calling(py);
     let encode = ENCODE.get_or_try_init(py, || {
-        let options = PyDict::new(py);
-        options.set_item("separators", (",", ":"))?;
-        options.set_item("allow_nan", false)?;
-        let encoder = py
-            .import("json")?
-            .getattr("JSONEncoder")?
-            .call((), Some(&options))?;
-        Ok::<_, PyErr>(encoder.getattr("encode")?.unbind())
+        let make = py.import("mofka._json")?.getattr("make_encode")?;
+        Ok::<_, PyErr>(make.call0()?.unbind())
     })?;
     Ok(encode.bind(py).call1((object,))?.cast_into::<PyString>()?)
 }

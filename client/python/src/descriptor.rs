@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 use crate::convert::from_python;
 use crate::errors::{OrRaise, raise};
 
-/// See `_mofka.pyi`.
+#[doc = doc!(DataDescriptor)]
 #[pyclass(frozen, eq, module = "mofka", from_py_object)]
 #[derive(Clone, PartialEq)]
 pub(crate) struct DataDescriptor {
@@ -45,6 +45,7 @@ impl DataDescriptor {
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
+    #[doc = doc!(DataDescriptor size)]
     #[getter]
     fn size(&self) -> u64 {
         self.descriptor.bytes()
@@ -55,15 +56,18 @@ impl DataDescriptor {
         PyBytes::new(py, self.descriptor.location())
     }
 
+    #[doc = doc!(DataDescriptor flatten)]
     fn flatten(&self) -> Vec<(u64, u64)> {
         let ranges = self.descriptor.flatten();
         ranges.map(|range| (range.offset, range.bytes)).collect()
     }
 
+    #[doc = doc!(DataDescriptor make_sub_view)]
     fn make_sub_view(&self, offset: u64, size: u64) -> Self {
         self.descriptor.sub_view(offset, size).into()
     }
 
+    #[doc = doc!(DataDescriptor make_strided_view)]
     fn make_strided_view(
         &self,
         py: Python<'_>,
@@ -79,7 +83,7 @@ impl DataDescriptor {
             .map_err(|error| raise(py, "ViewError", &error.to_string()))
     }
 
-    /// The original's other name of it.
+    #[doc = doc!(DataDescriptor make_stride_view)]
     fn make_stride_view(
         &self,
         py: Python<'_>,
@@ -91,6 +95,7 @@ impl DataDescriptor {
         self.make_strided_view(py, offset, num_blocks, block_size, gap_size)
     }
 
+    #[doc = doc!(DataDescriptor make_unstructured_view)]
     fn make_unstructured_view(&self, py: Python<'_>, segments: Vec<(u64, u64)>) -> PyResult<Self> {
         let view = self.descriptor.unstructured_view(&self::segments(segments));
         view.map(Self::from)
@@ -107,7 +112,7 @@ impl DataDescriptor {
     }
 }
 
-/// See `_mofka.pyi`.
+#[doc = doc!(Recipe)]
 #[pyclass(frozen, module = "mofka", from_py_object)]
 #[derive(Clone, Default)]
 pub(crate) struct Recipe {
@@ -152,7 +157,7 @@ impl Recipe {
     }
 }
 
-/// See `_mofka.pyi`.
+#[doc = doc!(DataRef)]
 #[pyclass(frozen, eq, module = "mofka")]
 #[derive(PartialEq)]
 pub(crate) struct DataRef {
@@ -180,20 +185,24 @@ impl DataRef {
         made.or_raise(py).map(Self::from)
     }
 
+    #[doc = doc!(DataRef view)]
     fn view(&self, py: Python<'_>, recipe: &Recipe) -> PyResult<Self> {
         self.reference.view(&recipe.recipe).or_raise(py).map(Self::from)
     }
 
+    #[doc = doc!(DataRef partition)]
     #[getter]
     fn partition(&self) -> String {
         self.reference.partition().to_string()
     }
 
+    #[doc = doc!(DataRef descriptor)]
     #[getter]
     fn descriptor(&self) -> DataDescriptor {
         self.reference.descriptor().clone().into()
     }
 
+    #[doc = doc!(DataRef size)]
     #[getter]
     fn size(&self) -> u64 {
         self.reference.bytes()

@@ -9,12 +9,13 @@ use pyo3::types::PyDict;
 use crate::background;
 use crate::convert::{from_optional, to_python};
 use crate::errors::OrRaise;
+use crate::gate;
 use crate::options::{libraries, milliseconds};
 use crate::pool::ThreadPool;
 use crate::topic::TopicHandle;
 use crate::waiting::ask;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(Driver)]
 #[pyclass(frozen, module = "mofka")]
 #[derive(Clone)]
 pub(crate) struct Driver {
@@ -84,6 +85,7 @@ impl Driver {
         Ok(Self { driver })
     }
 
+    #[doc = doc!(Driver create_topic)]
     #[pyo3(signature = (
         name, *, partitions=1, validator=None, partition_selector=None, serializer=None, durability=None,
         retention=None, partition_type=None, partition_config=None, producers_expected=0
@@ -117,6 +119,7 @@ impl Driver {
         Ok(TopicHandle::new(topic))
     }
 
+    #[doc = doc!(Driver open_topic)]
     fn open_topic(&self, py: Python<'_>, name: &str) -> PyResult<TopicHandle> {
         let name = name.to_owned();
         let topic = self
@@ -125,12 +128,14 @@ impl Driver {
         Ok(TopicHandle::new(topic))
     }
 
+    #[doc = doc!(Driver topic_exists)]
     fn topic_exists(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
         let name = name.to_owned();
         self.ask(py, move |driver| driver.topic_exists(&name))?
             .or_raise(py)
     }
 
+    #[doc = doc!(Driver list_topics)]
     fn list_topics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let topics = self.ask(py, |driver| driver.list_topics())?.or_raise(py)?;
         let all = PyDict::new(py);
@@ -140,12 +145,14 @@ impl Driver {
         Ok(all)
     }
 
+    #[doc = doc!(Driver delete_topic)]
     fn delete_topic(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let name = name.to_owned();
         self.ask(py, move |driver| driver.delete_topic(&name))?
             .or_raise(py)
     }
 
+    #[doc = doc!(Driver add_partition)]
     #[pyo3(signature = (topic, *, rank=0, shard=None, partition_type=None, config=None))]
     fn add_partition<'py>(
         &self,
@@ -168,6 +175,7 @@ impl Driver {
         to_python(py, &info)
     }
 
+    #[doc = doc!(Driver list_consumers)]
     fn list_consumers<'py>(&self, py: Python<'py>, topic: &str) -> PyResult<Bound<'py, PyAny>> {
         let topic = topic.to_owned();
         let consumers = self
@@ -176,6 +184,7 @@ impl Driver {
         to_python(py, &consumers)
     }
 
+    #[doc = doc!(Driver status)]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let status = self.ask(py, |driver| driver.status())?.or_raise(py)?;
         to_python(py, &status)
@@ -183,21 +192,22 @@ impl Driver {
 
     #[getter]
     fn num_servers(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.driver.num_servers())
+        gate::detach(py, || self.driver.num_servers())
     }
 
     fn make_thread_pool(&self, py: Python<'_>, count: usize) -> PyResult<ThreadPool> {
-        let pool = py.detach(|| self.driver.make_thread_pool(count)).or_raise(py)?;
+        let pool = gate::detach(py, || self.driver.make_thread_pool(count)).or_raise(py)?;
         Ok(ThreadPool::new(pool))
     }
 
+    #[doc = doc!(Driver default_thread_pool)]
     #[getter]
     fn default_thread_pool(&self, py: Python<'_>) -> PyResult<ThreadPool> {
-        let pool = py.detach(|| self.driver.default_thread_pool()).or_raise(py)?;
+        let pool = gate::detach(py, || self.driver.default_thread_pool()).or_raise(py)?;
         Ok(ThreadPool::new(pool))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        py.detach(|| format!("<mofka.{:?}>", self.driver))
+        gate::detach(py, || format!("<mofka.{:?}>", self.driver))
     }
 }

@@ -7,6 +7,8 @@ use mofka_client::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::gate;
+
 /// Makes an exception of the class of this name.
 pub(crate) fn raise(py: Python<'_>, class: &str, text: &str) -> PyErr {
     raise_with(py, class, text, |_| Ok(()))
@@ -18,6 +20,7 @@ fn raise_with(
     text: &str,
     details: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
 ) -> PyErr {
+    let _inside = gate::calling(py);
     let make = || {
         let class = py.import("mofka._errors")?.getattr(class)?;
         let keywords = PyDict::new(py);

@@ -9,11 +9,12 @@ use crate::convert::{loads, to_python};
 use crate::descriptor::{DataDescriptor, DataRef};
 use crate::errors::{OrRaise, raise};
 use crate::futures::FutureAcknowledged;
+use crate::gate;
 use crate::html;
 use crate::process::Owner;
 use crate::reader::Pieces;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(Event)]
 #[pyclass(frozen, module = "mofka")]
 pub(crate) struct Event {
     /// `None`: there are no more events.
@@ -49,11 +50,13 @@ fn shown(event: &mofka_client::Event) -> (String, &'static str) {
 
 #[pymethods]
 impl Event {
+    #[doc = doc!(Event event_id)]
     #[getter]
     fn event_id(&self) -> Option<u64> {
         self.event.as_ref().map(|event| event.id().get())
     }
 
+    #[doc = doc!(Event metadata)]
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let parse = || match &self.event {
@@ -65,6 +68,7 @@ impl Event {
             .map(|it| it.clone_ref(py))
     }
 
+    #[doc = doc!(Event metadata_json)]
     #[getter]
     fn metadata_json(&self) -> String {
         self.event.as_ref().map_or_else(String::new, |event| {
@@ -72,6 +76,7 @@ impl Event {
         })
     }
 
+    #[doc = doc!(Event data)]
     #[getter]
     fn data(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
         let make = || match &self.event {
@@ -81,7 +86,7 @@ impl Event {
         self.data.get_or_try_init(py, make).map(|it| it.clone_ref(py))
     }
 
-    /// A copy of the selected data in one piece.
+    #[doc = doc!(Event data_bytes)]
     fn data_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let Some(event) = &self.event else {
             return Ok(PyBytes::new(py, b""));
@@ -93,17 +98,20 @@ impl Event {
         })
     }
 
+    #[doc = doc!(Event data_size)]
     #[getter]
     fn data_size(&self) -> u64 {
         self.event.as_ref().map_or(0, mofka_client::Event::data_bytes)
     }
 
+    #[doc = doc!(Event descriptor)]
     #[getter]
     fn descriptor(&self) -> DataDescriptor {
         let descriptor = self.event.as_ref().map(|event| event.descriptor().clone());
         DataDescriptor::from(descriptor.unwrap_or_default())
     }
 
+    #[doc = doc!(Event data_ref)]
     fn data_ref(&self, py: Python<'_>) -> PyResult<DataRef> {
         match &self.event {
             Some(event) => event.data_ref().or_raise(py).map(DataRef::from),
@@ -115,11 +123,13 @@ impl Event {
         }
     }
 
+    #[doc = doc!(Event is_reference)]
     #[getter]
     fn is_reference(&self) -> bool {
         self.event.as_ref().is_some_and(mofka_client::Event::is_reference)
     }
 
+    #[doc = doc!(Event open_data)]
     fn open_data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let Some(event) = &self.event else {
             return Err(raise(
@@ -129,10 +139,12 @@ impl Event {
             ));
         };
         self.owner.check("event")?;
-        let pieces = Pieces::new(py.detach(|| event.open_data()));
+        let pieces = Pieces::new(gate::detach(py, || event.open_data()));
+        let _inside = gate::calling(py);
         py.import("mofka._files")?.getattr("DataReader")?.call1((pieces,))
     }
 
+    #[doc = doc!(Event partition)]
     #[getter]
     fn partition<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match &self.event {
@@ -146,15 +158,20 @@ impl Event {
         self.event.as_ref().map(mofka_client::Event::partition)
     }
 
+    #[doc = doc!(Event timestamp)]
     #[getter]
     fn timestamp(&self) -> Option<f64> {
         #[allow(clippy::cast_precision_loss, reason = "microseconds of our times fit")]
         self.event.as_ref().map(|event| event.timestamp_us() as f64 / 1e6)
     }
 
+    #[doc = doc!(Event acknowledge)]
     fn acknowledge(&self, py: Python<'_>) -> PyResult<FutureAcknowledged> {
         match &self.event {
-            Some(event) => Ok(FutureAcknowledged::new(py.detach(|| event.acknowledge()), None)),
+            Some(event) => Ok(FutureAcknowledged::new(
+                gate::detach(py, || event.acknowledge()),
+                None,
+            )),
             None => Err(raise(
                 py,
                 "AcknowledgeError",

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::gate;
+
 /// A producer or a consumer that Python holds.
 pub(crate) trait Ends: Send + Sync {
     /// Whether this process made it.
@@ -35,6 +37,8 @@ pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
     for ends in all.iter().filter_map(Weak::upgrade).filter(|ends| ends.is_ours()) {
         left += ends.end(py)?;
     }
+    // Whoever waits for something, or will, does not hear of it.
+    gate::close(py);
     if left > 0 {
         let text = format!(
             "{left} events were pushed and not acknowledged when the program ended; they may be lost. Call \

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::background::{Job, later};
 use crate::errors::OrRaise;
 use crate::event::Event;
+use crate::gate;
 use crate::process::Owner;
 use crate::waiting::{timeout, wait};
 
@@ -25,13 +26,14 @@ impl Wake for Call {
 
 /// What `await` does, is written in Python.
 fn awaited(future: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let _inside = gate::calling(future.py());
     let settle = future.py().import("mofka._asyncio")?.getattr("settle")?;
     Ok(settle.call1((future,))?.call_method0("__await__")?.unbind())
 }
 
 macro_rules! python_future {
     ($name:ident, $future:ty, $value:ty, |$py:ident, $settled:ident| $to_python:expr) => {
-        /// See `_mofka.pyi`.
+        #[doc = doc!($name)]
         #[pyclass(frozen, module = "mofka")]
         pub(crate) struct $name {
             future: $future,
@@ -60,6 +62,7 @@ macro_rules! python_future {
 
         #[pymethods]
         impl $name {
+            #[doc = doc!($name wait)]
             #[pyo3(signature = (timeout_ms=None))]
             fn wait(&self, $py: Python<'_>, timeout_ms: Option<f64>) -> PyResult<$value> {
                 self.check()?;
@@ -67,6 +70,7 @@ macro_rules! python_future {
                 $to_python
             }
 
+            #[doc = doc!(FutureUint completed)]
             #[getter]
             fn completed(&self) -> bool {
                 !self.owner.is_here() || self.future.completed()
@@ -79,7 +83,7 @@ macro_rules! python_future {
                     return true;
                 }
                 let waker = Waker::from(Arc::new(Call(function)));
-                py.detach(|| self.future.completed_or_wake(&waker))
+                gate::detach(py, || self.future.completed_or_wake(&waker))
             }
 
             fn __await__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {

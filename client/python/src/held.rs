@@ -7,6 +7,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::exit::{Ends, at_exit};
+use crate::gate;
 use crate::process::Owner;
 
 /// What Python holds.
@@ -52,7 +53,7 @@ impl<T: Holdable> Drop for Held<T> {
     /// may need other threads of the interpreter to come to their end.
     fn drop(&mut self) {
         let inner = self.inner.take();
-        Python::attach(|py| py.detach(|| drop(inner)));
+        Python::attach(|py| gate::detach(py, || drop(inner)));
     }
 }
 

@@ -16,6 +16,8 @@
 )]
 #![allow(clippy::needless_pass_by_value, reason = "arguments from Python are values")]
 
+include!(concat!(env!("OUT_DIR"), "/docs.rs"));
+
 mod background;
 #[allow(unsafe_code)]
 mod buffers;
@@ -28,6 +30,7 @@ mod errors;
 mod event;
 mod exit;
 mod futures;
+mod gate;
 mod held;
 mod html;
 mod options;

@@ -7,6 +7,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::gate;
+
 /// Whether a producer keeps the order of its events.
 #[pyclass(eq, eq_int, frozen, from_py_object, module = "mofka")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ pub(crate) fn on_assignment(function: Option<Bound<'_, PyAny>>) -> PyResult<OnAs
             AssignmentChange::Lost(partitions) => ("lost", partitions),
         };
         // At the end of the interpreter nobody wants to hear.
-        Python::try_attach(|py| {
+        gate::attach(|py| {
             let function = function.bind(py);
             if let Err(error) = function.call1((word, partitions.clone())) {
                 error.write_unraisable(py, Some(function));

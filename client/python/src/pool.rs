@@ -3,8 +3,9 @@
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
+use crate::gate;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(ThreadPool)]
 #[pyclass(frozen, module = "mofka", name = "ThreadPool")]
 pub(crate) struct ThreadPool {
     /// Gone when it is dropped.
@@ -26,7 +27,7 @@ impl ThreadPool {
     #[new]
     #[pyo3(signature = (thread_count=0))]
     fn make(py: Python<'_>, thread_count: usize) -> PyResult<Self> {
-        let pool = py.detach(|| mofka_client::ThreadPool::new(thread_count));
+        let pool = gate::detach(py, || mofka_client::ThreadPool::new(thread_count));
         pool.or_raise(py).map(Self::new)
     }
 
@@ -46,6 +47,6 @@ impl Drop for ThreadPool {
     /// Its tasks may need the interpreter to end.
     fn drop(&mut self) {
         let pool = self.pool.take();
-        Python::attach(|py| py.detach(|| drop(pool)));
+        Python::attach(|py| gate::detach(py, || drop(pool)));
     }
 }

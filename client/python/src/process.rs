@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pyo3::prelude::*;
 
 use crate::errors::raise;
+use crate::gate;
 
 /// Forks between the process that loaded the module and this one. Relaxed: it changes only while a process has one thread.
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -20,6 +21,7 @@ pub(crate) fn loaded() {
 #[pyfunction(name = "_forked")]
 pub(crate) fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    gate::forked();
     loaded();
 }
 

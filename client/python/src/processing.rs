@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use crate::errors::{IntoPython, OrRaise};
 use crate::event::Event;
+use crate::gate;
 
 /// How long a signal may wait to be looked for.
 const SLICE: Duration = Duration::from_millis(50);
@@ -141,7 +142,7 @@ fn run(
             }
             Err(error) => Err(error),
         };
-        let stop = Python::try_attach(|py| match event {
+        let stop = gate::attach(|py| match event {
             Ok(event) => call(py, &processor, Some(event)),
             Err(error) => Some(Stop::Raised(error.into_python(py))),
         });
@@ -158,8 +159,6 @@ fn run(
             ControlFlow::Break(())
         }))
     };
-    let report = py
-        .detach(|| consumer.process(handed_over, &options))
-        .or_raise(py)?;
+    let report = gate::detach(py, || consumer.process(handed_over, &options)).or_raise(py)?;
     Ok(report.end)
 }

@@ -9,18 +9,19 @@ use crate::buffers::pushed;
 use crate::convert::metadata;
 use crate::errors::{IntoPython, OrRaise};
 use crate::futures::{FutureFlushed, FutureUint};
+use crate::gate;
 use crate::held::{Held, Holdable};
 use crate::html;
 use crate::options::{Ordering, batch_size_to_python};
 use crate::pool::ThreadPool;
 use crate::topic::TopicHandle;
-use crate::waiting::{ask, wait};
+use crate::waiting::{Signals, ask, wait};
 use crate::writer::DataWriter;
 
 /// Events of `push_many` that are made ready before they are pushed together, without the interpreter's lock.
 const TOGETHER: usize = 1024;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(Producer)]
 #[pyclass(frozen, module = "mofka", weakref)]
 pub(crate) struct Producer {
     held: Held<mofka_client::Producer>,
@@ -67,6 +68,7 @@ impl Producer {
         loop {
             let mut ready = Vec::new();
             let mut made_ready = || {
+                let _inside = gate::calling(py);
                 while ready.len() < TOGETHER {
                     let Some((document, data)) = next()? else {
                         return Ok(true);
@@ -95,10 +97,11 @@ impl Producer {
         futures: &Bound<'_, PyList>,
     ) -> PyResult<()> {
         let producer = self.get()?;
-        let (taken, refused) = py.detach(|| {
+        let signals = Signals::default();
+        let (taken, refused) = gate::detach(py, || {
             let mut taken: Vec<PushFuture> = Vec::with_capacity(ready.len());
             for (metadata, data) in ready {
-                match producer.push(metadata, data, partition) {
+                match producer.push_while(metadata, data, partition, || signals.go_on()) {
                     Ok(future) => taken.push(future),
                     Err(error) => return (taken, Err(error)),
                 }
@@ -108,7 +111,7 @@ impl Producer {
         for future in taken {
             futures.append(FutureUint::new(future, None))?;
         }
-        refused.or_raise(py)
+        signals.raised().and_then(|()| refused.or_raise(py))
     }
 }
 
@@ -116,12 +119,12 @@ impl Holdable for mofka_client::Producer {
     const NAME: &'static str = "producer";
 
     fn end(&self, py: Python<'_>) -> PyResult<u64> {
-        let flush = py.detach(|| self.flush());
+        let flush = gate::detach(py, || self.flush());
         let flushed = wait(py, &flush, Some(self.options().drop_timeout))?.or_raise(py)?;
         let stats = self.stats();
         let settled = stats.acknowledged.saturating_add(stats.failed);
         match flushed {
-            Some(()) => py.detach(|| self.close()).or_raise(py).map(|_| 0),
+            Some(()) => gate::detach(py, || self.close()).or_raise(py).map(|_| 0),
             None => Ok(stats.events.saturating_sub(settled)),
         }
     }
@@ -139,6 +142,7 @@ impl Producer {
         self.topic.clone_ref(py)
     }
 
+    #[doc = doc!(Producer batch_size)]
     #[getter]
     fn batch_size(&self) -> PyResult<u32> {
         Ok(batch_size_to_python(self.get()?.options().batch_size))
@@ -162,6 +166,7 @@ impl Producer {
         Ok(self.get()?.options().thread_pool.clone().map(ThreadPool::new))
     }
 
+    #[doc = doc!(Producer push)]
     #[pyo3(signature = (metadata=None, data=None, *, partition=None, copy=None))]
     fn push(
         &self,
@@ -174,11 +179,16 @@ impl Producer {
         let producer = self.get()?;
         let metadata = self::metadata(metadata)?;
         let data = pushed(data, copy, self.kept_bytes_min)?;
-        let pushed = py.detach(|| producer.push(metadata, data, partition));
+        let signals = Signals::default();
+        let pushed = gate::detach(py, || {
+            producer.push_while(metadata, data, partition, || signals.go_on())
+        });
+        signals.raised()?;
         let pushed = pushed.or_raise(py)?;
         Ok(FutureUint::new(pushed, None))
     }
 
+    #[doc = doc!(Producer push_many)]
     #[pyo3(signature = (metadata, data=None, *, partition=None, copy=None))]
     fn push_many<'py>(
         &self,
@@ -197,6 +207,7 @@ impl Producer {
         })
     }
 
+    #[doc = doc!(Producer push_stream)]
     #[pyo3(signature = (metadata=None, *, partition=None))]
     fn push_stream(
         &self,
@@ -206,23 +217,24 @@ impl Producer {
     ) -> PyResult<DataWriter> {
         let producer = self.get()?;
         let metadata = self::metadata(metadata)?;
-        let writer = py
-            .detach(|| producer.push_stream(metadata, partition))
+        let writer = gate::detach(py, || producer.push_stream(metadata, partition))
             .map_err(|error| error.into_python(py))?;
         Ok(DataWriter::new(writer))
     }
 
+    #[doc = doc!(Producer flush)]
     fn flush(&self, py: Python<'_>) -> PyResult<FutureFlushed> {
         let producer = self.get()?;
-        Ok(FutureFlushed::new(py.detach(|| producer.flush()), None))
+        Ok(FutureFlushed::new(gate::detach(py, || producer.flush()), None))
     }
 
+    #[doc = doc!(Producer close)]
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let producer = self.get()?;
         // What takes long is done here, where a signal ends it.
-        let flush = py.detach(|| producer.flush());
+        let flush = gate::detach(py, || producer.flush());
         wait(py, &flush, None)?.or_raise(py)?;
-        let report = py.detach(|| producer.close()).or_raise(py)?;
+        let report = gate::detach(py, || producer.close()).or_raise(py)?;
         let account = PyDict::new(py);
         account.set_item("pushed", report.pushed)?;
         account.set_item("acknowledged", report.acknowledged)?;
@@ -232,6 +244,7 @@ impl Producer {
         Ok(account)
     }
 
+    #[doc = doc!(Producer done)]
     fn done(&self, py: Python<'_>) -> PyResult<(u32, u32)> {
         self.close(py)?;
         let producer = self.get()?;
@@ -240,6 +253,7 @@ impl Producer {
         Ok((done.done, done.expected))
     }
 
+    #[doc = doc!(Producer stats)]
     #[getter]
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counted = self.get()?.stats();

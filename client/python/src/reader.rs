@@ -11,7 +11,7 @@ use crate::turns::Turns;
 /// Bytes that are read between two looks for signals.
 const BETWEEN_SIGNALS: usize = 1 << 20;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(_Pieces)]
 #[pyclass(frozen, module = "mofka", name = "_Pieces")]
 pub(crate) struct Pieces {
     reader: Turns<mofka_client::DataReader>,

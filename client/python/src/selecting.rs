@@ -8,6 +8,7 @@ use crate::buffers::Allocated;
 use crate::convert::loads;
 use crate::descriptor::{DataDescriptor, Recipe};
 use crate::errors::{interpreter_gone, to_client};
+use crate::gate;
 
 /// `"all"`, `"none"` or `None`, a recipe, or a function (metadata, descriptor) that gives a descriptor, or `None`.
 ///
@@ -36,7 +37,7 @@ pub(crate) fn selector(object: Option<Bound<'_, PyAny>>) -> PyResult<DataSelecto
     }
     let function = object.unbind();
     Ok(DataSelector::new(move |metadata, descriptor| {
-        Python::try_attach(|py| {
+        gate::attach(|py| {
             let select = || {
                 let whole = DataDescriptor::from(descriptor.clone());
                 let returned = function.bind(py).call1((loads(py, metadata.raw())?, whole))?;
@@ -65,7 +66,7 @@ pub(crate) fn allocator(object: Option<Bound<'_, PyAny>>) -> PyResult<DataAlloca
     let function = object.unbind();
     Ok(DataAllocator::new(
         move |metadata: &Metadata, descriptor: &mofka_client::DataDescriptor| {
-            Python::try_attach(|py| {
+            gate::attach(|py| {
                 let selected = DataDescriptor::from(descriptor.clone());
                 let returned = loads(py, metadata.raw())
                     .and_then(|metadata| function.bind(py).call1((metadata, selected)));

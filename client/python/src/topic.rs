@@ -7,6 +7,7 @@ use crate::consumer::Consumer;
 use crate::convert::{from_optional, from_python, to_python};
 use crate::driver::Driver;
 use crate::errors::OrRaise;
+use crate::gate;
 use crate::html;
 use crate::options::{Ordering, batch_size, milliseconds, on_assignment, start};
 use crate::pool::ThreadPool;
@@ -14,7 +15,7 @@ use crate::producer::Producer;
 use crate::selecting::{allocator, selector};
 use crate::waiting::ask;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(TopicHandle)]
 #[pyclass(frozen, module = "mofka")]
 pub(crate) struct TopicHandle {
     topic: mofka_client::TopicHandle,
@@ -47,11 +48,13 @@ impl TopicHandle {
         Driver::of(self.topic.driver())
     }
 
+    #[doc = doc!(TopicHandle info)]
     #[getter]
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         to_python(py, self.topic.info().as_ref())
     }
 
+    #[doc = doc!(TopicHandle partitions)]
     #[getter]
     fn partitions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         to_python(py, &self.topic.info().partitions)
@@ -72,10 +75,12 @@ impl TopicHandle {
         to_python(py, &self.topic.info().serializer)
     }
 
+    #[doc = doc!(TopicHandle refresh)]
     fn refresh(&self, py: Python<'_>) -> PyResult<()> {
         self.ask(py, |topic| topic.refresh())?.or_raise(py)
     }
 
+    #[doc = doc!(TopicHandle mark_as_complete)]
     fn mark_as_complete(&self, py: Python<'_>) -> PyResult<()> {
         self.ask(py, |topic| topic.mark_complete())?.or_raise(py)
     }
@@ -90,10 +95,12 @@ impl TopicHandle {
         self.ask(py, |topic| topic.set_retention(retention))?.or_raise(py)
     }
 
+    #[doc = doc!(TopicHandle sync)]
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
         self.ask(py, |topic| topic.sync())?.or_raise(py)
     }
 
+    #[doc = doc!(TopicHandle seek)]
     fn seek(&self, py: Python<'_>, consumer: &str, partition: usize, to: &Bound<'_, PyAny>) -> PyResult<u64> {
         let to = start(to)?;
         let consumer = consumer.to_owned();
@@ -108,6 +115,7 @@ impl TopicHandle {
         to_python(py, &status)
     }
 
+    #[doc = doc!(TopicHandle producer)]
     #[pyo3(signature = (
         name="", *, batch_size=None, max_num_batches=2, ordering=Ordering::Strict, thread_pool=None, durability=None,
         batch_bytes_max=None, shared_bytes_min=None, delivery_timeout_ms=None, batch_idle_timeout_ms=None,
@@ -147,10 +155,11 @@ impl TopicHandle {
         };
         let py = slf.py();
         let topic = &slf.get().topic;
-        let producer = py.detach(|| topic.producer(options));
+        let producer = gate::detach(py, || topic.producer(options));
         Ok(Producer::new(producer, slf.unbind()))
     }
 
+    #[doc = doc!(TopicHandle consumer)]
     #[pyo3(signature = (
         name, *, data_selector=Some("all".into()), data_allocator=None, batch_size=None, max_num_batches=2,
         thread_pool=None, targets=None, filter=None, start=None, batch_bytes_max=None, data_bytes_max=None,

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
+use crate::gate;
 use crate::process::Owner;
 
 /// See the module. Whoever uses it takes it out: no lock is kept while other threads of the interpreter run.
@@ -59,7 +60,7 @@ impl<T: Send> Turns<T> {
     /// Uses it with other threads running.
     pub(crate) fn with<R: Send>(&self, py: Python<'_>, act: impl FnOnce(&mut T) -> R + Send) -> PyResult<R> {
         let mut it = self.take(py)?;
-        let (it, done) = py.detach(|| {
+        let (it, done) = gate::detach(py, || {
             let done = act(&mut it);
             (it, done)
         });
@@ -70,7 +71,7 @@ impl<T: Send> Turns<T> {
     /// Uses it for the last time.
     pub(crate) fn last<R: Send>(&self, py: Python<'_>, act: impl FnOnce(T) -> R + Send) -> PyResult<R> {
         let it = self.take(py)?;
-        let done = py.detach(|| act(it));
+        let done = gate::detach(py, || act(it));
         self.put(Turn::Over);
         Ok(done)
     }

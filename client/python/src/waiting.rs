@@ -11,6 +11,8 @@ use mofka_client::{
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::gate;
+
 /// How long a signal may wait to be looked for.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -70,7 +72,7 @@ pub(crate) fn ask<T: Send + 'static>(
             .recv_timeout(SLICE)
     };
     loop {
-        match py.detach(hear) {
+        match gate::detach(py, hear) {
             Ok(answer) => return Ok(answer),
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
             Err(RecvTimeoutError::Disconnected) => {
@@ -91,10 +93,35 @@ pub(crate) fn wait<W: Waitable>(
     let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let left = end.map_or(SLICE, |end| end.saturating_duration_since(Instant::now()));
-        let waited = py.detach(|| future.wait_for(left.min(SLICE)));
+        let waited = gate::detach(py, || future.wait_for(left.min(SLICE)));
         if !matches!(waited, Ok(None)) || left <= SLICE && end.is_some() {
             return Ok(waited);
         }
         py.check_signals()?;
+    }
+}
+
+/// Looks for signals in the middle of what the client does without the interpreter's lock.
+#[derive(Default)]
+pub(crate) struct Signals(Mutex<Option<PyErr>>);
+
+impl Signals {
+    /// False when a handler raised something, or the interpreter ends.
+    pub(crate) fn go_on(&self) -> bool {
+        match gate::attach(|py| py.check_signals()) {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// # Errors
+    /// What a handler raised.
+    pub(crate) fn raised(self) -> PyResult<()> {
+        let raised = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        raised.map_or(Ok(()), Err)
     }
 }

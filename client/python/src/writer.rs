@@ -11,7 +11,7 @@ use crate::turns::Turns;
 /// Bytes that are written between two looks for signals.
 const BETWEEN_SIGNALS: usize = 1 << 20;
 
-/// See `_mofka.pyi`.
+#[doc = doc!(DataWriter)]
 #[pyclass(frozen, module = "mofka")]
 pub(crate) struct DataWriter {
     writer: Turns<mofka_client::DataWriter>,
@@ -26,6 +26,7 @@ impl DataWriter {
 
 #[pymethods]
 impl DataWriter {
+    #[doc = doc!(DataWriter write)]
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         let data = Lent::of(data)?;
         for part in data.bytes().chunks(BETWEEN_SIGNALS) {
@@ -35,16 +36,19 @@ impl DataWriter {
         Ok(data.bytes().len())
     }
 
+    #[doc = doc!(DataWriter data_size)]
     #[getter]
     fn data_size(&self, py: Python<'_>) -> PyResult<u64> {
         self.writer.with(py, |writer| writer.data_bytes())
     }
 
+    #[doc = doc!(DataWriter finish)]
     fn finish(&self, py: Python<'_>) -> PyResult<u64> {
         let finished = self.writer.last(py, mofka_client::DataWriter::finish)?;
         finished.or_raise(py).map(mofka_client::EventId::get)
     }
 
+    #[doc = doc!(DataWriter abort)]
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         if self.writer.is_over() {
             return Ok(());

@@ -8,7 +8,8 @@ def read(consumer, count):
 
 
 def test_generation_a(node, name):
-    from mochi.mofka.client import AdaptiveBatchSize, ByteArrayAllocator, FullDataSelector, MofkaDriver
+    from mochi.mofka.client import AdaptiveBatchSize, ByteArrayAllocator, ClientException, FullDataSelector
+    from mochi.mofka.client import KafkaDriver, MofkaDriver
     from mochi.mofka.client import Ordering, PartitionSelector, Serializer, ThreadPool, Validator
 
     driver = MofkaDriver(node.group_file, use_progress_thread=True)
@@ -19,7 +20,13 @@ def test_generation_a(node, name):
         Serializer.from_metadata({"type": "default"}),
     )
     driver.add_memory_partition(name, 0)
-    driver.add_default_partition(topic_name=name, server_rank=0, metadata_provider="m@local")
+    metadata, data = driver.add_default_metadata_provider(0), driver.add_data_provider(server_rank=0, target_type="memory")
+    assert "@" in metadata and "@" in data
+    driver.add_default_partition(topic_name=name, server_rank=0, metadata_provider=metadata, data_provider=data)
+    with pytest.raises(ClientException, match="invalid rank 1"):
+        driver.add_metadata_provider(1)
+    with pytest.raises(NotImplementedError):
+        KafkaDriver("kafka.json")
     topic = driver.open_topic(name)
     assert [partition["type"] for partition in topic.partitions] == ["memory", "default"]
     producer = topic.producer("producer", AdaptiveBatchSize, 2, ThreadPool(1), Ordering.Strict)

@@ -13,7 +13,7 @@ def take(consumer, count):
 
 
 def test_events_come_as_they_were_pushed(topic):
-    documents = [{}, {"a": [1, 2.5, None, True, "\u00e9\U0001f980"]}, {"big": 2**70, "small": -1e-300}, [1], 7, None]
+    documents = [{}, {"a": [1, 2.5, None, True, "\u00e9\U0001f980\n"], "b": (1,), "c": {}}, {"big": 2**70, "small": -1e-300}, [1], 7, None]
     with topic.producer("p", batch_size=2) as producer:
         futures = [producer.push(document, b"x" * n) for n, document in enumerate(documents)]
         futures.append(producer.push('{"text" : 1}'))
@@ -21,6 +21,7 @@ def test_events_come_as_they_were_pushed(topic):
         assert producer.flush().wait(timeout_ms=PATIENCE_MS) is True
         assert [future.wait() for future in futures] == list(range(8))
         assert all(future.completed for future in futures)
+    documents[1]["b"] = [1]
     expected = [{} if document is None else document for document in documents] + [{"text": 1}, "bytes"]
     events = take(topic.consumer("c"), 8)
     assert [event.metadata for event in events] == expected
@@ -54,7 +55,9 @@ def test_what_cannot_be_taken_is_refused_and_nothing_is_queued(driver, name):
     for metadata in ["{", b"\xff", {"a": 2}, "{} x"]:
         with pytest.raises(mofka.InvalidMetadata):
             producer.push(metadata)
-    for metadata in [{"a": float("nan")}, {"a": float("inf")}]:
+    itself = {"a": []}
+    itself["a"].append(itself)
+    for metadata in [{"a": float("nan")}, {"a": float("inf")}, itself]:
         with pytest.raises(ValueError):
             producer.push(metadata)
     for metadata, data in [({"a": object()}, None), ({"a": 1}, "text"), ({"a": 1}, 5), ({"a": 1}, [b"x", "y"])]:

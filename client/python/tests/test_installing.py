@@ -1,5 +1,7 @@
 """The wheel as users get it. Where it is, is in MOFKA_WHEELS, as `build` says."""
 
+import ast
+import inspect
 import os
 import pathlib
 import subprocess
@@ -85,8 +87,6 @@ def test_the_commands(installed, node, driver, name, command):
 
 def test_what_is_exported_is_what_the_types_say():
     """`_mofka.pyi` tells of every name and every method, and of no others."""
-    import ast
-
     types = ast.parse(pathlib.Path(mofka.__file__).with_name("_mofka.pyi").read_text())
     classes = {node.name: node for node in types.body if isinstance(node, ast.ClassDef)}
     functions = {node.name for node in types.body if isinstance(node, ast.FunctionDef)}
@@ -104,3 +104,10 @@ def test_what_is_exported_is_what_the_types_say():
         told |= {target.id for part in node.body if isinstance(part, ast.Assign) for target in part.targets}
         has = {part for part in vars(getattr(mofka._mofka, name)) if part not in everywhere | unsaid}
         assert has == told - everywhere - unsaid, name
+        # What editors say is what `help` says.
+        assert inspect.getdoc(getattr(mofka._mofka, name)).startswith(ast.get_docstring(node)), name
+        for part in node.body:
+            text = isinstance(part, ast.FunctionDef) and ast.get_docstring(part)
+            if text:
+                shown = getattr(mofka._mofka, name) if part.name == "__init__" else getattr(getattr(mofka._mofka, name), part.name)
+                assert text in inspect.getdoc(shown), part.name

@@ -117,9 +117,35 @@ class MofkaDriver(Driver):
     ):
         self._add(topic_name, server_rank, partition_type)
 
+    def add_metadata_provider(self, server_rank, database_type="map", database_config=None, dependencies=None):
+        """Where metadata is stored is the node's own matter here; the name is what partitions may be told."""
+        return self._provider("metadata", server_rank)
+
+    def add_data_provider(self, server_rank, target_type="memory", target_config=None, dependencies=None):
+        """The same for data."""
+        return self._provider("data", server_rank)
+
+    def add_default_metadata_provider(self, server_rank, config=None, dependencies=None):
+        return self._provider("metadata", server_rank)
+
+    def add_default_data_provider(self, server_rank, config=None, dependencies=None):
+        return self._provider("data", server_rank)
+
+    def _provider(self, kind, server_rank):
+        if not 0 <= server_rank < self.num_servers:
+            raise mofka.DriverError(f"invalid rank {server_rank} (should be lower than {self.num_servers})")
+        return f"{kind}@rank-{server_rank}"
+
     def _add(self, topic_name, server_rank, kind):
         # Where the original's partitions have their databases and files is the node's own matter here.
         self._driver.add_partition(topic_name, rank=server_rank, partition_type=_kind(kind))
+
+
+class KafkaDriver:
+    """The original's way to a Kafka broker, as where it was built without: there is none here."""
+
+    def __init__(self, config_file):
+        raise NotImplementedError("Kafka is not supported by this client")
 
 
 class ServiceHandle(MofkaDriver):

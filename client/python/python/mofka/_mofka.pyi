@@ -252,7 +252,7 @@ class Producer:
             shared_bytes_min (64 KiB) or more; such buffers have to stay as they are until the event was acknowledged or failed, and
             cannot be resized meanwhile. They need not be kept alive.
 
-        Blocks while max_num_batches batches of the partition wait.
+        Blocks while max_num_batches batches of the partition wait. A signal whose handler raises ends that; the event is not pushed then.
 
         Raises InvalidMetadata when it is not JSON or the validator refuses it, PushError when it cannot be taken,
         ClosedError; TypeError and ValueError for what has no JSON, BufferError for a buffer with gaps."""

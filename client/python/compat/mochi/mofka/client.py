@@ -2,6 +2,6 @@
 
 from mofka_compat import *  # noqa: F403
 from mofka_compat import __all__ as _api
-from mofka_compat.driver import Client, MofkaDriver, ServiceHandle
+from mofka_compat.driver import Client, KafkaDriver, MofkaDriver, ServiceHandle
 
-__all__ = [*_api, "Client", "MofkaDriver", "ServiceHandle"]
+__all__ = [*_api, "Client", "KafkaDriver", "MofkaDriver", "ServiceHandle"]
