@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{self, AtomicBool};
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::components::guarded;
@@ -16,6 +17,9 @@ type Task = Box<dyn FnOnce() + Send>;
 
 /// Threads of one pool at most: far more than there are cores is a mistake, and none that should cost a machine its threads.
 pub(crate) const THREADS_MAX: usize = 1024;
+
+/// No pool waits for its threads any more. Relaxed: it is set by who will drop them.
+static IS_LEAVING: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The pool that this thread belongs to, as the address of what its threads share.
@@ -68,6 +72,12 @@ struct Queued {
 }
 
 impl ThreadPool {
+    /// From now on dropping a pool of this process does not wait for its tasks. For the end of a host, such as an interpreter, that stops
+    /// threads where they stand, in functions of the application.
+    pub fn leave_threads() {
+        IS_LEAVING.store(true, atomic::Ordering::Relaxed);
+    }
+
     /// The priority of what has no other: the most urgent there is.
     pub const DEFAULT_PRIORITY: u64 = u64::MAX;
 
@@ -179,7 +189,7 @@ impl Drop for Handle {
         state.is_closing = true;
         self.shared.work.notify_all();
         // Two pools could otherwise wait for each other.
-        if MINE.get() != 0 {
+        if MINE.get() != 0 || IS_LEAVING.load(atomic::Ordering::Relaxed) {
             return;
         }
         while state.threads > 0 {
