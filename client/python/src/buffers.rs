@@ -196,9 +196,12 @@ impl Allocated {
             }
             Ok(Self(Some(lent)))
         };
-        let all = match returned.cast::<PyList>() {
-            Ok(list) => list.iter().map(|object| one(&object)).collect(),
-            Err(_) => one(returned).map(|one| vec![one]),
+        let all = if let Ok(list) = returned.cast::<PyList>() {
+            list.iter().map(|object| one(&object)).collect()
+        } else if let Ok(tuple) = returned.cast::<PyTuple>() {
+            tuple.iter().map(|object| one(&object)).collect()
+        } else {
+            one(returned).map(|one| vec![one])
         };
         all.map_err(|error| to_client(returned.py(), &error))
     }

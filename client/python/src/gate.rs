@@ -29,12 +29,14 @@ thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts this thread so many times more. False: the interpreter ends, and nothing is counted.
+/// Counts this thread so many times more. False: the interpreter ends, and nothing is counted. Whoever is counted already goes on:
+/// the end waits for it.
 fn enter(times: usize) -> bool {
+    let held = HELD.get();
     INSIDE.fetch_add(times, Ordering::SeqCst);
-    HELD.set(HELD.get().saturating_add(times));
+    HELD.set(held.saturating_add(times));
     match ENDER.get() {
-        Some(ender) if *ender != std::thread::current().id() => {
+        Some(ender) if held == 0 && *ender != std::thread::current().id() => {
             leave(times);
             false
         }
@@ -104,6 +106,8 @@ pub(crate) fn calling(py: Python<'_>) -> Inside {
 /// The interpreter is about to end, and this thread ends it.
 pub(crate) fn close(py: Python<'_>) {
     ENDER.get_or_init(|| std::thread::current().id());
+    // One that sleeps for good may be a pool's, in a function of the application.
+    mofka_client::ThreadPool::leave_threads();
     let begun = Instant::now();
     py.detach(|| {
         while INSIDE.load(Ordering::SeqCst) > 0 && begun.elapsed() < CLOSE_TIMEOUT {

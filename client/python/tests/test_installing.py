@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import mofka
@@ -83,6 +84,27 @@ def test_the_commands(installed, node, driver, name, command):
         if bundled is not None:
             bundled.with_name("away").rename(bundled)
     assert missing.returncode == 1 and "neither in this package nor on PATH" in missing.stderr
+
+
+def test_the_wheel_brings_a_node(installed):
+    """`mofka-ctl start`, with nothing else on PATH."""
+    if next(installed.parent.glob("lib/python*/site-packages/mofka/bin/mofkad"), None) is None:
+        pytest.skip("the wheel was built before the daemon was (make build)")
+    base = pathlib.Path(os.environ["MOFKA_BIN_DIR"]) / "nodes"
+    base.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=base, prefix="wheel-") as directory:
+
+        def run(*command):
+            ended = subprocess.run(command, cwd=directory, env={"PATH": ""}, capture_output=True, text=True, timeout=120)
+            assert ended.returncode == 0, ended.stderr
+            return ended.stdout
+
+        run(installed / "mofka-ctl", "start", "--data-dir", "data")
+        try:
+            lines = first_program(README.read_text())
+            assert "the data" in run(installed / "python", "-c", lines + "\nprint(bytes(event.data[0]))")
+        finally:
+            run(installed / "mofka-ctl", "shutdown")
 
 
 def test_what_is_exported_is_what_the_types_say():

@@ -45,7 +45,7 @@ def test_functions_select_and_allocate(letters):
     def allocate(metadata, descriptor):
         size = descriptor.size
         places.append([bytearray(size // 2), bytearray(size - size // 2)])
-        return places[-1]
+        return tuple(places[-1]) if metadata["number"] == 3 else places[-1]
 
     consumer = letters.consumer("c", data_selector=select, data_allocator=allocate)
     events = [first(consumer) for _ in range(4)]

@@ -76,12 +76,12 @@ class BatchSize(int):
 AdaptiveBatchSize = BatchSize.adaptive()
 
 
-def FullDataSelector(metadata, descriptor):
+def FullDataSelector(metadata: object, descriptor: DataDescriptor) -> DataDescriptor:
     """Selects all data. `data_selector="all"` does the same without a call for each event."""
     return descriptor
 
 
-def ByteArrayAllocator(metadata, descriptor):
+def ByteArrayAllocator(metadata: object, descriptor: DataDescriptor) -> list[bytearray]:
     """Places data in a new bytearray."""
     return [bytearray(descriptor.size)]
 

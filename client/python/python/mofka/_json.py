@@ -11,8 +11,10 @@ def make_encode():
         pieces = encoder.c_make_encoder(
             None, plain.default, encoder.encode_basestring_ascii, None, ":", ",", False, False, False
         )
-        assert "".join(pieces({"a": [1]}, 0)) == '{"a":[1]}'
-    except (AssertionError, TypeError):
+        is_known = "".join(pieces({"a": [1]}, 0)) == '{"a":[1]}'
+    except TypeError:
+        is_known = False
+    if not is_known:
         # This Python has none, or another one.
         return plain.encode
     join = "".join

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from enum import Enum
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, final
 
 from typing_extensions import Buffer
 
@@ -13,12 +13,12 @@ from ._files import DataReader
 __version__: str
 
 _Json = dict[str, Any]
-_Data = Buffer | list[Buffer] | tuple[Buffer, ...] | DataRef | None
+_Data = Buffer | Sequence[Buffer] | DataRef | None
 _Start = Literal["cursor", "first", "last"] | int | tuple[Literal["time"], float]
 _Durability = Literal["synced", "written", "buffered"]
 _Selector = Callable[[Any, "DataDescriptor"], "DataDescriptor | None"]
 _OnAssignment = Callable[[Literal["assigned", "withdrawn", "lost"], list[int]], object]
-_Allocator = Callable[[Any, "DataDescriptor"], "Buffer | list[Buffer]"]
+_Allocator = Callable[[Any, "DataDescriptor"], "Buffer | Sequence[Buffer]"]
 
 class Ordering(Enum):
     """Whether a producer keeps the order of its events."""
@@ -28,6 +28,7 @@ class Ordering(Enum):
     Loose = ...
     """Validator, partition selector and serializer run in a thread pool, and events may pass each other."""
 
+@final
 class ThreadPool:
     """Threads for producers and consumers; Driver.default_thread_pool is one for all who name none."""
 
@@ -38,6 +39,7 @@ class ThreadPool:
     @property
     def thread_count(self) -> int: ...
 
+@final
 class Driver:
     """The way to the nodes. All that is made from it shares its connections."""
 
@@ -123,6 +125,7 @@ class Driver:
     def default_thread_pool(self) -> ThreadPool:
         """As many threads as there are cores, started when they are first asked for."""
 
+@final
 class TopicHandle:
     """A topic that was opened."""
 
@@ -216,6 +219,7 @@ class TopicHandle:
 
         Raises ConsumerError, ComponentError, DriverError; TypeError and ValueError for what makes no sense."""
 
+@final
 class Producer:
     """Pushes events. `with` closes it. Collected without that, and at the end of the program, it sends what is left and waits for it, for
     drop_timeout_ms at most."""
@@ -291,6 +295,7 @@ class Producer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+@final
 class Consumer:
     """Pulls events. `with` closes it, and so does collecting it. `for` gives events until 5 s of silence or the end of
     the topic, `async for` until the end of the topic."""
@@ -345,11 +350,13 @@ class Consumer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+@final
 class EventIterator(Iterator[Event]):
     """See Consumer.events."""
 
     def __next__(self) -> Event: ...
 
+@final
 class Event:
     """An event that was pulled. It lives on its own."""
 
@@ -395,6 +402,7 @@ class Event:
         """Acknowledges this event and all before it in its partition: the next consumer of this name begins after it. Need not be
         waited for. Raises AcknowledgeError for the end of the topic."""
 
+@final
 class FutureUint:
     """What becomes of an event that was pushed. May be awaited."""
 
@@ -406,6 +414,7 @@ class FutureUint:
         it takes; 0 only looks. Sends what it waits for. Raises DeliveryError, the same each time."""
     def __await__(self) -> Generator[Any, None, int]: ...
 
+@final
 class FutureFlushed:
     """Completes when everything pushed before was acknowledged or failed. May be awaited."""
 
@@ -415,6 +424,7 @@ class FutureFlushed:
         """Whether it did within this time. Errors of events are told by their own futures."""
     def __await__(self) -> Generator[Any, None, bool]: ...
 
+@final
 class FutureEvent:
     """The next event. May be awaited."""
 
@@ -424,6 +434,7 @@ class FutureEvent:
         """The event; None when none came in this time. At the end of the topic, one whose event_id is None. Raises PullError, ClosedError."""
     def __await__(self) -> Generator[Any, None, Event]: ...
 
+@final
 class FutureAcknowledged:
     """Completes when an acknowledgement is durable. May be awaited."""
 
@@ -433,6 +444,7 @@ class FutureAcknowledged:
         """Whether it was within this time. Raises AcknowledgeError."""
     def __await__(self) -> Generator[Any, None, bool]: ...
 
+@final
 class DataDescriptor:
     """A reference to data at a node, whole or in part. Views are relative to the view that they are made of."""
 
@@ -455,6 +467,7 @@ class DataDescriptor:
         """(offset, bytes) each, ascending and disjoint. Raises ViewError."""
     def __bool__(self) -> bool: ...
 
+@final
 class DataRef:
     """Data of an event that is stored, whole or in part. Pushed as the data of another event, nothing of it is copied, and it is kept
     for as long as that event is. The two may be in any topics and partitions of one node, but a log partition cannot refer
@@ -476,6 +489,7 @@ class DataRef:
     def size(self) -> int:
         """Bytes that it selects."""
 
+@final
 class DataWriter:
     """Writes the data of one event in pieces. At most 9 MiB of it are in memory. One thread at a time may use it.
 
@@ -499,6 +513,7 @@ class DataWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+@final
 class _Pieces:
     """What DataReader is made of."""
 
@@ -507,6 +522,7 @@ class _Pieces:
     def readinto(self, into: Buffer) -> int: ...
     def seek(self, offset: int, whence: int) -> int: ...
 
+@final
 class Recipe:
     """Views on top of each other, for the data of any event: the node applies them. Each method returns a new recipe."""
 
