@@ -1,6 +1,6 @@
 //! Futures, all alike: `wait`, `completed`, `await`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Wake, Waker};
 
 use mofka_client::{AckFuture, FlushFuture, PullFuture, PushFuture};
@@ -13,12 +13,17 @@ use crate::gate;
 use crate::process::Owner;
 use crate::waiting::{timeout, wait};
 
-/// Calls a Python function when it is woken.
-struct Call(Py<PyAny>);
+/// Calls a Python function when it is woken for the first time. Whoever made it may still have it then, in the very moment.
+struct Call(Mutex<Option<Py<PyAny>>>);
 
 impl Wake for Call {
     fn wake(self: Arc<Self>) {
-        if let Ok(Self(function)) = Arc::try_unwrap(self) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let function = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(function) = function {
             later(Job::Call(function));
         }
     }
@@ -82,7 +87,7 @@ macro_rules! python_future {
                     // Waiting says why.
                     return true;
                 }
-                let waker = Waker::from(Arc::new(Call(function)));
+                let waker = Waker::from(Arc::new(Call(Mutex::new(Some(function)))));
                 gate::detach(py, || self.future.completed_or_wake(&waker))
             }
 

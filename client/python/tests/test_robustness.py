@@ -1,5 +1,6 @@
 """What goes wrong by chance: each test tries it MOFKA_TEST_REPETITIONS times. No hang, no lost event, no crash."""
 
+import asyncio
 import collections
 import gc
 import signal
@@ -209,11 +210,12 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_end_of_a_program_with_pushes_pending(program, topic, ending):
     """By chance and by the way it ends, batches are gathering, on their way or answered, and threads of the library call selectors."""
-    repetitions = max(1, REPETITIONS // 2)
+    repetitions = max(1, REPETITIONS // 4)
     counts = [100 + 37 * (repetition % 20) for repetition in range(repetitions)]
     for repetition, count in enumerate(counts):
         ended = program(
-            f"kept = topic.producer(batch_size={[0, 1_000_000, 7][repetition % 3]})\n"
+            # A busy device may take seconds to sync.
+            f"kept = topic.producer(batch_size={[0, 1_000_000, 7][repetition % 3]}, drop_timeout_ms=100_000)\n"
             "consumer = topic.consumer('c', data_selector=lambda metadata, descriptor: descriptor)\n"
             f"for number in range({count}):\n"
             "    kept.push({'number': number}, b'x' * 100_000 if number % 50 == 0 else b'x')\n" + ENDINGS[ending]
@@ -223,6 +225,23 @@ def test_the_end_of_a_program_with_pushes_pending(program, topic, ending):
     numbers = [event["number"] for event in drain(topic, end) if event["number"] >= 0]
     assert numbers == [number for count in counts for number in range(count)]
     assert ending in ["a thread that still pushes", "threads that do all there is"] or end == len(numbers)
+
+
+def test_who_awaits_is_woken(driver, name):
+    """Also by what comes in the very moment in which it begins to wait."""
+    topic = driver.create_topic(name, partition_type="memory")
+
+    async def run():
+        producer, consumer = topic.producer(), topic.consumer("c")
+        for number in range(20 * REPETITIONS):
+            pull = consumer.pull()
+            assert await asyncio.wait_for(producer.push({"number": number}), 60) == number
+            event = await asyncio.wait_for(pull, 60)
+            assert event.event_id == number
+            assert await asyncio.wait_for(event.acknowledge(), 60) is True
+            assert await asyncio.wait_for(producer.flush(), 60) is True
+
+    asyncio.run(run())
 
 
 class Interrupted(Exception):
