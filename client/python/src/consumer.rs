@@ -1,11 +1,13 @@
 //! Pulling events.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mofka_client::ProcessError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::OrRaise;
+use crate::errors::{IntoPython, OrRaise};
 use crate::event::Event;
 use crate::futures::FutureEvent;
 use crate::gate;
@@ -25,12 +27,18 @@ const ITERATION_TIMEOUT_MS: f64 = 5000.0;
 pub(crate) struct Consumer {
     held: Held<mofka_client::Consumer>,
     topic: Py<TopicHandle>,
+    /// One call at a time; the client sees parts of it.
+    is_processing: AtomicBool,
 }
 
 impl Consumer {
     pub(crate) fn new(consumer: mofka_client::Consumer, topic: Py<TopicHandle>) -> Self {
         let held = Held::new(consumer);
-        Self { held, topic }
+        Self {
+            held,
+            topic,
+            is_processing: AtomicBool::new(false),
+        }
     }
 
     fn get(&self) -> PyResult<&mofka_client::Consumer> {
@@ -134,7 +142,13 @@ impl Consumer {
             max_events,
             thread_pool: thread_pool.and_then(|pool| pool.get().get()),
         };
-        processing::process(py, self.get()?, processor, &processing)
+        let consumer = self.get()?;
+        if self.is_processing.swap(true, Ordering::AcqRel) {
+            return Err(ProcessError::UnderWay.into_python(py));
+        }
+        let processed = processing::process(py, consumer, processor, &processing);
+        self.is_processing.store(false, Ordering::Release);
+        processed
     }
 
     #[doc = doc!(Consumer stats)]

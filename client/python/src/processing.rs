@@ -52,6 +52,7 @@ fn with<T>(state: &State, change: impl FnOnce(&mut Shared) -> T) -> T {
 
 /// Calls the function; `None` when it is to go on.
 fn call(py: Python<'_>, processor: &Py<PyAny>, event: Option<Event>) -> Option<Stop> {
+    let _inside = gate::calling(py);
     let error = processor.call1(py, (event,)).err()?;
     let stop_class = py
         .import("mofka._errors")

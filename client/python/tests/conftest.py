@@ -21,6 +21,15 @@ REPETITIONS = int(os.environ.get("MOFKA_TEST_REPETITIONS", "5"))
 _names = itertools.count()
 
 
+def is_stopped(task):
+    """Whether a thread is, or is one of the kernel's, which are not."""
+    try:
+        name, state = (task / "stat").read_text().split("(", 1)[1].rsplit(") ", 1)
+    except FileNotFoundError:
+        return True
+    return name.startswith("iou-") or state[0] in "TtXZ"
+
+
 class Node:
     """A daemon in a directory of its own."""
 
@@ -63,6 +72,9 @@ class Node:
     def suspended(self):
         """It hears and says nothing meanwhile."""
         self.process.send_signal(signal.SIGSTOP)
+        # Its threads stop one after the other.
+        while not all(is_stopped(task) for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()):
+            time.sleep(0.001)
         try:
             yield
         finally:

@@ -161,6 +161,10 @@ def test_functions_process_events(driver, topic, threads):
     calls = consumer.process(stop, thread_pool=pool)
     assert len(seen) == 100 + calls and 200 in seen
 
+    with pytest.raises(mofka.ConsumerError, match="already"):
+        consumer.process(lambda event: consumer.process(note), max_events=1)
+    seen.append(next(number for number in range(300) if number not in seen))
+
     def fail(event):
         note(event)
         raise KeyError("not this one")
