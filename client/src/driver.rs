@@ -1,14 +1,16 @@
 //! The way to the nodes: connections, topics, administration.
 
+mod nodes;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mofka_net::control::{
-    ConsumerInfo, ConsumerListRequest, ConsumerListResponse, EmptyRequest, NodeLimits, NodeStatus,
-    PartitionAddRequest, PartitionInfo, PartitionSpec, TopicCreateRequest, TopicDeleteRequest, TopicInfo,
-    TopicListResponse, TopicRequest, TopicSummary, decode_any, encode,
+    ConsumerInfo, ConsumerListRequest, ConsumerListResponse, EmptyRequest, NodeLimits, PartitionAddRequest,
+    PartitionInfo, PartitionSpec, TopicCreateRequest, TopicDeleteRequest, TopicInfo, TopicListResponse,
+    TopicRequest, TopicSummary, decode_any, encode,
 };
 use mofka_net::{Address, ErrorCode, GroupFile, Opcode};
 use mofka_plugins::LibraryPolicy;
@@ -234,44 +236,6 @@ impl Driver {
             self.core
                 .ask(Opcode::ConsumerList, "consumer_list", &request, Repeat::Yes)?;
         Ok(answer.consumers)
-    }
-
-    /// The state of every node, by rank.
-    ///
-    /// # Errors
-    /// When one of them does not answer.
-    pub fn status(&self) -> Result<Vec<NodeStatus>, DriverError> {
-        (0..self.num_servers())
-            .map(|rank| self.node_status(rank))
-            .collect()
-    }
-
-    /// The state of one node. It is not looked for when it is lost.
-    ///
-    /// # Errors
-    /// When there is no such rank, or it does not answer.
-    pub fn node_status(&self, rank: usize) -> Result<NodeStatus, DriverError> {
-        let connection = self.core.node(rank)?;
-        let body = body("status", &EmptyRequest {})?;
-        let answer = self.core.call(&connection, Opcode::Status, "status", body)?;
-        decode_any("status answer", &answer).map_err(|error| DriverError::Answer {
-            what: "status",
-            error,
-        })
-    }
-
-    /// Asks a node to finish what it accepted and to stop.
-    ///
-    /// # Errors
-    /// When there is no such rank, or it does not answer.
-    pub fn shutdown_node(&self, rank: usize) -> Result<(), DriverError> {
-        let connection = self.core.node(rank)?;
-        let body = body("shutdown", &EmptyRequest {})?;
-        match self.core.call(&connection, Opcode::Shutdown, "shutdown", body) {
-            // It may be quicker to stop than to answer.
-            Ok(_) | Err(DriverError::Lost { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     pub(crate) fn core(&self) -> &Arc<DriverCore> {

@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Shutdown(ShutdownArgs),
     /// Show the node's state.
     Status,
+    /// Show the settings of a node that runs, and change those that can be changed.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Create, list, describe, alter, complete and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -103,6 +106,9 @@ pub(crate) struct StartArgs {
     /// What the node logs.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
+    /// Where the node has its metrics and its status page, by HTTP.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) monitoring: Option<String>,
     /// File for the node's log.
     #[arg(long, value_name = "FILE", default_value = "./mofkad.log")]
     pub(crate) log_file: PathBuf,
@@ -116,6 +122,23 @@ pub(crate) struct ShutdownArgs {
     /// Seconds to wait until the node is gone.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show all settings, or one, as in: mofka-ctl config get log_level
+    Get {
+        /// Its key, as in the configuration; keys inside of others with dots: limits.connections_max
+        key: Option<String>,
+    },
+    /// Change a setting until the node stops, as in: mofka-ctl config set log_level debug
+    Set {
+        /// Its key.
+        key: String,
+        /// Its new value: JSON, or else text.
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod config;
 pub(crate) mod consume;
 pub(crate) mod consumer;
 pub(crate) mod demo;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli, dotted: Dotted) -> Outcome {
         Command::Start(args) => start::run(&args, groupfile_given, output),
         Command::Shutdown(args) => shutdown::run(&place, args.timeout, output),
         Command::Status => status::run(&place, output),
+        Command::Config(command) => config::run(&command, &place, output),
         Command::Topic(command) => topic::run(command, dotted, &place, output),
         Command::Partition(command) => partition::run(command, dotted, &place, output),
         Command::Produce(args) => produce::run(&args, &place, output),

@@ -39,6 +39,8 @@ pub(crate) trait CommitSink {
     fn moved(&self, ends: Ends);
     /// Whether somebody looks at what is written before it is synced.
     fn wants_written(&self) -> bool;
+    /// A commit of so many bytes is durable, and took so long.
+    fn committed(&self, bytes: u64, took_us: u64);
     /// Nothing will be accepted from now on.
     fn poisoned(&self, poison: &Rc<Poison>);
 }
@@ -117,6 +119,11 @@ impl<I: Io> Committer<I> {
     /// Bytes accepted and not yet part of a commit.
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.state.borrow().appender.pending_bytes()
+    }
+
+    /// Commits under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state.borrow().appender.in_flight()
     }
 
     pub(crate) fn files(&self) -> Files<I::File> {
@@ -206,6 +213,7 @@ impl<I: Io> Committer<I> {
     }
 
     async fn run(self: &Rc<Self>, commit: Commit) {
+        let begun_us = self.io.monotonic_us();
         if let Err(error) = self.store(&commit).await {
             return self.fail(format!("{error}, at events up to {}", commit.end_event_id));
         }
@@ -213,6 +221,11 @@ impl<I: Io> Committer<I> {
             return; // an earlier commit failed meanwhile: this one must not be acknowledged past the hole
         }
         self.state.borrow_mut().appender.synced(commit.id);
+        if let Some(sink) = self.sink() {
+            let plans = commit.meta.iter().chain(&commit.data);
+            let took_us = self.io.monotonic_us().saturating_sub(begun_us);
+            sink.committed(plans.map(WritePlan::total_bytes).sum(), took_us);
+        }
         self.advance();
         self.changed.notify(usize::MAX);
         self.kick();

@@ -2,16 +2,19 @@
 //!
 //! The original's Bedrock JSON is recognised by its keys and mapped by the module `bedrock`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bedrock;
 use crate::limits::EngineLimits;
+use crate::logging::{self, LogFormat};
+use crate::monitor::Monitoring;
 
 /// Whether log files must bypass the page cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DirectIo {
     /// Refuse to start on a file system without direct I/O.
@@ -22,7 +25,7 @@ pub enum DirectIo {
 }
 
 /// What a node is to do. Every key is optional.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
     /// Where the catalog and the partitions live. Created when absent. Relative to the working directory.
@@ -42,13 +45,19 @@ pub struct NodeConfig {
     pub rank: u32,
     /// Who may connect over a Unix socket.
     pub local_clients: LocalClients,
+    /// What to log: a level (off, error, warn, info, debug, trace), or a list such as `info,mofka_engine::room=debug`.
+    pub log_level: String,
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// Metrics and the status page.
+    pub monitoring: Monitoring,
     /// Bounds.
     pub limits: EngineLimits,
 }
 
 /// Who may connect over a Unix socket, and so through shared memory: by the user and the group of its process, as the kernel
 /// tells them. The node's own user and root always may; when nothing is listed, nobody else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalClients {
     /// Users, by number.
@@ -86,6 +95,9 @@ impl Default for NodeConfig {
             direct_io: DirectIo::Require,
             rank: 0,
             local_clients: LocalClients::default(),
+            log_level: "info".to_owned(),
+            log_format: LogFormat::default(),
+            monitoring: Monitoring::default(),
             limits: EngineLimits::default(),
         }
     }
@@ -161,6 +173,17 @@ impl NodeConfig {
         })
     }
 
+    /// Every setting by its key; keys inside of others are written with dots.
+    pub(crate) fn settings(&self) -> BTreeMap<String, Value> {
+        let mut settings = BTreeMap::new();
+        if let Ok(Value::Object(config)) = serde_json::to_value(self) {
+            for (key, value) in config {
+                flatten(key, value, &mut settings);
+            }
+        }
+        settings
+    }
+
     /// What serde cannot check.
     fn check(&self) -> Result<(), String> {
         if self.shards == Some(0) {
@@ -172,6 +195,8 @@ impl NodeConfig {
         if self.listen.is_empty() {
             return Err("\"listen\" is empty: nobody could reach the node".to_owned());
         }
+        logging::check_level(&self.log_level).map_err(|error| format!("\"log_level\": {error}"))?;
+        self.monitoring.check()?;
         let limits = &self.limits;
         for (name, value) in [
             ("segment_meta_bytes", limits.segment_meta_bytes),
@@ -189,6 +214,19 @@ impl NodeConfig {
             }
         }
         Ok(())
+    }
+}
+
+fn flatten(key: String, value: Value, settings: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(inner) => {
+            for (name, value) in inner {
+                flatten(format!("{key}.{name}"), value, settings);
+            }
+        }
+        value => {
+            settings.insert(key, value);
+        }
     }
 }
 
@@ -269,6 +307,35 @@ mod tests {
         assert!(some.is_open_to_others() && !nobody_else.is_open_to_others());
         assert!(some.refusal(8, 9, 7).is_none() && some.refusal(10, 20, 7).is_none());
         assert!(some.refusal(10, 9, 7).is_some());
+    }
+
+    #[test]
+    fn the_example_is_understood_and_settings_have_keys_with_dots() {
+        let loaded = NodeConfig::parse(include_str!("../../docs/monitoring/mofkad.json"), None).unwrap();
+        loaded.config.check().unwrap();
+        assert_eq!(loaded.config.log_format, LogFormat::Json);
+        let settings = loaded.config.settings();
+        assert_eq!(settings["monitoring.listen"], "127.0.0.1:9464");
+        assert_eq!(settings["limits.connections_max"], 4096);
+        assert_eq!(settings["direct_io"], "require");
+        assert!(settings.keys().all(|key| key != "limits"));
+    }
+
+    #[test]
+    fn wrong_log_levels_and_places_are_refused() {
+        let mut config = NodeConfig {
+            log_level: "inof".to_owned(),
+            ..NodeConfig::default()
+        };
+        assert!(
+            config
+                .check()
+                .unwrap_err()
+                .starts_with("\"log_level\": log level \"inof\"")
+        );
+        config.log_level = "debug".to_owned();
+        config.monitoring.listen = Some("here".to_owned());
+        assert!(config.check().unwrap_err().starts_with("\"monitoring.listen\""));
     }
 
     #[test]

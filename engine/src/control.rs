@@ -1,6 +1,7 @@
 //! Requests about topics, partitions and the node: handled by the shard that owns the catalog.
 
 mod completing;
+mod configuring;
 mod deleting;
 
 use std::collections::BTreeSet;
@@ -83,6 +84,11 @@ pub(crate) async fn handle<I: Io, P: Peers>(
             let EmptyRequest {} = parse(body)?;
             to_body(&node_status(shard).await?)
         }
+        Opcode::ConfigGet => {
+            let EmptyRequest {} = parse(body)?;
+            to_body(&configuring::get(shard.facts()))
+        }
+        Opcode::ConfigSet => to_body(&configuring::set(shard.facts(), &parse(body)?)?),
         Opcode::Shutdown => {
             tracing::info!("stopping: a client asked for it");
             shard
@@ -428,17 +434,7 @@ pub(crate) fn partition_status<I: Io, P: Peers>(
 ) -> PartitionStatus {
     let spec = partition.spec();
     let ends = partition.ends();
-    let (state, reason) = match (partition.poison(), partition.read_only()) {
-        (Some(reason), _) => (PartitionState::Poisoned, Some(reason)),
-        (None, Some(reason)) => (PartitionState::ReadOnly, Some(reason)),
-        (None, None) => (
-            PartitionState::Open,
-            partition
-                .cursors()
-                .poison()
-                .map(|reason| format!("cursors: {reason}")),
-        ),
-    };
+    let (state, reason) = partition.state();
     PartitionStatus {
         topic: spec.topic.name.clone(),
         info: partition_info(shard, &spec.record),
@@ -536,6 +532,7 @@ async fn node_status<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>) -> Result<NodeSta
         data_dir: facts.data_dir.display().to_string(),
         direct_io: facts.direct_io,
         topics: shard.catalog().topics().count() as u64,
+        monitoring: facts.monitoring.get().cloned(),
         shards,
     })
 }

@@ -1,10 +1,12 @@
 //! What every shard knows of its node.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::config::{LocalClients, NodeConfig};
@@ -35,6 +37,10 @@ pub struct NodeFacts {
     pub local_clients: LocalClients,
     /// Set when the node is to stop.
     pub stop: AtomicBool,
+    /// The configuration, with keys inside of others written with dots.
+    pub(crate) settings: BTreeMap<String, Value>,
+    /// Where its metrics are, if they are anywhere.
+    pub(crate) monitoring: OnceLock<String>,
     addresses: OnceLock<Vec<Vec<String>>>,
 }
 
@@ -52,6 +58,8 @@ impl NodeFacts {
             rings: RingQuota::default(),
             local_clients: config.local_clients.clone(),
             stop: AtomicBool::new(false),
+            settings: config.settings(),
+            monitoring: OnceLock::new(),
             addresses: OnceLock::new(),
         }
     }

@@ -181,6 +181,9 @@ pub trait Io: IoDir + Clone {
     /// Unix time in microseconds. May jump; used for timestamps only, never for order.
     fn now_us(&self) -> u64;
 
+    /// Microseconds since some moment before. Never goes back: for how long things take.
+    fn monotonic_us(&self) -> u64;
+
     /// Makes all of these writes at the same time, each followed by what `then` says for its file: nothing of one waits
     /// for another.
     ///

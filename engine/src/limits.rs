@@ -1,10 +1,10 @@
 //! Every bound of the engine, with its default.
 
 use mofka_log::AppenderConfig;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Bounds of partitions, connections and requests. All of them can be set in the configuration under `limits`.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineLimits {
     /// Meta bytes after which a segment is sealed and the next one opened.

@@ -104,6 +104,11 @@ impl Outbox {
         self.changed.notify(usize::MAX);
     }
 
+    /// Bytes that are queued.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
     }

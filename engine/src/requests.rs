@@ -30,6 +30,9 @@ use crate::subscription::{Picking, Subscription, Terms};
 /// Handles one request. Returns when the next one may be looked at; the answer may come later.
 pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
     let header = request.header;
+    if let Ok(opcode) = Opcode::of(&header) {
+        session.shard.measures().note_request(opcode);
+    }
     let opcode = match Opcode::of(&header).and_then(|opcode| session.admit(opcode).map(|()| opcode)) {
         Ok(opcode) => opcode,
         Err(error) => return session.fail(header.request_id(), &error),
@@ -106,6 +109,7 @@ fn hello<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Bytes
 async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
     let header = request.header;
     let bytes = header.body_bytes();
+    let begun_us = session.arrived_us();
     let admitted = admit_produce(session, request.body);
     let (partition, batch, asked) = match admitted {
         Ok(admitted) => admitted,
@@ -128,18 +132,26 @@ async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
             Ok(admitted) => referral = Some(admitted),
             Err(error) => {
                 session.end(bytes);
+                partition.measures().refused_batches.add(1);
                 return session.fail(header.request_id(), &error);
             }
         }
     }
     let weak = session.me.clone();
     session.touch(&partition);
+    let measures = Rc::clone(partition.measures());
     partition.append(
         batch,
         asked,
         Box::new(move |outcome| {
             drop(referral);
+            measures.note_answer(outcome.is_ok());
             if let Some(session) = weak.upgrade() {
+                if outcome.is_ok() {
+                    measures
+                        .produce
+                        .record(session.shard.io().monotonic_us().saturating_sub(begun_us));
+                }
                 session.end(bytes);
                 session.conclude(&header, outcome.map(appended));
             }
@@ -316,11 +328,17 @@ fn fetch<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
         .min(bytes_max);
     session.begin(cost);
     let (weak, shard) = (session.me.clone(), Rc::clone(&session.shard));
+    let begun_us = shard.io().monotonic_us();
     session.shard.io().spawn(async move {
         let response = references::fetch(&shard, &partition, &fetch.items, bytes_max).await;
+        let pieces = response.encode();
+        let data_bytes = pieces.iter().skip(1).map(|piece| piece.len() as u64).sum();
+        let took_us = shard.io().monotonic_us().saturating_sub(begun_us);
+        partition
+            .measures()
+            .note_fetch(fetch.items.len(), data_bytes, took_us);
         if let Some(session) = weak.upgrade() {
             session.end(cost);
-            let pieces = response.encode();
             let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
             let first = FrameHeader::self_checked_response(&header, body_bytes);
             session.outbox.push(std::iter::once(first).chain(pieces));

@@ -37,6 +37,8 @@ const RING_BURST: usize = 64;
 pub(crate) trait SessionHandle {
     /// Sends what is queued, then closes.
     fn finish(&self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+    /// Bytes of requests that are not answered yet, and of answers and feeds that the client has not taken yet.
+    fn waiting_bytes(&self) -> (u64, u64);
 }
 
 /// An event's data on its way, and where it goes.
@@ -91,6 +93,8 @@ pub(crate) struct Session<I: Io, P: Peers> {
     heard: Cell<bool>,
     /// Partitions that got something appended in this burst.
     touched: RefCell<Vec<Rc<Partition<I>>>>,
+    /// When the first batch of this burst was looked at.
+    burst_us: Cell<Option<u64>>,
     pub(crate) me: Weak<Self>,
 }
 
@@ -100,6 +104,10 @@ impl<I: Io, P: Peers> SessionHandle for Session<I, P> {
             self.outbox.drained().await;
             self.outbox.close();
         })
+    }
+
+    fn waiting_bytes(&self) -> (u64, u64) {
+        (self.inflight_bytes.get(), self.outbox.bytes())
     }
 }
 
@@ -131,6 +139,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             changed: Event::new(),
             heard: Cell::new(true),
             touched: RefCell::new(Vec::new()),
+            burst_us: Cell::new(None),
             me: me.clone(),
         });
         let handle: Weak<Self> = session.me.clone();
@@ -380,7 +389,18 @@ impl<I: Io, P: Peers> Session<I, P> {
         }
     }
 
+    /// When what is handled now came, on the monotonic clock. All of a burst came together: one look at the clock does.
+    pub(crate) fn arrived_us(&self) -> u64 {
+        let arrived_us = self
+            .burst_us
+            .get()
+            .unwrap_or_else(|| self.shard.io().monotonic_us());
+        self.burst_us.set(Some(arrived_us));
+        arrived_us
+    }
+
     pub(crate) fn take_touched(&self) -> Vec<Rc<Partition<I>>> {
+        self.burst_us.set(None);
         self.touched.take()
     }
 
@@ -407,6 +427,7 @@ impl<I: Io, P: Peers> Session<I, P> {
 
     /// Answers a request with an error.
     pub(crate) fn fail(&self, request_id: u64, error: &WireError) {
+        self.shard.measures().note_error(error.code);
         let body = Bytes::from(error.to_json());
         let header = FrameHeader::error(request_id, &body);
         self.outbox.push([header, body]);

@@ -4,6 +4,8 @@
 //! Requests about a partition's events are served by the shard that owns it; another one answers with the owner's
 //! addresses and the client goes there, so that no event ever hops between cores.
 
+mod observing;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,14 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mofka_log::{Catalog, EventId, PartitionKind, PartitionRecord, TopicRecord};
-use mofka_net::control::{ConsumerInfo, GroupSyncRequest, PartitionStatus, ShardStatus};
+use mofka_net::control::{ConsumerInfo, GroupSyncRequest, ShardStatus};
 use mofka_net::{DataDescriptor, ErrorCode, Opcode, WireError};
+pub use observing::{ShardPage, SnapshotPage, gather};
 use uuid::Uuid;
 
 use crate::catalog::{CatalogStore, CatalogView};
 use crate::facts::NodeFacts;
 use crate::groups::{Groups, SessionId};
 use crate::io::Io;
+use crate::measures::{PartitionCounts, ShardMeasures};
 use crate::partition::{Fetched, Partition, PartitionSpec, ShardMemory, Wanted, look_after_retention};
 use crate::recover::OpenError;
 use crate::references::{self, Referrer};
@@ -81,6 +85,8 @@ pub enum ShardCall {
     Status,
     /// Tell about the consumers of these partitions.
     Consumers(Vec<Uuid>),
+    /// Tell what you counted.
+    Snapshot(SnapshotPage),
     /// What is a consumer to read, which asks over this connection? For the shard that owns the catalog.
     GroupSync(SessionId, Box<GroupSyncRequest>),
     /// This connection ended; the same.
@@ -104,6 +110,8 @@ pub enum ShardReply {
     Status(Box<ShardStatus>),
     /// To [`ShardCall::Consumers`].
     Consumers(Vec<ConsumerInfo>),
+    /// To [`ShardCall::Snapshot`].
+    Snapshot(Box<ShardPage>),
 }
 
 /// The other shards of the node.
@@ -142,6 +150,9 @@ pub struct Shard<I: Io, P: Peers> {
     groups: Groups,
     session_count: Cell<u64>,
     rings: Rc<RingCounters>,
+    measures: ShardMeasures,
+    /// What was counted of partitions that were deleted.
+    gone: RefCell<PartitionCounts>,
 }
 
 impl<I: Io, P: Peers> Shard<I, P> {
@@ -166,6 +177,8 @@ impl<I: Io, P: Peers> Shard<I, P> {
             groups: Groups::default(),
             session_count: Cell::new(0),
             rings: Rc::default(),
+            measures: ShardMeasures::default(),
+            gone: RefCell::default(),
         });
         if shard.catalog.is_some() {
             shard.parts.view.publish();
@@ -232,6 +245,11 @@ impl<I: Io, P: Peers> Shard<I, P> {
         &self.rings
     }
 
+    /// What is counted of the shard.
+    pub(crate) fn measures(&self) -> &ShardMeasures {
+        &self.measures
+    }
+
     /// A number for a connection that no other one of this node has had.
     pub(crate) fn number_session(&self) -> SessionId {
         let count = self.session_count.get();
@@ -282,7 +300,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
     async fn open_or_note(&self, topic: TopicRecord, record: PartitionRecord) {
         let (id, name, index) = (record.id, topic.name.clone(), record.index);
         if let Err(error) = self.open_partition(topic, record).await {
-            tracing::error!(topic = %name, partition = index, %id, %error, "partition could not be opened");
+            tracing::error!(state = "broken", topic = %name, partition = index, %id, %error, "partition could not be opened");
             self.broken.borrow_mut().insert(id, error.to_string());
         }
     }
@@ -299,18 +317,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             record,
         };
         let partition = Partition::open_within(self.io().clone(), spec, Rc::clone(&self.memory)).await?;
-        let spec = partition.spec();
-        if let Some(reason) = partition.read_only() {
-            tracing::error!(topic = %spec.topic.name, partition = spec.record.index, %id, reason, "partition is read-only");
-        }
-        tracing::info!(
-            topic = %spec.topic.name,
-            partition = spec.record.index,
-            %id,
-            events = partition.ends().appended_end.get(),
-            verdict = %partition.verdict().prose(),
-            "partition is open"
-        );
+        partition.note_open();
         self.follow_catalog(&partition);
         self.partitions.borrow_mut().insert(id, Rc::clone(&partition));
         if self.catalog().partition(id).is_none() {
@@ -407,6 +414,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 Ok(ShardReply::Done)
             }
             ShardCall::Status => Ok(ShardReply::Status(Box::new(self.status()))),
+            ShardCall::Snapshot(page) => Ok(ShardReply::Snapshot(Box::new(self.snapshot(page)))),
             ShardCall::Consumers(ids) => Ok(ShardReply::Consumers(self.consumers(&ids))),
             ShardCall::GroupSync(session, request) => {
                 let answer = crate::groups::sync(&self, session, &request).await?;
@@ -490,63 +498,13 @@ impl<I: Io, P: Peers> Shard<I, P> {
         let was_broken = self.broken.borrow_mut().remove(&id).is_some();
         if let Some(partition) = &partition {
             partition.delete().await;
+            self.gone.borrow_mut().add(&partition.counts());
         }
         // One that could not be opened has files all the same.
         let is_stored = |partition: &Rc<Partition<I>>| partition.spec().record.kind == PartitionKind::Default;
         if was_broken || partition.as_ref().is_some_and(is_stored) {
             self.remove_files(id).await;
         }
-    }
-
-    fn status(&self) -> ShardStatus {
-        let partitions = self.partitions.borrow();
-        let mut statuses: Vec<PartitionStatus> = partitions
-            .values()
-            .map(|partition| crate::control::partition_status(self, partition))
-            .collect();
-        for (id, reason) in self.broken.borrow().iter() {
-            if let Some(status) = crate::control::broken_status(self, *id, reason) {
-                statuses.push(status);
-            }
-        }
-        let sessions = self
-            .sessions
-            .borrow()
-            .iter()
-            .filter(|session| session.strong_count() > 0)
-            .count();
-        ShardStatus {
-            shard: u32::try_from(self.number()).unwrap_or(u32::MAX),
-            addresses: self.facts().addresses_of(self.number()),
-            connections: sessions as u64,
-            partitions: statuses,
-            reads: self.memory.status(),
-            rings: self.rings.status(),
-        }
-    }
-
-    fn consumers(&self, ids: &[Uuid]) -> Vec<ConsumerInfo> {
-        let partitions = self.partitions.borrow();
-        let mut found = Vec::new();
-        for partition in ids.iter().filter_map(|id| partitions.get(id)) {
-            let mut known = partition.cursors().all();
-            for name in partition.connected_names() {
-                if !known.iter().any(|(known, _)| *known == name) {
-                    known.push((name, partition.trim_end()));
-                }
-            }
-            for (consumer, next) in known {
-                found.push(ConsumerInfo {
-                    connected: u32::try_from(partition.connected(&consumer)).unwrap_or(u32::MAX),
-                    consumer,
-                    partition: partition.spec().record.id,
-                    index: partition.spec().record.index,
-                    next_event_id: next.get(),
-                    lag: partition.visible_end().get().saturating_sub(next.get()),
-                });
-            }
-        }
-        found
     }
 
     /// Serves one connection until it ends, for tests and fuzzing: they bring the two ends of a stream.

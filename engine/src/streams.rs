@@ -93,6 +93,7 @@ pub(crate) fn part<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
 /// Makes the event. Goes on when the connection ends.
 pub(crate) fn commit<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
     let (header, bytes) = (request.header, request.header.body_bytes());
+    let begun_us = session.shard.io().monotonic_us();
     let begun = StreamCommit::check(request.body)
         .map_err(WireError::from)
         .and_then(|commit| {
@@ -111,6 +112,13 @@ pub(crate) fn commit<I: Io, P: Peers>(session: &Session<I, P>, request: Request)
         let committed =
             partition.commit_upload(prefix.stream, prefix.offset, produce.frame, produce.durability);
         let outcome = Box::pin(committed).await;
+        let measures = partition.measures();
+        measures.note_answer(outcome.is_ok());
+        if outcome.is_ok() {
+            measures
+                .produce
+                .record(partition.io().monotonic_us().saturating_sub(begun_us));
+        }
         if let Some(session) = weak.upgrade() {
             session.end(bytes);
             session.conclude(&header, outcome.map(appended));

@@ -192,7 +192,8 @@ impl<I: Io> Subscription<I> {
                 picks.item_count,
                 false,
             );
-            self.push(outbox, std::iter::once(header).chain(picks.items).collect());
+            let pieces = std::iter::once(header).chain(picks.items).collect();
+            self.push(outbox, pieces, picks.event_count);
         }
         // Others of this shard have waited while the events were looked at.
         future::yield_now().await;
@@ -269,7 +270,11 @@ impl<I: Io> Subscription<I> {
         for batch in &slice.batches {
             body.push(batch, self.limits.with_data);
         }
-        self.push(outbox, body.finish());
+        let event_count = slice
+            .end_event_id
+            .get()
+            .saturating_sub(slice.first_event_id.get());
+        self.push(outbox, body.finish(), event_count);
     }
 
     /// Where a feed begins that has the events from `from` on: what was looked at before and not told belongs to it.
@@ -304,14 +309,22 @@ impl<I: Io> Subscription<I> {
         header.encode()
     }
 
-    fn push(&self, outbox: &Outbox, pieces: Vec<Bytes>) {
+    fn push(&self, outbox: &Outbox, pieces: Vec<Bytes>, event_count: u64) {
         let body_bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let measures = self.partition.measures();
+        measures.feeds.add(1);
+        measures.fed_events.add(event_count);
+        measures.fed_bytes.add(body_bytes);
         let first = FrameHeader::self_checked(mofka_net::Opcode::Feed, self.id, body_bytes);
         outbox.push(std::iter::once(first).chain(pieces));
     }
 }
 
 impl<I: Io> Subscriber for Subscription<I> {
+    fn credits(&self) -> u32 {
+        self.credits.borrow().available()
+    }
+
     fn supersede(&self) {
         self.superseded.set(true);
         self.changed.notify(usize::MAX);

@@ -138,6 +138,10 @@ opcodes! {
     Status = 0x40;
     /// Stops the node.
     Shutdown = 0x41;
+    /// Settings of the node.
+    ConfigGet = 0x42;
+    /// Changes some of them while it runs.
+    ConfigSet = 0x43;
 }
 
 impl Opcode {

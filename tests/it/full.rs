@@ -104,6 +104,12 @@ fn a_full_disk_refuses_loses_nothing_and_heals_without_a_restart() {
         assert_eq!(push(&mut client, partition, more).unwrap().get(), more);
     }
     check(&node, partition, n + 20);
+    let log = node.log();
+    for state in ["full", "healed"] {
+        // It may have been full a second time, before there was room for good.
+        let lines = log.matches(&format!("state=\"{state}\"")).count();
+        assert!((1..10).contains(&lines), "{lines} lines of {state}:\n{log}");
+    }
     node.kill();
     node.start_again();
     check(&node, partition, n + 20);

@@ -10,6 +10,8 @@ mod full;
 mod groups;
 mod kill;
 mod libraries;
+mod logging;
+mod monitoring;
 mod power;
 mod protocol;
 mod reference;

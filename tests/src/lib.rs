@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod disk;
+pub mod http;
 pub mod library;
 pub mod raw;
 pub mod raw_ring;

@@ -60,6 +60,7 @@ fn arguments(args: &StartArgs, groupfile_given: Option<PathBuf>) -> Vec<OsString
     add("--group-file", groupfile_given.map(Into::into));
     add("--shards", args.shards.map(|n| n.to_string().into()));
     add("--log-level", args.log_level.clone().map(Into::into));
+    add("--monitoring", args.monitoring.clone().map(Into::into));
     line
 }
 

@@ -39,6 +39,11 @@ fn text(status: &NodeStatus) -> String {
         ),
         format!("topics    {}", status.topics),
     ];
+    if let Some(monitoring) = &status.monitoring {
+        lines.push(format!(
+            "metrics   {monitoring}/metrics; status page {monitoring}/"
+        ));
+    }
     for shard in &status.shards {
         let addresses = shard.addresses.join(" ");
         lines.push(format!(

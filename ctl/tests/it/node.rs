@@ -37,6 +37,54 @@ fn start_is_ready_when_it_ends_and_shutdown_when_it_is_gone() {
 }
 
 #[test]
+fn settings_are_shown_and_what_can_be_is_changed() {
+    let bench = Bench::with_daemon();
+    bench
+        .run("mofka-ctl start --shards 1 --monitoring 127.0.0.1:0")
+        .ok();
+    let status = parse(&bench.run("mofka-ctl status --json").ok());
+    let monitoring = status["monitoring"].as_str().unwrap().to_owned();
+    assert!(monitoring.starts_with("http://127.0.0.1:"), "{status}");
+    assert!(
+        bench
+            .run("mofka-ctl status")
+            .ok()
+            .contains(&format!("{monitoring}/metrics"))
+    );
+    assert_eq!(bench.run("mofka-ctl config get log_level").ok(), "info\n");
+    let changed = bench.run("mofka-ctl config set log_level debug --json").ok();
+    assert_eq!(
+        parse(&changed),
+        json!({"changed": [{"key": "log_level", "was": "info", "is": "debug"}]})
+    );
+    assert_eq!(bench.run("mofka-ctl config get log_level").ok(), "debug\n");
+    let again = bench.run("mofka-ctl config set log_level debug").ok();
+    assert_eq!(again, "log_level is debug already\n");
+    bench
+        .run("mofka-ctl config set log_level loud")
+        .fails(1, &["log level \"loud\" is none of", "invalid_argument"]);
+    bench.run("mofka-ctl config set limits.rings_max 3").fails(
+        1,
+        &[
+            "limits.rings_max",
+            "cannot be changed while the node runs",
+            "log_level",
+        ],
+    );
+    bench
+        .run("mofka-ctl config set log_levl debug")
+        .fails(1, &["did you mean \"log_level\"?"]);
+    bench
+        .run("mofka-ctl config get log_levl")
+        .fails(1, &["no setting \"log_levl\""]);
+    let all = bench.run("mofka-ctl config get").ok();
+    assert!(
+        all.contains("limits.connections_max") && all.contains("4096"),
+        "{all}"
+    );
+}
+
+#[test]
 fn a_start_that_fails_tells_the_daemon_s_reason() {
     let bench = Bench::with_daemon();
     std::fs::write(bench.path().join("bad.json"), "{\"shard\": 1}").unwrap();

@@ -2,7 +2,6 @@
 
 #![deny(unsafe_code)]
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -10,10 +9,10 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use mofka_engine::config::{Loaded, NodeConfig, listen_of_protocol};
+use mofka_engine::logging::{self, LogFormat};
 use mofka_engine::uring;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing_subscriber::EnvFilter;
 
 /// Persistent event streaming for machines that produce data faster than anything else can keep it.
 ///
@@ -48,17 +47,21 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     shards: Option<u32>,
 
-    /// What to log: error, warn, info, debug, trace, or a filter such as mofka_engine=debug
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "MOFKA_LOG")]
-    log_level: String,
+    /// What to log: off, error, warn, info, debug, trace, or a list such as info,mofka_engine=debug; replaces "log_level"
+    #[arg(long, value_name = "LEVEL", env = "MOFKA_LOG")]
+    log_level: Option<String>,
 
-    /// How to log, on standard error
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    /// How to log, on standard error; replaces "log_format"; default: text
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<FormatName>,
+
+    /// Address for metrics and the status page, by HTTP: HOST:PORT; replaces "monitoring.listen"; default: none
+    #[arg(long, value_name = "HOST:PORT")]
+    monitoring: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
+enum FormatName {
     Text,
     Json,
 }
@@ -75,8 +78,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), String> {
-    start_logging(&options)?;
     let loaded = configuration(&options)?;
+    logging::start(&loaded.config.log_level, loaded.config.log_format)?;
     // Before any thread starts, so that a signal during the start is not lost.
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("could not handle signals: {error}"))?;
@@ -89,6 +92,7 @@ fn run(options: Options) -> Result<(), String> {
         direct_io = facts.direct_io,
         data_dir = %facts.data_dir.display(),
         addresses = %addresses.join(" "),
+        monitoring = node.monitoring(),
         "ready"
     );
     let stop = facts.clone();
@@ -144,19 +148,19 @@ fn configuration(options: &Options) -> Result<Loaded, String> {
     if let Some(shards) = options.shards {
         config.shards = usize::try_from(shards).ok();
     }
-    Ok(loaded)
-}
-
-fn start_logging(options: &Options) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&options.log_level)
-        .map_err(|error| format!("--log-level \"{}\" is not understood: {error}", options.log_level))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match options.log_format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().init(),
+    if let Some(level) = &options.log_level {
+        logging::check_level(level).map_err(|error| format!("--log-level: {error}"))?;
+        config.log_level.clone_from(level);
     }
-    Ok(())
+    if let Some(format) = options.log_format {
+        config.log_format = match format {
+            FormatName::Text => LogFormat::Text,
+            FormatName::Json => LogFormat::Json,
+        };
+    }
+    if options.monitoring.is_some() {
+        config.monitoring.listen.clone_from(&options.monitoring);
+        config.monitoring.check()?;
+    }
+    Ok(loaded)
 }

@@ -43,6 +43,7 @@ impl<I: Io> Partition<I> {
     }
 
     pub(super) fn no_room(&self, no_room: &NoRoom) -> WireError {
+        self.note_full(&no_room.reason);
         let message = format!(
             "partition {} of topic {} took nothing: {}; free some space and send it again",
             self.spec.record.index, self.spec.topic.name, no_room.reason
@@ -63,6 +64,7 @@ impl<I: Io> Partition<I> {
     }
 
     fn accept(&self, mut batch: Batch, at: AckAt, done: AppendDone) {
+        self.note_accepted(&batch);
         let event_count = batch.event_count();
         let producer = batch.producer();
         self.referring.note(&batch, self.appended_end());
@@ -144,6 +146,7 @@ impl<I: Io> Partition<I> {
                     "memory partition {} is full: {bytes} bytes would exceed its bound of {bytes_max}",
                     self.spec.record.id
                 );
+                self.note_full(&message);
                 return Err(WireError::new(ErrorCode::NoSpace, message));
             }
         }
@@ -170,6 +173,7 @@ impl<I: Io> Partition<I> {
 
     /// The answer to a batch that was accepted before.
     pub(super) fn again(&self, base_event_id: EventId, event_count: u32, at: AckAt, done: AppendDone) {
+        self.measures.duplicate_batches.add(1);
         let appended = Appended {
             base_event_id,
             event_count,

@@ -136,6 +136,18 @@ impl<I: Io> PartitionCursors<I> {
             .collect()
     }
 
+    /// As [`PartitionCursors::all`], `count_max` of them at most, and how many are left out.
+    pub(crate) fn first(&self, count_max: usize) -> (Vec<(String, EventId)>, usize) {
+        let state = self.state.borrow();
+        let mut consumers = state.table.iter().filter(|(name, _)| !is_reserved(name));
+        let first: Vec<_> = consumers
+            .by_ref()
+            .take(count_max)
+            .map(|(name, id)| (name.to_owned(), id))
+            .collect();
+        (first, consumers.count())
+    }
+
     /// Every pin: who refers, and from which event on.
     pub(crate) fn pins(&self) -> Vec<(Uuid, EventId)> {
         let state = self.state.borrow();
@@ -266,6 +278,7 @@ impl<I: Io> PartitionCursors<I> {
 impl<I: Io> Partition<I> {
     /// Moves a consumer's cursor forward; `done` hears the position in force when it is durable.
     pub fn acknowledge(&self, consumer: &str, next: EventId, done: CursorDone) {
+        self.measures.acknowledgements.add(1);
         self.cursors.acknowledge(consumer, next, self.io.now_us(), done);
     }
 

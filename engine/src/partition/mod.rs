@@ -8,6 +8,7 @@ mod at_time;
 mod cursors;
 mod fetch;
 mod finding;
+mod measured;
 mod memory;
 mod opening;
 mod pins;
@@ -19,6 +20,7 @@ mod referring;
 mod refusal;
 mod segment;
 mod segment_files;
+mod states;
 mod store;
 mod trim;
 mod uploads;
@@ -62,6 +64,7 @@ use crate::commit::{CommitSink, Poison};
 use crate::enforcing::Enforcer;
 use crate::io::Io;
 use crate::limits::EngineLimits;
+use crate::measures::PartitionMeasures;
 use crate::recover::OpenError;
 use crate::room::{RollError, Room, RoomOwner, Work};
 
@@ -125,6 +128,9 @@ pub struct Partition<I: Io> {
     leaving: Leaving,
     pins: Pins,
     referring: Referring,
+    measures: Rc<PartitionMeasures>,
+    /// Whether the last batch found no room.
+    is_full: Cell<bool>,
     me: Weak<Self>,
 }
 
@@ -217,6 +223,8 @@ impl<I: Io> Partition<I> {
             uploads: Uploads::default(),
             pins: Pins::default(),
             referring: Referring::new(end),
+            measures: Rc::default(),
+            is_full: Cell::new(false),
             me: me.clone(),
         });
         if let Some(store) = &partition.store {
@@ -246,8 +254,7 @@ impl<I: Io> Partition<I> {
                     return;
                 }
                 let reason = format!("damaged: {error}");
-                tracing::error!(topic = %spec.topic.name, partition = spec.record.index, reason, "partition is read-only");
-                partition.read_only.borrow_mut().get_or_insert(reason);
+                partition.becomes_read_only(reason);
             }
         });
     }
@@ -338,7 +345,9 @@ impl<I: Io> Partition<I> {
 
     /// Refuses appends from now on; readers get the end of stream after the last event.
     pub fn set_complete(&self) {
-        self.complete.set(true);
+        if !self.complete.replace(true) {
+            self.note_complete();
+        }
         self.wake();
     }
 
@@ -472,14 +481,14 @@ impl<I: Io> CommitSink for Partition<I> {
         self.spec.topic.durability != Durability::Synced
     }
 
+    fn committed(&self, bytes: u64, took_us: u64) {
+        self.measures.commits.add(1);
+        self.measures.committed_bytes.add(bytes);
+        self.measures.commit.record(took_us);
+    }
+
     fn poisoned(&self, poison: &Rc<Poison>) {
-        tracing::error!(
-            topic = %self.spec.topic.name,
-            partition = self.spec.record.index,
-            id = %self.spec.record.id,
-            reason = %poison.reason,
-            "partition is poisoned: it takes no more events until the node is restarted; stored events stay readable"
-        );
+        self.note_poisoned(&poison.reason);
         self.wake();
     }
 }
@@ -514,6 +523,7 @@ impl<I: Io> RoomOwner for Partition<I> {
             let producers = self.producers.borrow().clone();
             room.installed(store.roll(&producers, room.ahead()).await?);
             self.unmarked.set(false);
+            self.note_rolled();
             let partition = Rc::clone(&self);
             self.io.spawn(async move { partition.trim().await });
             Ok(())

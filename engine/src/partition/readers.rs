@@ -1,6 +1,7 @@
 //! Who reads a partition now, under which name. A name has one member that reads; a newer one ends the subscriptions of an
 //! older one.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use uuid::Uuid;
@@ -12,6 +13,8 @@ use crate::io::Io;
 pub(crate) trait Subscriber {
     /// Another member of its consumer's name reads here from now on.
     fn supersede(&self);
+    /// Feeds that may be sent.
+    fn credits(&self) -> u32;
 }
 
 /// A consumer that reads here.
@@ -48,6 +51,21 @@ impl<I: Io> Partition<I> {
             .retain(|reading| !std::ptr::addr_eq(Rc::as_ptr(&reading.subscriber), Rc::as_ptr(subscriber)));
     }
 
+    /// How many subscriptions there are, how many feeds these may be sent, and how many of them may be sent none.
+    pub(super) fn count_credits(&self) -> (u64, u64, u64) {
+        let readers = self.readers.borrow();
+        readers
+            .iter()
+            .fold((0, 0, 0), |(count, credits, starved), reading| {
+                let more = reading.subscriber.credits();
+                (
+                    count + 1,
+                    credits + u64::from(more),
+                    starved + u64::from(more == 0),
+                )
+            })
+    }
+
     /// How many subscriptions of this consumer's name are open.
     pub(crate) fn connected(&self, consumer: &str) -> usize {
         let readers = self.readers.borrow();
@@ -55,6 +73,15 @@ impl<I: Io> Partition<I> {
             .iter()
             .filter(|reading| reading.consumer == consumer)
             .count()
+    }
+
+    /// Consumers that read here now, and how many subscriptions each has.
+    pub(super) fn connected_counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for reading in self.readers.borrow().iter() {
+            *counts.entry(reading.consumer.clone()).or_insert(0) += 1;
+        }
+        counts
     }
 
     /// Names of consumers that read here now.

@@ -99,13 +99,7 @@ impl<I: Io> Partition<I> {
                 self.trim_end() == end && end <= self.visible_end(),
                 "what is trimmed was sealed, and what is sealed was visible"
             );
-            tracing::info!(
-                topic = %self.spec.topic.name,
-                partition = self.spec.record.index,
-                ?reason,
-                trim_end = end.get(),
-                "retention dropped a segment"
-            );
+            self.note_dropped(reason, end);
             self.wake();
         }
         self.leaving.is_trimming.set(false);
@@ -282,6 +276,7 @@ impl<I: Io> Partition<I> {
     /// nobody waits for an answer. The caller removes the files afterwards.
     pub async fn delete(&self) {
         self.leaving.is_deleted.set(true);
+        self.note_deleted();
         self.stopping.set(true);
         self.leaving.deleted.notify(usize::MAX);
         self.wake();

@@ -463,6 +463,7 @@ impl<I: Io> Partition<I> {
 
     fn accept_stored(&self, batch: Batch, at: AckAt, done: AppendDone) {
         let Some(store) = &self.store else { return };
+        self.note_accepted(&batch);
         let (producer, event_count) = (batch.producer(), batch.event_count());
         let base_event_id = store.committer().ends().appended_end;
         let appended = Appended {

@@ -572,6 +572,10 @@ impl Io for SimIo {
         self.0.now_us.get().saturating_add_signed(self.0.skew_us.get())
     }
 
+    fn monotonic_us(&self) -> u64 {
+        self.0.now_us.get()
+    }
+
     fn random_u64(&self) -> u64 {
         self.0.random.borrow_mut().number()
     }

@@ -28,6 +28,7 @@ enum Declared {
 pub(super) struct Picks {
     pub(super) items: Vec<Bytes>,
     pub(super) item_count: u32,
+    pub(super) event_count: u64,
 }
 
 impl Picking {
@@ -65,6 +66,7 @@ impl Picking {
                 if !is_meant || !self.lets_through(event.metadata) {
                     continue;
                 }
+                picks.event_count += 1;
                 if let Some(reference) = event.reference {
                     // What it refers to is asked for by who wants it.
                     builder.push_reference(event.index, event.metadata, reference);

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_lite::future;
@@ -28,6 +28,7 @@ pub struct UringIo {
     activity: Activity,
     watches: Watches,
     rings: Rings,
+    started: Instant,
 }
 
 impl UringIo {
@@ -49,6 +50,7 @@ impl UringIo {
             activity,
             watches,
             rings,
+            started: Instant::now(),
         })
     }
 
@@ -266,6 +268,10 @@ impl Io for UringIo {
     fn now_us(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     fn random_u64(&self) -> u64 {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod activity;
+mod asking;
 mod file;
 mod memory;
 mod mesh;

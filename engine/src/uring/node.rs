@@ -1,15 +1,15 @@
 //! Starts and stops a node: a thread and an executor for each shard, the addresses, the group file.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mofka_net::GroupFile;
 
 use super::activity::Activity;
+use super::asking::{self, Asked};
 use super::mesh::{self, Mesh};
 use super::server::{self, Listeners};
 use super::{UringIo, self_test};
@@ -17,7 +17,8 @@ use crate::catalog::CatalogView;
 use crate::config::NodeConfig;
 use crate::facts::NodeFacts;
 use crate::home::{Home, HomeError, write_durably};
-use crate::shard::{Shard, ShardParts};
+use crate::monitor::server::Server;
+use crate::shard::{HOME_SHARD, Shard, ShardParts};
 
 /// How long the runtime lets tasks run before it looks at its rings although some are ready: much longer than any of them
 /// takes, because tasks of a shard wait for something sooner or later, and its ring makes the runtime look every millisecond
@@ -40,6 +41,14 @@ pub enum NodeError {
         /// Why.
         reason: String,
     },
+    /// Metrics and the status page cannot be served.
+    #[error("cannot listen on {address} for metrics and the status page: {source}")]
+    Monitoring {
+        /// What was tried.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The group file cannot be written.
     #[error("could not write the group file {path}: {reason}", path = path.display())]
     GroupFile {
@@ -54,6 +63,7 @@ pub enum NodeError {
 pub struct RunningNode {
     facts: Arc<NodeFacts>,
     threads: Vec<ExecutorJoinHandle<Result<(), String>>>,
+    monitoring: Option<Server>,
     // Held until the end: it keeps a second daemon out of the data directory.
     home: Home,
 }
@@ -83,12 +93,18 @@ pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeEr
     let cores = cores();
     let shards = config.shards.unwrap_or(cores.len()).max(1);
     let facts = Arc::new(NodeFacts::new(&home, &config, shards, direct));
+    let (monitoring, asked) = match monitoring(&config, &facts)? {
+        Some((server, asked)) => (Some(server), Some(asked)),
+        None => (None, None),
+    };
+    let asked = Arc::new(Mutex::new(asked));
     let (report, reports) = mpsc::channel();
     let builder = (shards > 1).then(|| mesh::Builder::full(shards, mesh::DEPTH));
     let view = CatalogView::default();
     let mut node = RunningNode {
         facts: Arc::clone(&facts),
         threads: Vec::new(),
+        monitoring,
         home,
     };
     for number in 0..shards {
@@ -97,11 +113,11 @@ pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeEr
             _ => Placement::Unbound,
         };
         let (facts, view, builder) = (Arc::clone(&facts), view.clone(), builder.clone());
-        let (report, config) = (report.clone(), config.clone());
+        let (report, config, asked) = (report.clone(), config.clone(), Arc::clone(&asked));
         let thread = LocalExecutorBuilder::new(placement)
             .name("mofka-shard")
             .preempt_timer(PREEMPT_TIMER)
-            .spawn(move || async move { run_shard(facts, view, builder, config, report).await });
+            .spawn(move || async move { run_shard(facts, view, builder, config, report, &asked).await });
         match thread {
             Ok(thread) => node.threads.push(thread),
             Err(error) => {
@@ -156,6 +172,11 @@ impl RunningNode {
         &self.facts
     }
 
+    /// Where metrics and the status page are, if they are anywhere.
+    pub fn monitoring(&self) -> Option<String> {
+        self.facts.monitoring.get().cloned()
+    }
+
     /// Asks every shard to finish what it accepted and stop.
     pub fn stop(&self) {
         self.facts.stop.store(true, Ordering::SeqCst);
@@ -189,9 +210,35 @@ impl RunningNode {
             };
             first = first.and(outcome);
         }
+        self.monitoring.take();
         self.home.release();
         first
     }
+}
+
+/// Metrics and the status page, when the configuration wants them. They answer before the partitions are open: that the node
+/// starts is something to tell, too.
+fn monitoring(config: &NodeConfig, facts: &Arc<NodeFacts>) -> Result<Option<(Server, Asked)>, NodeError> {
+    let failed = |source: std::io::Error| NodeError::Monitoring {
+        address: config.monitoring.listen.clone().unwrap_or_default(),
+        source,
+    };
+    let place = config
+        .monitoring
+        .place()
+        .map_err(|reason| failed(std::io::Error::other(reason)))?;
+    let Some(place) = place else { return Ok(None) };
+    let (asker, asked) = asking::pair(Arc::clone(facts)).map_err(failed)?;
+    let server = Server::start(&config.monitoring, &place, asker).map_err(failed)?;
+    if server.is_open_to_others() {
+        tracing::warn!(
+            address = %server.address(),
+            "metrics and the status page can be read by everybody who reaches this address: names of topics and consumers are \
+             among them"
+        );
+    }
+    facts.monitoring.set(format!("http://{}", server.address())).ok();
+    Ok(Some((server, asked)))
 }
 
 /// A shard's life, on its own executor.
@@ -201,6 +248,7 @@ async fn run_shard(
     builder: Option<mesh::Builder>,
     config: NodeConfig,
     report: mpsc::Sender<Report>,
+    asked: &Mutex<Option<Asked>>,
 ) -> Result<(), String> {
     let activity = Activity::default();
     let (mesh, receivers) = Mesh::join(builder, activity.clone()).await;
@@ -251,7 +299,18 @@ async fn run_shard(
             addresses: listeners.addresses(),
         })
         .ok();
+    let asked = match shard {
+        HOME_SHARD => asked.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        _ => None,
+    };
+    let answering = asked.map(|asked| {
+        let shard = std::rc::Rc::clone(&this);
+        glommio::spawn_local(async move { asked.answer(&shard).await })
+    });
     server::run(&this, &facts, listeners).await;
+    if let Some(answering) = answering {
+        answering.cancel().await;
+    }
     tracing::debug!("stopping");
     this.stop().await;
     tracing::debug!("stopped");

@@ -336,8 +336,10 @@ where
             peer = peer.name(),
             "refused a connection: this shard has as many as its limit connections_max allows"
         );
+        shard.measures().refused_connections.add(1);
         return;
     }
+    shard.measures().opened_connections.add(1);
     connections.set(connections.get() + 1);
     let (shard, connections) = (Rc::clone(shard), Rc::clone(connections));
     glommio::spawn_local(async move {

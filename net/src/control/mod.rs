@@ -3,6 +3,7 @@
 //! Requests refuse unknown fields: a misspelt option must not be ignored. Answers take them, so that a newer node
 //! can tell more.
 
+mod config;
 mod consumer;
 mod hello;
 mod node;
@@ -14,6 +15,7 @@ mod topic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use config::{ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, Setting, SettingChange};
 pub use consumer::{
     ConsumerInfo, ConsumerListRequest, ConsumerListResponse, From, GroupLeaveRequest, GroupPartition,
     GroupPlace, GroupSyncRequest, GroupSyncResponse, SeekRequest, SeekResponse, Selection, SubscribeRequest,
@@ -109,6 +111,7 @@ mod tests {
         same::<TopicCompleteRequest>(json!({"name":"t","partition":3}));
         same::<ProducerDoneRequest>(json!({"topic":"t","producer":"rank 7"}));
         same::<PartitionAddRequest>(json!({"topic":"t","type":"default","rank":0,"shard":1,"config":{}}));
+        same::<ConfigSetRequest>(json!({"set":{"log_level":"debug","limits.connections_max":7}}));
         same::<PartitionDescribeRequest>(json!({"partition":id}));
         for from in [json!("cursor"), json!("first"), json!("last"), json!({"id":4})] {
             same::<SubscribeRequest>(json!({

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::partition::PartitionStatus;
 
-/// A request without fields: topic_list, status (answer: [`NodeStatus`]), shutdown (answer: `{}`).
+/// A request without fields: topic_list, status (answer: [`NodeStatus`]), shutdown (answer: `{}`), config_get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmptyRequest {}
@@ -29,6 +29,9 @@ pub struct NodeStatus {
     pub direct_io: bool,
     /// How many topics there are.
     pub topics: u64,
+    /// Where its metrics and its status page are, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<String>,
     /// Its shards, with their partitions.
     pub shards: Vec<ShardStatus>,
 }
