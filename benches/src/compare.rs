@@ -274,7 +274,8 @@ mod tests {
                 })
             }),
         );
-        (turn().unwrap(), turn().unwrap());
+        turn().unwrap();
+        turn().unwrap();
         drop(turn);
         assert_eq!(counts, [100, 1500, 1500]);
     }

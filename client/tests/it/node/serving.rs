@@ -341,6 +341,7 @@ fn control(state: &mut State, opcode: Opcode, body: &Bytes) -> Result<Bytes, Wir
             direct_io: false,
             topics: 1,
             shards: vec![],
+            monitoring: None,
         }),
         Opcode::Shutdown => json_body(&json!({})),
         other => Err(WireError::new(ErrorCode::UnknownOpcode, format!("{other:?}"))),
