@@ -11,11 +11,13 @@ pub const FRAME_BYTES_CEILING: u64 = 2 << 30;
 pub const HELLO_BYTES_MAX: u64 = 64 << 10;
 /// In hello: the connection can go on through shared memory.
 pub const FEATURE_RING: &str = "ring";
+/// In hello, beside [`FEATURE_RING`]: the node reads frames whose end stays the client's, in slots of kind 3.
+pub const FEATURE_RING_IN_PLACE: &str = "ring_in_place";
 /// The peer knows events that refer to data of others: such a batch's flags, and what stands behind the metadata. Every
 /// connection has it.
 pub const FEATURE_REFERENCES: &str = "references";
 /// Every feature of this code.
-pub const FEATURES: [&str; 2] = [FEATURE_REFERENCES, FEATURE_RING];
+pub const FEATURES: [&str; 3] = [FEATURE_REFERENCES, FEATURE_RING, FEATURE_RING_IN_PLACE];
 /// Largest JSON body of a request. A topic's validator schema is the largest thing in one.
 pub const CONTROL_BYTES_MAX: u64 = 4 << 20;
 /// Descriptors in one fetch.

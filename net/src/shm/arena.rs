@@ -24,6 +24,8 @@ enum Use {
     Claimed,
     /// The other side reads it.
     Sent,
+    /// This side fills it, and keeps it however often the other reads it.
+    Kept,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +45,15 @@ pub(super) struct Arena {
     entries: Vec<Entry>,
     unused: Vec<u32>,
     claimed_count: u64,
+    kept_count: u64,
+    kept_max: u64,
+    /// What is kept lies from here on.
+    kept_from: u64,
 }
 
 impl Arena {
-    /// `use_max` claims and sent frames at a time.
+    /// `use_max` uses at a time: claims, sent frames, and what is kept. Only half of them may be kept, in the upper half of the
+    /// bytes: however long that is, frames find room in the lower one sooner or later.
     pub(super) fn new(arena_bytes: u64, use_max: u64) -> Self {
         let entry = Entry {
             generation: 0,
@@ -60,6 +67,9 @@ impl Arena {
             entries: vec![entry; narrow(use_max.into())],
             unused: (0..use_max).rev().collect(),
             claimed_count: 0,
+            kept_count: 0,
+            kept_max: u64::from(use_max) / 2,
+            kept_from: frame_bytes_max_beside_kept(arena_bytes),
         }
     }
 
@@ -68,13 +78,35 @@ impl Arena {
         self.claimed_count
     }
 
+    /// Whether anything is kept now.
+    pub(super) fn has_kept(&self) -> bool {
+        self.kept_count > 0
+    }
+
     /// Takes bytes, the lowest that are free: those are the likeliest to be in the processor's caches. With
     /// `boundary_at`, the byte of them with that index lies at a multiple of 4096.
     pub(super) fn take(&mut self, bytes: u64, boundary_at: Option<u64>) -> Option<Taken> {
+        let taken = self.take_from(0, bytes, boundary_at, Use::Claimed)?;
+        self.claimed_count = self.claimed_count.saturating_add(1);
+        Some(taken)
+    }
+
+    /// The same of what this side keeps, as long as that is not too much.
+    pub(super) fn take_to_keep(&mut self, bytes: u64, boundary_at: Option<u64>) -> Option<Taken> {
+        if self.kept_count >= self.kept_max {
+            return None;
+        }
+        let taken = self.take_from(self.kept_from, bytes, boundary_at, Use::Kept)?;
+        self.kept_count = self.kept_count.saturating_add(1);
+        Some(taken)
+    }
+
+    fn take_from(&mut self, from: u64, bytes: u64, boundary_at: Option<u64>, state: Use) -> Option<Taken> {
         let index = *self.unused.last()?;
-        let (stretch, at, end) = self.free.iter().find_map(|(start, free_end)| {
+        let (stretch, at, end) = self.free.iter().find_map(|(free_start, free_end)| {
+            let start = from.max(*free_start);
             let at = match boundary_at {
-                None => *start,
+                None => start,
                 Some(boundary_at) => {
                     let boundary = start.checked_add(boundary_at)?;
                     boundary
@@ -83,7 +115,7 @@ impl Arena {
                 }
             };
             let end = at.checked_add(bytes)?.checked_next_multiple_of(BLOCK_BYTES)?;
-            (end <= *free_end).then_some(((*start, *free_end), at, end))
+            (end <= *free_end).then_some(((*free_start, *free_end), at, end))
         })?;
         // Not before the stretch, which begins at a block.
         let start = at.saturating_sub(at % BLOCK_BYTES);
@@ -97,8 +129,7 @@ impl Arena {
             self.free.insert(end, stretch.1);
         }
         entry.generation = entry.generation.wrapping_add(1);
-        (entry.state, entry.start, entry.end) = (Use::Claimed, start, end);
-        self.claimed_count = self.claimed_count.saturating_add(1);
+        (entry.state, entry.start, entry.end) = (state, start, end);
         Some(Taken {
             at,
             ticket: u64::from(entry.generation) << 32 | u64::from(index),
@@ -117,6 +148,13 @@ impl Arena {
     pub(super) fn give_back(&mut self, ticket: u64) {
         if self.put_back(ticket, Use::Claimed) {
             self.claimed_count = self.claimed_count.saturating_sub(1);
+        }
+    }
+
+    /// What was kept is not needed any more.
+    pub(super) fn give_up(&mut self, ticket: u64) {
+        if self.put_back(ticket, Use::Kept) {
+            self.kept_count = self.kept_count.saturating_sub(1);
         }
     }
 
@@ -162,6 +200,12 @@ pub(super) fn bytes_max(arena_bytes: u64, boundary_at: Option<u64>) -> u64 {
     arena_bytes.saturating_sub(before)
 }
 
+/// Largest frame that finds room sooner or later, whatever is kept: what is kept lies behind these bytes.
+pub(super) fn frame_bytes_max_beside_kept(arena_bytes: u64) -> u64 {
+    let blocks = arena_bytes.div_ceil(BLOCK_BYTES);
+    blocks.div_ceil(2).saturating_mul(BLOCK_BYTES).min(arena_bytes)
+}
+
 /// The same as a length in memory.
 pub(super) fn place(arena: usize, at: u64) -> usize {
     debug_assert!(wide(arena).checked_add(at).is_some());
@@ -179,6 +223,8 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Take(u64, Option<u64>),
+        Keep(u64, Option<u64>),
+        GiveUp(usize),
         Send(usize),
         GiveBack(usize),
         Release(usize),
@@ -187,8 +233,11 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let take = (1..2000_u64, prop::option::of(0..2000_u64)).prop_map(|(bytes, at)| Step::Take(bytes, at));
+        let keep = (1..2000_u64, prop::option::of(Just(0))).prop_map(|(bytes, at)| Step::Keep(bytes, at));
         let step = prop_oneof![
             4 => take,
+            2 => keep,
+            2 => any::<usize>().prop_map(Step::GiveUp),
             2 => any::<usize>().prop_map(Step::Send),
             1 => any::<usize>().prop_map(Step::GiveBack),
             2 => any::<usize>().prop_map(Step::Release),
@@ -206,7 +255,7 @@ mod tests {
         #[test]
         fn no_byte_is_given_twice_and_none_is_lost(steps in steps()) {
             let mut arena = Arena::new(ARENA_BYTES, 16);
-            let (mut claimed, mut sent) = (Vec::new(), Vec::new());
+            let (mut claimed, mut sent, mut kept) = (Vec::new(), Vec::new(), Vec::new());
             let mut owner = vec![None; narrow(ARENA_BYTES)];
             for step in steps {
                 match step {
@@ -220,7 +269,7 @@ mod tests {
                             }
                             claimed.push(taken.ticket);
                         }
-                        None if boundary_at.is_none() && claimed.len() + sent.len() < 16 => {
+                        None if boundary_at.is_none() && claimed.len() + sent.len() + kept.len() < 16 => {
                             // There is no free stretch of whole blocks that would do.
                             let blocks = bytes.div_ceil(64);
                             let is_free = |block: &[Option<u64>]| block.iter().all(Option::is_none);
@@ -231,6 +280,28 @@ mod tests {
                             }
                         }
                         None => {}
+                    },
+                    Step::Keep(bytes, boundary_at) => match arena.take_to_keep(bytes, boundary_at) {
+                        Some(taken) => {
+                            let range = narrow(taken.at)..narrow(taken.at + bytes);
+                            prop_assert!(taken.at >= ARENA_BYTES / 2 && taken.at % boundary_at.map_or(1, |_| 4096) == 0);
+                            prop_assert!(owner[range.clone()].iter().all(Option::is_none));
+                            owner[range].fill(Some(taken.ticket));
+                            kept.push(taken.ticket);
+                            prop_assert!(kept.len() <= 8);
+                        }
+                        // In the upper half nothing was taken but by what may stand in the way.
+                        None => prop_assert!(
+                            kept.len() == 8 || claimed.len() + sent.len() + kept.len() > 0 || bytes > ARENA_BYTES / 2
+                        ),
+                    },
+                    Step::GiveUp(n) => if let Some(ticket) = pick(&mut kept, n) {
+                        prop_assert!(!arena.release(ticket), "the other side never has it");
+                        arena.give_back(ticket);
+                        arena.sent(ticket);
+                        prop_assert!(arena.has_kept(), "it is no claim");
+                        arena.give_up(ticket);
+                        owner.iter_mut().filter(|o| **o == Some(ticket)).for_each(|o| *o = None);
                     },
                     Step::Send(n) => if let Some(ticket) = pick(&mut claimed, n) {
                         prop_assert!(!arena.release(ticket), "it is not sent yet");
@@ -251,11 +322,25 @@ mod tests {
                     },
                 }
                 prop_assert_eq!(arena.claimed_count(), claimed.len() as u64);
+                prop_assert_eq!(arena.has_kept(), !kept.is_empty());
             }
+            kept.into_iter().for_each(|ticket| arena.give_up(ticket));
             claimed.into_iter().for_each(|ticket| arena.give_back(ticket));
             sent.into_iter().for_each(|ticket| assert!(arena.release(ticket)));
             prop_assert_eq!(&arena.free, &BTreeMap::from([(0, ARENA_BYTES)]));
             prop_assert_eq!(arena.take(ARENA_BYTES, None).map(|taken| taken.at), Some(0));
+        }
+
+        /// Whatever is kept, there is room for a frame of half of the arena once all other frames are gone.
+        #[test]
+        fn what_is_kept_leaves_room_for_others(keeps in prop::collection::vec(1..4000_u64, 1..20)) {
+            let mut arena = Arena::new(ARENA_BYTES, 16);
+            let kept = keeps.into_iter().filter_map(|bytes| arena.take_to_keep(bytes, None)).count();
+            prop_assert!(kept > 0);
+            let max = frame_bytes_max_beside_kept(ARENA_BYTES);
+            prop_assert_eq!(max, ARENA_BYTES / 2);
+            let taken = arena.take(max, None);
+            prop_assert_eq!(taken.map(|taken| taken.at), Some(0));
         }
 
         #[test]

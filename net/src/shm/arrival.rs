@@ -29,6 +29,22 @@ pub struct Arrival<M: Words = Mapping> {
 enum Place<M: Words> {
     Inline([u8; INLINE_BYTES_MAX]),
     Arena(Lease<M>),
+    Split(Lease<M>, Rest),
+}
+
+/// The end of a frame in two stretches.
+struct Rest {
+    /// First byte, in the memory.
+    at: usize,
+    bytes: u64,
+}
+
+/// Bytes of the arena that were checked to be in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// First byte, in the arena.
+    pub(super) at: u64,
+    pub(super) bytes: u64,
 }
 
 impl<M: Words> fmt::Debug for Arrival<M> {
@@ -48,22 +64,33 @@ impl<M: Words> Arrival<M> {
         }
     }
 
+    /// `rest`: where it goes on, if it is in two stretches. Only the first one is given back.
     pub(super) fn in_arena(
         releases: &Arc<Releases<M>>,
         lane: &LanePlaces,
-        arena_at: u64,
-        frame_bytes: u64,
+        first: Bounds,
+        rest: Option<Bounds>,
         ticket: u64,
     ) -> Result<Self, RingFault> {
         releases.hold()?;
         let lease = Lease {
             releases: Arc::clone(releases),
-            at: place(lane.arena, arena_at),
+            at: place(lane.arena, first.at),
             ticket,
         };
+        let rest_bytes = rest.map_or(0, |rest| rest.bytes);
         Ok(Self {
-            frame_bytes,
-            place: Place::Arena(lease),
+            frame_bytes: first.bytes.saturating_add(rest_bytes),
+            place: match rest {
+                None => Place::Arena(lease),
+                Some(Bounds { at, bytes }) => Place::Split(
+                    lease,
+                    Rest {
+                        at: place(lane.arena, at),
+                        bytes,
+                    },
+                ),
+            },
         })
     }
 
@@ -74,7 +101,7 @@ impl<M: Words> Arrival<M> {
 
     /// Whether its bytes lie in the arena, where the sender can still write, and not in a copy.
     pub fn is_in_arena(&self) -> bool {
-        matches!(self.place, Place::Arena(_))
+        !matches!(self.place, Place::Inline(_))
     }
 
     /// Copies bytes of the frame, from byte `at` of it on.
@@ -94,6 +121,24 @@ impl<M: Words> Arrival<M> {
             Place::Arena(lease) => {
                 let start = within(lease.at, self.frame_bytes, at, bytes)?;
                 copy_out(&lease.releases.side.memory, start, into);
+            }
+            Place::Split(lease, rest) => {
+                within(0, self.frame_bytes, at, bytes)?;
+                let head_bytes = self.frame_bytes.saturating_sub(rest.bytes);
+                let of_head = narrow(head_bytes.saturating_sub(at).min(bytes));
+                let (head, tail) = into.split_at_mut_checked(of_head).unwrap_or_default();
+                let memory = &lease.releases.side.memory;
+                if !head.is_empty() {
+                    copy_out(memory, within(lease.at, head_bytes, at, wide(head.len()))?, head);
+                }
+                if !tail.is_empty() {
+                    let tail_at = at.saturating_sub(head_bytes);
+                    copy_out(
+                        memory,
+                        within(rest.at, rest.bytes, tail_at, wide(tail.len()))?,
+                        tail,
+                    );
+                }
             }
         }
         Ok(())
@@ -129,14 +174,14 @@ impl<M: Words> Arrival<M> {
 }
 
 impl Arrival {
-    /// The first byte in the arena, for devices that read in place; nothing for frames that are copies. The pointer is
+    /// The first byte in the arena, for devices that read in place; nothing for frames that are copies or in two stretches. The pointer is
     /// good for [`Self::bytes`] bytes as long as this arrival lives.
     ///
     /// The sender can write there at any time, so make no reference of it, and believe nothing that was read from there
     /// twice.
     pub fn as_ptr(&self) -> Option<*const u8> {
         match &self.place {
-            Place::Inline(_) => None,
+            Place::Inline(_) | Place::Split(..) => None,
             Place::Arena(lease) => {
                 let memory = &lease.releases.side.memory;
                 Some(memory.byte_ptr(lease.at, self.frame_bytes).cast_const())

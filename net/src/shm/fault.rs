@@ -39,6 +39,20 @@ pub enum RingFault {
         /// Bytes of the arena or of the slot's room.
         room_bytes: u64,
     },
+    /// A frame in two stretches whose second one lies outside of the arena, or that is shorter than its first.
+    #[error(
+        "a slot of the ring describes a frame of {frame_bytes} bytes, {head_bytes} of them its head and the others at {rest_at}, which does not fit {arena_bytes} bytes: the other side is broken or hostile"
+    )]
+    Split {
+        /// Bytes of the frame.
+        frame_bytes: u64,
+        /// Bytes of its first stretch.
+        head_bytes: u64,
+        /// Where the second one begins in the arena.
+        rest_at: u64,
+        /// Bytes of the arena.
+        arena_bytes: u64,
+    },
     /// More frames than an honest sender can have under way.
     #[error(
         "the other side sent more than the {held_max} frames that may be held at a time: it is broken or hostile"

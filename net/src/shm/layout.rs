@@ -36,6 +36,8 @@ pub(super) const HEADER_BYTES: usize = size_of::<RawHeader>();
 pub(super) const KIND_INLINE: u64 = 1;
 /// A slot that says where in the arena the frame is.
 pub(super) const KIND_ARENA: u64 = 2;
+/// A slot that says where in the arena the frame's head is, and where the rest.
+pub(super) const KIND_SPLIT: u64 = 3;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"MOFKASHM");
 const VERSION: u32 = 1;
@@ -101,6 +103,17 @@ struct RawArenaSlot {
     unused: [u8; 96],
 }
 
+#[repr(C)]
+struct RawSplitSlot {
+    kind: Le64,
+    frame_bytes: Le64,
+    arena_at: Le64,
+    ticket: Le64,
+    head_bytes: Le64,
+    rest_at: Le64,
+    unused: [u8; 80],
+}
+
 /// Byte at which the positions of submissions begin.
 const SUBMISSION_AT: usize = LINE_BYTES;
 const COMPLETION_AT: usize = SUBMISSION_AT + size_of::<RawLane>();
@@ -119,6 +132,8 @@ pub(super) const SLOT_FRAME_BYTES: usize = offset_of!(RawInlineSlot, frame_bytes
 pub(super) const SLOT_FRAME: usize = FRAME_IN_SLOT_AT / WORD_BYTES;
 pub(super) const SLOT_ARENA_AT: usize = offset_of!(RawArenaSlot, arena_at) / WORD_BYTES;
 pub(super) const SLOT_TICKET: usize = offset_of!(RawArenaSlot, ticket) / WORD_BYTES;
+pub(super) const SLOT_HEAD_BYTES: usize = offset_of!(RawSplitSlot, head_bytes) / WORD_BYTES;
+pub(super) const SLOT_REST_AT: usize = offset_of!(RawSplitSlot, rest_at) / WORD_BYTES;
 
 const _: () = {
     assert!(HEADER_BYTES == 64 && HEADER_BYTES <= LINE_BYTES);
@@ -129,6 +144,11 @@ const _: () = {
     assert!(SLOT_BYTES == LINE_BYTES && size_of::<RawArenaSlot>() == SLOT_BYTES);
     assert!(offset_of!(RawArenaSlot, kind) == offset_of!(RawInlineSlot, kind));
     assert!(offset_of!(RawArenaSlot, frame_bytes) == offset_of!(RawInlineSlot, frame_bytes));
+    assert!(size_of::<RawSplitSlot>() == SLOT_BYTES);
+    assert!(offset_of!(RawSplitSlot, kind) == offset_of!(RawArenaSlot, kind));
+    assert!(offset_of!(RawSplitSlot, frame_bytes) == offset_of!(RawArenaSlot, frame_bytes));
+    assert!(offset_of!(RawSplitSlot, arena_at) == offset_of!(RawArenaSlot, arena_at));
+    assert!(offset_of!(RawSplitSlot, ticket) == offset_of!(RawArenaSlot, ticket));
     assert!(SLOT_BYTES == FRAME_IN_SLOT_AT + INLINE_BYTES_MAX);
     assert!(INLINE_BYTES_MAX.is_multiple_of(WORD_BYTES));
 };
@@ -366,7 +386,8 @@ fn header_crc(raw: &RawHeader) -> u32 {
     crc32fast::hash(bytemuck::bytes_of(raw).get(..CHECKED_BYTES).unwrap_or_default())
 }
 
-/// Sizes and places that both sides must agree on, and the order of bytes in a word.
+/// Sizes and places that both sides must agree on, and the order of bytes in a word. Without those of split slots, which are sent
+/// only to who said in hello that it knows them: so peers from before there were any still agree.
 fn layout_hash() -> u32 {
     let facts = [
         u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]),
@@ -467,6 +488,13 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(check_header(flipped, memory_bytes).is_err(), "bit {bit}");
         }
+    }
+
+    /// Peers of all releases of version 1 have this.
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_layout_is_that_of_the_first_release() {
+        assert_eq!(layout_hash(), 0x781A_6A1A);
     }
 
     /// As a peer with another version, layout or sizes would write it: with a checksum that holds.

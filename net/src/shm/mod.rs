@@ -11,7 +11,7 @@
 //! | `words`, `mapping` | memory that the other side may write at any time; the only unsafe code |
 //! | `queue` | positions and slots between one writer and one reader |
 //! | `arena` | which bytes are whose, known to the claiming side alone |
-//! | `sender`, `claim` | sending, in place too |
+//! | `sender`, `claim`, `stretch` | sending, in place too |
 //! | `receiver`, `arrival` | receiving, and giving back |
 //! | `side`, `bell`, `waiter`, `patience` | sleeping and waking |
 //! | `end`, `pass` | both ends, and how the client comes by its own |
@@ -37,6 +37,7 @@ mod queue;
 mod receiver;
 mod sender;
 mod side;
+mod stretch;
 mod waiter;
 mod words;
 
@@ -54,5 +55,6 @@ pub use mapping::Mapping;
 pub use patience::Patience;
 pub use receiver::Receiver;
 pub use sender::Sender;
+pub use stretch::Stretch;
 pub use waiter::Waiter;
 pub use words::Words;

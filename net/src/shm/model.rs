@@ -35,11 +35,16 @@ const LANE: LanePlaces = LanePlaces {
     arena: ARENA_WORD * WORD_BYTES,
     arena_bytes: 64,
 };
+/// The same with an arena of two blocks: one for frames, one that is kept.
+const WIDE_LANE: LanePlaces = LanePlaces {
+    arena_bytes: 128,
+    ..LANE
+};
 const SENDER_SLEEPS: usize = 6;
 const RECEIVER_SLEEPS: usize = 7;
 const ARENA_WORD: usize = PLAIN.start + 2 * SLOT_WORDS + 2;
 /// Words that positions have to guard.
-const PLAIN: Range<usize> = 8..8 + 2 * SLOT_WORDS + 2 + 8;
+const PLAIN: Range<usize> = 8..8 + 2 * SLOT_WORDS + 2 + 16;
 const FRAME_BYTES: usize = 32;
 /// Positions wrap in the middle of each run.
 const FIRST: u64 = u64::MAX;
@@ -140,6 +145,10 @@ struct ReceiverSide {
 }
 
 fn ends(flaw: Flaw) -> (SenderSide, ReceiverSide) {
+    ends_of(flaw, LANE)
+}
+
+fn ends_of(flaw: Flaw, lane: LanePlaces) -> (SenderSide, ReceiverSide) {
     let memory = Handle::new(flaw);
     let (sender_bell, receiver_bell) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let side = |own, peer, bell: &Arc<Notify>| {
@@ -151,12 +160,12 @@ fn ends(flaw: Flaw) -> (SenderSide, ReceiverSide) {
     let sending = side(SENDER_SLEEPS, RECEIVER_SLEEPS, &receiver_bell);
     let receiving = side(RECEIVER_SLEEPS, SENDER_SLEEPS, &sender_bell);
     let sender = SenderSide {
-        sender: Sender::new(Arc::clone(&sending), LANE, FIRST),
+        sender: Sender::new(Arc::clone(&sending), lane, FIRST),
         side: sending,
         bell: sender_bell,
     };
     let receiver = ReceiverSide {
-        receiver: Receiver::new(Arc::clone(&receiving), LANE, FIRST),
+        receiver: Receiver::new(Arc::clone(&receiving), lane, FIRST),
         side: receiving,
         bell: receiver_bell,
     };
@@ -233,6 +242,27 @@ impl ReceiverSide {
     }
 }
 
+impl ReceiverSide {
+    /// The next frame, in two stretches, all of whose bytes that are looked at are this.
+    fn receive_split(&mut self) -> u8 {
+        loop {
+            match self.receiver.receive() {
+                Ok(Some(arrival)) => {
+                    let mut around = [0; 2 * WORD_BYTES];
+                    // The last word of the head, and the rest.
+                    arrival
+                        .read((FRAME_BYTES - WORD_BYTES) as u64, &mut around)
+                        .unwrap();
+                    assert_eq!(around, [around[0]; 2 * WORD_BYTES]);
+                    return around[0];
+                }
+                Ok(None) => thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(PREEMPTIONS_MAX);
@@ -300,6 +330,39 @@ fn missing_order_of_claims_and_releases_is_found() {
     for word in [LANE.published, LANE.released] {
         expect_found(Flaw::Store(word), arena);
         expect_found(Flaw::Load(word), arena);
+    }
+}
+
+/// Two frames whose end is the same stretch, which is filled again once the first frame came back: its head and its end are read
+/// before that.
+fn split(flaw: Flaw) {
+    let (mut sender, mut receiver) = ends_of(flaw, WIDE_LANE);
+    let sending = thread::spawn(move || {
+        let mut rest = sender.sender.keep(WORD_BYTES as u64, None).unwrap();
+        for number in 1..=2 {
+            // The frame before has the only block for heads.
+            while !sender.sender.can_send_with(FRAME_BYTES as u64) {
+                thread::yield_now();
+            }
+            rest.write(0, &[number; WORD_BYTES]).unwrap();
+            sender.sender.send_with(&[&[number; FRAME_BYTES]], &rest).unwrap();
+        }
+        (sender, rest)
+    });
+    (1..=2).for_each(|number| assert_eq!(receiver.receive_split(), number));
+    drop(sending.join().unwrap());
+}
+
+#[test]
+fn a_stretch_that_is_kept_is_not_overwritten_before_its_frame_came_back() {
+    explore(|| split(Flaw::None));
+}
+
+#[test]
+fn missing_order_of_a_stretch_that_is_kept_is_found() {
+    for word in [LANE.published, LANE.released] {
+        expect_found(Flaw::Store(word), split);
+        expect_found(Flaw::Load(word), split);
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::frame::FRAME_HEADER_BYTES;
-use crate::shm::arrival::{Arrival, Releases};
+use crate::shm::arrival::{Arrival, Bounds, Releases};
 use crate::shm::fault::{ReceiveError, RingFault};
 use crate::shm::layout::{
-    INLINE_BYTES_MAX, KIND_ARENA, KIND_INLINE, LanePlaces, SLOT_ARENA_AT, SLOT_FRAME, SLOT_FRAME_BYTES,
-    SLOT_KIND, SLOT_TICKET,
+    INLINE_BYTES_MAX, KIND_ARENA, KIND_INLINE, KIND_SPLIT, LanePlaces, SLOT_ARENA_AT, SLOT_FRAME,
+    SLOT_FRAME_BYTES, SLOT_HEAD_BYTES, SLOT_KIND, SLOT_REST_AT, SLOT_TICKET,
 };
 use crate::shm::mapping::Mapping;
 use crate::shm::queue::QueueReader;
@@ -101,7 +101,25 @@ impl<M: Words> Receiver<M> {
                 let arena_at = self.get(slot, SLOT_ARENA_AT);
                 let ticket = self.get(slot, SLOT_TICKET);
                 check_frame(frame_bytes, arena_at, self.lane.arena_bytes)?;
-                Arrival::in_arena(&self.releases, &self.lane, arena_at, frame_bytes, ticket)?
+                let whole = Bounds {
+                    at: arena_at,
+                    bytes: frame_bytes,
+                };
+                Arrival::in_arena(&self.releases, &self.lane, whole, None, ticket)?
+            }
+            KIND_SPLIT => {
+                let head = Bounds {
+                    at: self.get(slot, SLOT_ARENA_AT),
+                    bytes: self.get(slot, SLOT_HEAD_BYTES),
+                };
+                let ticket = self.get(slot, SLOT_TICKET);
+                let rest = check_split(
+                    frame_bytes,
+                    head,
+                    self.get(slot, SLOT_REST_AT),
+                    self.lane.arena_bytes,
+                )?;
+                Arrival::in_arena(&self.releases, &self.lane, head, Some(rest), ticket)?
             }
             kind => return Err(RingFault::Kind { kind }.into()),
         };
@@ -130,6 +148,25 @@ impl<M: Words> Drop for Receiver<M> {
     fn drop(&mut self) {
         self.side.close(self.lane.receiver_closed);
     }
+}
+
+/// Where the rest of a frame is whose head is here. Each of both lies in the arena; whether they are the same bytes is the
+/// sender's affair.
+fn check_split(frame_bytes: u64, head: Bounds, rest_at: u64, arena_bytes: u64) -> Result<Bounds, RingFault> {
+    check_frame(head.bytes, head.at, arena_bytes)?;
+    let rest_bytes = frame_bytes.checked_sub(head.bytes);
+    let rest = rest_bytes.map(|bytes| Bounds { at: rest_at, bytes });
+    let fits = |rest: &Bounds| {
+        rest.at
+            .checked_add(rest.bytes)
+            .is_some_and(|end| end <= arena_bytes)
+    };
+    rest.filter(fits).ok_or(RingFault::Split {
+        frame_bytes,
+        head_bytes: head.bytes,
+        rest_at,
+        arena_bytes,
+    })
 }
 
 fn check_frame(frame_bytes: u64, arena_at: u64, room_bytes: u64) -> Result<(), RingFault> {

@@ -4,16 +4,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use crate::frame::FRAME_HEADER_BYTES;
-use crate::shm::arena::{Arena, bytes_max};
+use crate::shm::arena::{Arena, bytes_max, frame_bytes_max_beside_kept};
 use crate::shm::claim::{Claim, lock};
 use crate::shm::fault::{RingFault, SendError};
 use crate::shm::layout::{
-    INLINE_BYTES_MAX, KIND_ARENA, KIND_INLINE, LanePlaces, SLOT_ARENA_AT, SLOT_FRAME, SLOT_FRAME_BYTES,
-    SLOT_KIND, SLOT_TICKET,
+    INLINE_BYTES_MAX, KIND_ARENA, KIND_INLINE, KIND_SPLIT, LanePlaces, SLOT_ARENA_AT, SLOT_FRAME,
+    SLOT_FRAME_BYTES, SLOT_HEAD_BYTES, SLOT_KIND, SLOT_REST_AT, SLOT_TICKET,
 };
 use crate::shm::mapping::Mapping;
 use crate::shm::queue::{QueueReader, QueueWriter};
 use crate::shm::side::{News, Side};
+use crate::shm::stretch::Stretch;
 use crate::shm::words::{WORD_BYTES, Words};
 use crate::width::wide;
 
@@ -43,9 +44,16 @@ impl<M: Words> Sender<M> {
         }
     }
 
-    /// Largest frame that this ring takes, header included.
+    /// Largest frame that this ring takes now, header included: while this side keeps anything ([`Self::keep`]) it is one that
+    /// finds room sooner or later all the same.
     pub fn frame_bytes_max(&self) -> u64 {
-        self.lane.arena_bytes.max(wide(INLINE_BYTES_MAX))
+        let arena_bytes = self.lane.arena_bytes;
+        let max = if lock(&self.arena).has_kept() {
+            frame_bytes_max_beside_kept(arena_bytes)
+        } else {
+            arena_bytes
+        };
+        max.max(wide(INLINE_BYTES_MAX))
     }
 
     /// Sends a frame whose bytes are these parts one after the other. It is copied; see [`Self::claim`] for frames that
@@ -54,20 +62,12 @@ impl<M: Words> Sender<M> {
     /// # Errors
     /// [`SendError::NoRoom`] when the other side has to take or release something first; other errors are for good.
     pub fn send(&mut self, parts: &[&[u8]]) -> Result<(), SendError> {
-        let frame_bytes = parts
-            .iter()
-            .fold(0_u64, |sum, part| sum.saturating_add(wide(part.len())));
+        let frame_bytes = total_bytes(parts);
         if frame_bytes > wide(INLINE_BYTES_MAX) {
-            let mut claim = self.claim(frame_bytes)?;
-            let mut at = 0_u64;
-            for part in parts {
-                // Parts of what was claimed lie within it.
-                let _ = claim.write(at, part);
-                at = at.saturating_add(wide(part.len()));
-            }
+            let claim = self.claim_copy(parts)?;
             return self.commit(claim);
         }
-        self.check(frame_bytes, self.frame_bytes_max())?;
+        self.check(frame_bytes, self.lane.arena_bytes)?;
         self.reserve_slot(frame_bytes)?;
         let mut frame = [0; INLINE_BYTES_MAX];
         let bytes = parts.iter().flat_map(|part| part.iter());
@@ -113,15 +113,78 @@ impl<M: Words> Sender<M> {
         if !Arc::ptr_eq(&self.arena, &claim.arena) {
             return Err(SendError::ForeignClaim);
         }
-        self.check(claim.bytes(), self.frame_bytes_max())?;
+        self.check(claim.bytes(), self.lane.arena_bytes)?;
         let slot = self.slots.slot();
         self.put(slot, SLOT_KIND, KIND_ARENA);
         self.put(slot, SLOT_FRAME_BYTES, claim.bytes());
+        self.publish_claim(slot, &claim);
+        Ok(())
+    }
+
+    /// Bytes to be filled in place that then are the end of a frame and stay this side's: see [`Stretch`]. At most half of the
+    /// arena, its upper one, is kept, in at most half as many stretches as there are slots; so everything else can still be sent.
+    /// `boundary_at`: as in [`Self::claim_at_boundary`].
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`] when there is none now; other errors are for good.
+    pub fn keep(&mut self, bytes: u64, boundary_at: Option<u64>) -> Result<Stretch<M>, SendError> {
+        let arena_bytes = self.lane.arena_bytes;
+        let max = arena_bytes.saturating_sub(frame_bytes_max_beside_kept(arena_bytes));
+        self.check_bytes(bytes, 1, max)?;
+        self.reclaim()?;
+        let taken = lock(&self.arena).take_to_keep(bytes, boundary_at);
+        let taken = taken.ok_or(SendError::NoRoom { frame_bytes: bytes })?;
+        let (side, arena) = (Arc::clone(&self.side), Arc::clone(&self.arena));
+        Ok(Stretch::new(side, arena, &self.lane, taken, bytes))
+    }
+
+    /// Whether this ring gave that stretch, so that it can be sent here.
+    pub fn is_own(&self, rest: &Stretch<M>) -> bool {
+        Arc::ptr_eq(&self.arena, &rest.arena)
+    }
+
+    /// Sends a frame that begins with these parts, which are copied, and ends with the stretch, which is read where it is. Only to
+    /// a side that knows slots of this kind: that is agreed on before there is a ring.
+    ///
+    /// # Errors
+    /// As [`Self::send`], by the bytes of the parts; and when another ring gave the stretch.
+    pub fn send_with(&mut self, parts: &[&[u8]], rest: &Stretch<M>) -> Result<(), SendError> {
+        if !self.is_own(rest) {
+            return Err(SendError::ForeignClaim);
+        }
+        let head = self.claim_copy(parts)?;
+        let slot = self.slots.slot();
+        self.put(slot, SLOT_KIND, KIND_SPLIT);
+        self.put(slot, SLOT_FRAME_BYTES, head.bytes().saturating_add(rest.bytes()));
+        self.put(slot, SLOT_HEAD_BYTES, head.bytes());
+        self.put(slot, SLOT_REST_AT, rest.arena_at);
+        self.publish_claim(slot, &head);
+        Ok(())
+    }
+
+    /// Whether [`Self::send_with`] of so many bytes before the stretch would say anything but [`SendError::NoRoom`].
+    pub fn can_send_with(&mut self, head_bytes: u64) -> bool {
+        self.can_claim(head_bytes, None)
+    }
+
+    /// A claim with these bytes in it.
+    fn claim_copy(&mut self, parts: &[&[u8]]) -> Result<Claim<M>, SendError> {
+        let mut claim = self.claim(total_bytes(parts))?;
+        let mut at = 0_u64;
+        for part in parts {
+            // Parts of what was claimed lie within it.
+            let _ = claim.write(at, part);
+            at = at.saturating_add(wide(part.len()));
+        }
+        Ok(claim)
+    }
+
+    /// Publishes the slot, of which these bytes of the arena are the other side's now until it gives them back.
+    fn publish_claim(&mut self, slot: usize, claim: &Claim<M>) {
         self.put(slot, SLOT_ARENA_AT, claim.arena_at);
         self.put(slot, SLOT_TICKET, claim.ticket);
         lock(&self.arena).sent(claim.ticket);
         self.publish();
-        Ok(())
     }
 
     /// Whether [`Self::send`] of so many bytes would say anything but [`SendError::NoRoom`]: what to wait for after it
@@ -130,7 +193,7 @@ impl<M: Words> Sender<M> {
         if frame_bytes > wide(INLINE_BYTES_MAX) {
             return self.can_claim(frame_bytes, None);
         }
-        let room = self.check(frame_bytes, self.frame_bytes_max());
+        let room = self.check(frame_bytes, self.lane.arena_bytes);
         let room = room.and_then(|()| self.reserve_slot(frame_bytes));
         !matches!(room, Err(SendError::NoRoom { .. }))
     }
@@ -142,7 +205,12 @@ impl<M: Words> Sender<M> {
     }
 
     fn take(&mut self, frame_bytes: u64, boundary_at: Option<u64>) -> Result<Claim<M>, SendError> {
-        self.check(frame_bytes, bytes_max(self.lane.arena_bytes, boundary_at))?;
+        let arena_bytes = self.lane.arena_bytes;
+        let mut max = bytes_max(arena_bytes, boundary_at);
+        if frame_bytes > frame_bytes_max_beside_kept(arena_bytes) {
+            max = max.min(self.frame_bytes_max());
+        }
+        self.check(frame_bytes, max)?;
         self.reserve_slot(frame_bytes)?;
         self.reclaim()?;
         let taken = lock(&self.arena).take(frame_bytes, boundary_at);
@@ -153,10 +221,13 @@ impl<M: Words> Sender<M> {
 
     /// What can be said before looking for room.
     fn check(&self, frame_bytes: u64, max: u64) -> Result<(), SendError> {
+        self.check_bytes(frame_bytes, wide(FRAME_HEADER_BYTES), max)
+    }
+
+    fn check_bytes(&self, frame_bytes: u64, min: u64, max: u64) -> Result<(), SendError> {
         if let Some(fault) = self.fault {
             return Err(fault.into());
         }
-        let min = wide(FRAME_HEADER_BYTES);
         if !(min..=max).contains(&frame_bytes) {
             return Err(SendError::FrameBytes {
                 frame_bytes,
@@ -174,7 +245,7 @@ impl<M: Words> Sender<M> {
     fn reserve_slot(&mut self, frame_bytes: u64) -> Result<(), SendError> {
         let claimed = lock(&self.arena).claimed_count();
         let free = self.slots.free(&self.side.memory, claimed.saturating_add(1));
-        if self.keep(free)? > claimed {
+        if self.remember(free)? > claimed {
             Ok(())
         } else {
             Err(SendError::NoRoom { frame_bytes })
@@ -204,11 +275,11 @@ impl<M: Words> Sender<M> {
             // Before anything of it is used again: so there is always room for the releases of all that is out.
             self.releases.tell(&self.side.memory);
         }
-        self.keep(result)
+        self.remember(result)
     }
 
-    /// Keeps a fault: whatever follows it cannot be trusted.
-    fn keep<T>(&mut self, result: Result<T, RingFault>) -> Result<T, RingFault> {
+    /// Remembers a fault: whatever follows it cannot be trusted.
+    fn remember<T>(&mut self, result: Result<T, RingFault>) -> Result<T, RingFault> {
         if let Err(fault) = &result {
             self.fault = Some(*fault);
         }
@@ -224,6 +295,12 @@ impl<M: Words> Sender<M> {
         self.slots.publish(&self.side.memory);
         self.side.wake_peer(News::Frames);
     }
+}
+
+fn total_bytes(parts: &[&[u8]]) -> u64 {
+    parts
+        .iter()
+        .fold(0, |sum, part| sum.saturating_add(wide(part.len())))
 }
 
 impl<M: Words> Drop for Sender<M> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mofka_net::shm::{
     Arrival, Claim, INLINE_BYTES_MAX, MapError, OutsideFrame, ReceiveError, Receiver, SendError, Sender,
-    Waiter, Wake,
+    Stretch, Waiter, Wake,
 };
 use mofka_net::{FrameError, FrameHeader, FrameKind, Opcode};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -80,6 +80,102 @@ fn a_frame_is_built_in_place_at_a_boundary() {
         );
         assert!(bytes_of(&arrival) == bytes);
     }
+}
+
+#[test]
+fn the_end_of_a_frame_is_read_where_it_was_filled_and_stays_its_senders() {
+    let (mut server, mut client) = ring(8, 1 << 16, 0);
+    let (body, header_bytes) = (frame(1, 20_000), 32);
+    let mut rest = client.sender.keep(20_001, Some(0)).unwrap();
+    assert_eq!((rest.as_mut_ptr() as usize) % 4096, 0);
+    rest.write(0, &body[500..10_000]).unwrap();
+    rest.write(9_500, &body[10_000..]).unwrap();
+    assert_eq!(
+        rest.shorten(20_002),
+        Err(OutsideFrame {
+            at: 0,
+            bytes: 20_002,
+            frame_bytes: 20_001
+        })
+    );
+    rest.shorten(19_500).unwrap();
+    assert!(rest.write(19_500, &[1]).is_err() && rest.read(19_499, &mut [0; 2]).is_err());
+    // As often as it is asked for, and in any pieces.
+    for round in 0..20_u64 {
+        let header = FrameHeader::request(Opcode::Produce, round, &body);
+        client.sender.send_with(&[&header, &body[..500]], &rest).unwrap();
+        let arrival = server.receiver.receive().unwrap().unwrap();
+        assert_eq!(arrival.bytes(), 20_032);
+        assert!(arrival.is_in_arena() && arrival.as_ptr().is_none());
+        assert_eq!(arrival.header(1 << 20).unwrap().request_id(), round);
+        assert!(arrival.body() == body);
+        for (at, bytes) in [(0, 0), (500, 32), (531, 2), (532, 1), (533, 7), (20_000, 0)] {
+            let mut part = vec![0; bytes];
+            arrival.read(header_bytes + at as u64, &mut part).unwrap();
+            assert!(part == body[at..at + bytes], "{bytes} bytes at {at}");
+        }
+        let outside = OutsideFrame {
+            at: 20_031,
+            bytes: 2,
+            frame_bytes: 20_032,
+        };
+        assert_eq!(arrival.read(20_031, &mut [0; 2]), Err(outside));
+    }
+    let mut again = vec![0; 19_500];
+    rest.read(0, &mut again).unwrap();
+    assert!(again == body[500..]);
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_leaves_room_for_frames() {
+    let (mut server, mut client) = ring(8, 1 << 16, 0);
+    let no_room = |bytes| Err(SendError::NoRoom { frame_bytes: bytes });
+    assert_eq!(
+        client.sender.keep(32_769, None).map(drop),
+        Err(SendError::FrameBytes {
+            frame_bytes: 32_769,
+            min: 1,
+            max: 32_768
+        })
+    );
+    assert!(client.sender.keep(0, None).is_err());
+    let whole = client.sender.keep(32_768, Some(0)).unwrap();
+    assert_eq!(client.sender.keep(1, None).map(drop), no_room(1));
+    assert_eq!(client.sender.frame_bytes_max(), 32_768);
+    // What may never find room is refused, so that it can go another way; the rest finds it.
+    assert!(client.sender.can_send(32_769) && client.sender.can_send(32_768));
+    assert!(matches!(
+        client.sender.send(&[&[0; 32_769]]),
+        Err(SendError::FrameBytes { max: 32_768, .. })
+    ));
+    client.sender.send(&[&[5; 32_768]]).unwrap();
+    assert!(!client.sender.can_send_with(200), "the lower half is full");
+    assert_eq!(client.sender.send_with(&[&[7; 200]], &whole), no_room(200));
+    drop(server.receiver.receive().unwrap());
+    client.sender.send_with(&[&[7; 200]], &whole).unwrap();
+    drop(whole);
+    assert_eq!(client.sender.frame_bytes_max(), 65_536);
+    let kept: Vec<Stretch> = (0..4).map(|_| client.sender.keep(1, None).unwrap()).collect();
+    assert_eq!(
+        client.sender.keep(1, None).map(drop),
+        no_room(1),
+        "half of the slots"
+    );
+    // The others are left to frames.
+    drop(server.receiver.receive().unwrap());
+    for _ in 0..4 {
+        client.sender.send(&[&[1; 200]]).unwrap();
+    }
+    assert!(!client.sender.can_send(200) && client.sender.can_send(40));
+    drop(kept);
+    assert!(client.sender.can_send(200));
+    let (_other_server, mut other) = ring(8, 1 << 16, 0);
+    let foreign = other.sender.keep(100, None).unwrap();
+    assert!(!client.sender.is_own(&foreign) && other.sender.is_own(&foreign));
+    assert_eq!(
+        client.sender.send_with(&[&[1; 200]], &foreign),
+        Err(SendError::ForeignClaim)
+    );
 }
 
 #[test]
@@ -341,5 +437,7 @@ fn parts_can_go_to_other_threads() {
     is_send::<Waiter>();
     is_send::<Claim>();
     is_send::<Arrival>();
+    is_send::<Stretch>();
+    is_sync::<Stretch>();
     is_sync::<Arrival>();
 }

@@ -1,10 +1,10 @@
 //! A peer that writes anything anywhere: this side gives errors or garbage, does not panic, and other rings do not notice.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use mofka_net::shm::{Arrival, Claim, End, ReceiveError, RingFault, SendError};
+use mofka_net::shm::{Arrival, Claim, End, ReceiveError, RingFault, SendError, Stretch};
 use proptest::prelude::*;
 
 use super::{bytes_of, config, frame, ring};
@@ -28,6 +28,7 @@ struct Victim {
     end: End,
     memory: OwnedFd,
     claims: Vec<Claim>,
+    kept: Vec<Stretch>,
     held: Vec<Arrival>,
 }
 
@@ -38,6 +39,7 @@ impl Victim {
             end,
             memory: offer.memory,
             claims: Vec::new(),
+            kept: Vec::new(),
             held: Vec::new(),
         }
     }
@@ -50,7 +52,7 @@ impl Victim {
     fn act(&mut self, what: u64) -> bool {
         let bytes = 32 + what / 16 % 3000;
         let fine_to_send = |error: SendError| !matches!(error, SendError::Closed | SendError::Fault(_));
-        match what % 8 {
+        match what % 12 {
             0 => {
                 self.end
                     .sender
@@ -82,13 +84,30 @@ impl Victim {
                 self.end.waiter.wait(look, 2, Some(Duration::ZERO)).unwrap();
                 true
             }
+            8 => match self.end.sender.keep(bytes, Some(0)) {
+                Ok(rest) => {
+                    self.kept.push(rest);
+                    true
+                }
+                Err(error) => {
+                    self.kept.clear();
+                    fine_to_send(error)
+                }
+            },
+            9 => match self.kept.last() {
+                Some(rest) => {
+                    let sent = self.end.sender.send_with(&[&vec![3; bytes as usize]], rest);
+                    sent.map_or_else(fine_to_send, |()| true)
+                }
+                None => true,
+            },
             5 if self.held.len() > 3 => {
                 self.held.clear();
                 true
             }
             _ => match self.end.receiver.receive() {
                 Ok(Some(arrival)) => {
-                    assert!((32..=ARENA_BYTES).contains(&arrival.bytes()));
+                    assert!((32..=2 * ARENA_BYTES).contains(&arrival.bytes()));
                     let _ = arrival.header(1 << 20);
                     assert_eq!(arrival.body().len() as u64, arrival.bytes() - 32);
                     self.held.push(arrival);
@@ -128,7 +147,7 @@ fn scribble(memory: &OwnedFd, random: &mut Random) {
         0 => random.next() % MEMORY_BYTES,
         1 => 128 * (random.next() % 16),
         2 => FIRST_SLOT + 8 * (random.next() % 300),
-        _ => FIRST_SLOT + 128 * (random.next() % 18) + 8 * (random.next() % 4),
+        _ => FIRST_SLOT + 128 * (random.next() % 18) + 8 * (random.next() % 6),
     };
     let word = match random.next() % 4 {
         0 => random.next(),
@@ -187,6 +206,7 @@ fn work_under_scribbles(random: &mut Random) -> bool {
     let mut victim = Victim::server();
     let memory = victim.memory.try_clone().unwrap();
     let (done, seed) = (AtomicBool::new(false), random.next());
+    let scribbles = AtomicU64::new(0);
     let (begin, begun) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         let _stop = Stop(&done);
@@ -194,11 +214,15 @@ fn work_under_scribbles(random: &mut Random) -> bool {
             let mut random = Random(seed);
             while !done.load(Ordering::Relaxed) {
                 scribble(&memory, &mut random);
+                scribbles.fetch_add(1, Ordering::Relaxed);
                 let _ = begin.send(());
             }
         });
         begun.recv().unwrap();
-        for _ in 0..2000 {
+        // However seldom the other thread has its turn.
+        let mut actions = 0;
+        while actions < 2000 || scribbles.load(Ordering::Relaxed) < 2000 {
+            actions += 1;
             if !victim.act(random.next()) {
                 // It is broken for good, and that is all: every call still comes back.
                 for _ in 0..100 {
@@ -307,19 +331,28 @@ proptest! {
     /// Whatever a slot says: a frame that lies in the arena, or an error.
     #[test]
     fn any_slot_is_a_frame_or_a_fault(
-        kind in prop_oneof![Just(1_u64), Just(2), any::<u64>()],
+        kind in prop_oneof![Just(1_u64), Just(2), Just(3), any::<u64>()],
         frame_bytes in prop_oneof![0..10_000_u64, any::<u64>()],
         arena_at in prop_oneof![0..10_000_u64, any::<u64>()],
         ticket: u64,
+        head_bytes in prop_oneof![0..10_000_u64, any::<u64>()],
+        rest_at in prop_oneof![0..10_000_u64, any::<u64>()],
     ) {
         let mut victim = Victim::server();
-        for (place, word) in (0..).zip([kind, frame_bytes, arena_at, ticket]) {
+        for (place, word) in (0..).zip([kind, frame_bytes, arena_at, ticket, head_bytes, rest_at]) {
             victim.put(FIRST_SLOT + 8 * place, word);
         }
         victim.put(SUBMISSION + PUBLISHED, 1);
+        let is_in_arena = |at: u64, bytes: u64| at.checked_add(bytes).is_some_and(|end| end <= ARENA_BYTES);
         let fits = match kind {
             1 => (32..=112).contains(&frame_bytes),
-            2 => frame_bytes >= 32 && arena_at.checked_add(frame_bytes).is_some_and(|end| end <= ARENA_BYTES),
+            2 => frame_bytes >= 32 && is_in_arena(arena_at, frame_bytes),
+            3 => {
+                let rest_bytes = frame_bytes.checked_sub(head_bytes);
+                head_bytes >= 32
+                    && is_in_arena(arena_at, head_bytes)
+                    && rest_bytes.is_some_and(|bytes| is_in_arena(rest_at, bytes))
+            }
             _ => false,
         };
         match victim.end.receiver.receive() {
@@ -329,7 +362,10 @@ proptest! {
             }
             Err(ReceiveError::Fault(fault)) => {
                 prop_assert!(!fits);
-                let told = matches!(fault, RingFault::Kind { .. } | RingFault::Frame { .. });
+                let told = matches!(
+                    fault,
+                    RingFault::Kind { .. } | RingFault::Frame { .. } | RingFault::Split { .. }
+                );
                 prop_assert!(told, "{}", fault);
             }
             other => prop_assert!(false, "{:?}", other),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use mofka_net::shm::{Arrival, Claim, End, SendError};
+use mofka_net::shm::{Arrival, Claim, End, SendError, Stretch};
 use proptest::prelude::*;
 
 use super::{bytes_of, frame, ring};
@@ -13,18 +13,25 @@ enum Step {
     Claim { bytes: usize, boundary_at: Option<u64> },
     Commit { which: usize, shorter: usize },
     Abort { which: usize },
+    Keep { bytes: usize },
+    SendWith { head_bytes: usize, which: usize },
+    GiveUp { which: usize },
     Receive,
     Release { which: usize },
 }
 
 fn steps() -> impl Strategy<Value = Vec<(bool, Step)>> {
-    let bytes = || prop_oneof![32..=112_usize, 113..600_usize, 600..4096_usize];
+    let bytes = || prop_oneof![32..=112_usize, 113..600_usize, 600..4500_usize];
     let step = prop_oneof![
         4 => bytes().prop_map(|bytes| Step::Send { bytes }),
         2 => (bytes(), prop::option::of(0..600_u64))
             .prop_map(|(bytes, boundary_at)| Step::Claim { bytes, boundary_at }),
         2 => (any::<usize>(), 0..40_usize).prop_map(|(which, shorter)| Step::Commit { which, shorter }),
         1 => any::<usize>().prop_map(|which| Step::Abort { which }),
+        2 => (1..4096_usize).prop_map(|bytes| Step::Keep { bytes }),
+        3 => (32..600_usize, any::<usize>())
+            .prop_map(|(head_bytes, which)| Step::SendWith { head_bytes, which }),
+        1 => any::<usize>().prop_map(|which| Step::GiveUp { which }),
         6 => Just(Step::Receive),
         3 => any::<usize>().prop_map(|which| Step::Release { which }),
     ];
@@ -40,6 +47,7 @@ fn pick<T>(from: &mut Vec<T>, n: usize) -> Option<T> {
 struct Lane {
     next: u64,
     claims: Vec<(Claim, Vec<u8>)>,
+    kept: Vec<(Stretch, Vec<u8>)>,
     under_way: VecDeque<Vec<u8>>,
     held: Vec<(Arrival, Vec<u8>)>,
 }
@@ -58,10 +66,14 @@ impl Lane {
                 let (first, second) = content.split_at(bytes / 3);
                 match from.sender.send(&[first, second]) {
                     Ok(()) => self.under_way.push_back(content),
-                    Err(error) => self.expect_no_room(error, bytes),
+                    Err(error) => {
+                        // Nothing is to be waited for by who asks for too much.
+                        assert_eq!(can_send, matches!(error, SendError::FrameBytes { .. }));
+                        return self.expect_no_room(error, bytes);
+                    }
                 }
                 // Nothing came between.
-                assert_eq!(can_send, self.next_was_sent(bytes));
+                assert!(can_send && self.next_was_sent(bytes));
             }
             Step::Claim { bytes, boundary_at } => {
                 let content = self.content(bytes);
@@ -86,6 +98,41 @@ impl Lane {
                 }
             }
             Step::Abort { which } => drop(pick(&mut self.claims, which)),
+            Step::Keep { bytes } => {
+                let content = self.content(bytes);
+                match from.sender.keep(bytes as u64, Some(0)) {
+                    Ok(mut rest) => {
+                        assert_eq!(rest.as_mut_ptr() as usize % 4096, 0);
+                        rest.write(0, &content).unwrap();
+                        self.kept.push((rest, content));
+                        assert!(self.kept.len() <= SLOTS as usize / 2);
+                    }
+                    Err(error) => self.expect_no_room(error, bytes),
+                }
+            }
+            Step::SendWith { head_bytes, which } if !self.kept.is_empty() => {
+                let mut content = self.content(head_bytes);
+                let can_send = from.sender.can_send_with(head_bytes as u64);
+                let (rest, end) = &self.kept[which % self.kept.len()];
+                let (first, second) = content.split_at(head_bytes / 2);
+                match from.sender.send_with(&[first, second], rest) {
+                    Ok(()) => {
+                        assert!(can_send);
+                        content.extend_from_slice(end);
+                        self.under_way.push_back(content);
+                    }
+                    Err(error) => {
+                        assert!(!can_send);
+                        self.expect_no_room(error, head_bytes);
+                    }
+                }
+            }
+            Step::SendWith { .. } => {}
+            // Whoever sent it waits for the answer first.
+            Step::GiveUp { which } if self.under_way.is_empty() && self.held.is_empty() => {
+                drop(pick(&mut self.kept, which));
+            }
+            Step::GiveUp { .. } => {}
             Step::Receive => match (to.receiver.receive().unwrap(), self.under_way.pop_front()) {
                 (None, None) => {}
                 (Some(arrival), Some(content)) => {
@@ -112,23 +159,29 @@ impl Lane {
 
     /// There is none, or no error.
     fn expect_no_room(&self, error: SendError, bytes: usize) {
-        assert_eq!(
-            error,
-            SendError::NoRoom {
-                frame_bytes: bytes as u64
+        match error {
+            SendError::NoRoom { frame_bytes } => assert_eq!(frame_bytes, bytes as u64),
+            // While something is kept only what certainly finds room is taken; a boundary costs room, too.
+            SendError::FrameBytes { max, .. } => {
+                assert!(bytes as u64 > max && max >= ARENA_BYTES / 2);
+                return;
             }
-        );
-        let in_use = self.claims.len() + self.under_way.len() + self.held.len();
+            error => panic!("{error}"),
+        }
+        let in_use = self.claims.len() + self.kept.len() + self.under_way.len() + self.held.len();
         assert!(in_use > 0, "the ring is empty");
     }
 
     fn finish(&mut self, from: &mut End, to: &mut End) {
         self.claims.clear();
+        // With all that is kept there is room for a frame of half of the arena, once the others are gone.
         while !self.under_way.is_empty() {
             self.carry_out(from, to, Step::Receive);
         }
         assert!(to.receiver.receive().unwrap().is_none());
         self.held.clear();
+        drop(from.sender.claim(ARENA_BYTES / 2).unwrap());
+        self.kept.clear();
         // Nothing leaked: the whole arena and all slots can be had.
         drop(from.sender.claim(ARENA_BYTES).unwrap());
         for _ in 0..SLOTS {
