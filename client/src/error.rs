@@ -178,6 +178,30 @@ pub enum ThreadPoolError {
     },
 }
 
+/// Why bytes of an event's data were not written in place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FillError {
+    /// They do not lie within the data.
+    #[error(
+        "{bytes} bytes at {at} are not within the {data_bytes} bytes that were claimed: claim more, or write less"
+    )]
+    Outside {
+        /// First byte.
+        at: usize,
+        /// How many.
+        bytes: usize,
+        /// Bytes of the event's data.
+        data_bytes: usize,
+    },
+    /// The process forked after they were claimed.
+    #[error("this memory was claimed by process {pid}: after a fork, connect again in the child")]
+    Forked {
+        /// The process that claimed it.
+        pid: u32,
+    },
+}
+
 /// Why an event was not taken by `push`: nothing of it was queued.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

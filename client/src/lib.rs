@@ -61,8 +61,8 @@ pub use data::Data;
 pub use data_ref::DataRef;
 pub use driver::Driver;
 pub use error::{
-    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, MetadataError,
-    ProcessError, PullError, PushError, StreamError, ThreadPoolError,
+    AcknowledgeError, BoxError, ComponentError, ConsumerError, DeliveryError, DriverError, FillError,
+    MetadataError, ProcessError, PullError, PushError, StreamError, ThreadPoolError,
 };
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
@@ -80,6 +80,6 @@ pub use options::{
 };
 pub use pool::ThreadPool;
 pub use producer::{
-    DataWriter, FlushFuture, Producer, ProducerReport, ProducerStats, ProducersDone, PushFuture,
+    DataWriter, FlushFuture, InPlace, Producer, ProducerReport, ProducerStats, ProducersDone, PushFuture,
 };
 pub use topic::TopicHandle;

@@ -2,6 +2,7 @@
 //! those that die.
 
 mod hostile;
+mod in_place;
 mod process;
 
 use std::time::{Duration, Instant};

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mofka_net::control::{HelloRequest, HelloResponse, NodeLimits, decode, encode};
-use mofka_net::limits::{FEATURES, FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN};
+use mofka_net::limits::{
+    FEATURE_RING_IN_PLACE, FEATURES, FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN,
+};
 use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
 
 use super::frames::{Frames, Next, Wait};
+use super::kept::Kept;
 use super::outbox::Outbox;
 use super::ring::{self, Asked, RingLink};
 use super::socket::SocketLink;
@@ -216,6 +219,17 @@ impl Connection {
         frame: impl IntoIterator<Item = Bytes>,
         handler: impl FnOnce(Answer) + Send + 'static,
     ) -> Result<(), Lost> {
+        self.request_frame_with(id, frame, None, handler)
+    }
+
+    /// The same with a frame that ends with these bytes. Whoever waits for its answer has to keep them, too.
+    pub(crate) fn request_frame_with(
+        self: &Arc<Self>,
+        id: u64,
+        frame: impl IntoIterator<Item = Bytes>,
+        rest: Option<Arc<Kept>>,
+        handler: impl FnOnce(Answer) + Send + 'static,
+    ) -> Result<(), Lost> {
         {
             let mut calls = lock(&self.calls);
             if let Some(lost) = &calls.lost {
@@ -223,7 +237,7 @@ impl Connection {
             }
             calls.waiting.insert(id, Box::new(handler));
         }
-        let Err(lost) = self.send(frame) else {
+        let Err(lost) = self.send_with(frame, rest) else {
             return Ok(());
         };
         // Whoever ended the connection takes the handlers: one of us has this one. It is not dropped under the lock.
@@ -236,6 +250,24 @@ impl Connection {
 
     /// Sends a frame that has no answer.
     pub(crate) fn send(self: &Arc<Self>, frame: impl IntoIterator<Item = Bytes>) -> Result<(), Lost> {
+        self.send_with(frame, None)
+    }
+
+    /// Bytes of the memory that is shared with the node, for the end of a frame. `None`: there is no such memory, no room in it
+    /// now, or the node does not know frames of which a part stays here.
+    pub(crate) fn keep(&self, bytes: u64) -> Option<Kept> {
+        let is_known = |feature: &String| feature == FEATURE_RING_IN_PLACE;
+        if !matches!(self.arrivals, Arrivals::Ring(_)) || !self.hello.features.iter().any(is_known) {
+            return None;
+        }
+        self.outbox.keep(bytes)
+    }
+
+    fn send_with(
+        self: &Arc<Self>,
+        frame: impl IntoIterator<Item = Bytes>,
+        rest: Option<Arc<Kept>>,
+    ) -> Result<(), Lost> {
         if std::process::id() != self.pid {
             return Err(Lost {
                 reason: "the connection belongs to the parent process".into(),
@@ -243,7 +275,7 @@ impl Connection {
         }
         // Heartbeats are spared while anything is sent. A race costs one ping.
         self.sent.store(true, Ordering::Relaxed);
-        let sent = self.outbox.send(&self.stream, frame);
+        let sent = self.outbox.send_with(&self.stream, frame, rest);
         if let (Arrivals::Ring(ring), Ok(())) = (&self.arrivals, &sent) {
             ring.asked();
         }

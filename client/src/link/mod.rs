@@ -2,6 +2,7 @@
 
 mod connection;
 mod frames;
+mod kept;
 mod outbox;
 mod ring;
 mod socket;
@@ -9,4 +10,5 @@ mod stream;
 mod table;
 
 pub(crate) use connection::{Answer, Connection, Lost, Sink};
+pub(crate) use kept::Kept;
 pub(crate) use table::{Links, Nearness, Place};

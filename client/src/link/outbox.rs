@@ -9,16 +9,18 @@
 //! who may have to send it again.
 //!
 //! With a ring in shared memory it is the same, but that what had no room goes on when the node made some, by whoever takes
-//! what comes ([`Outbox::go_on`]). What the ring can never hold is announced there and sent over the socket.
+//! what comes ([`Outbox::go_on`]). What the ring can never hold is announced there and sent over the socket. A frame may end with bytes
+//! that lie in the ring's memory already; they are copied when it goes another way.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::{Buf, Bytes};
 use mofka_net::shm::{SendError, Sender};
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode};
 
+use super::kept::Kept;
 use super::stream::Stream;
 use crate::promise::{Deadline, lock, wait_on};
 
@@ -37,12 +39,27 @@ struct State {
     /// In place of the socket.
     ring: Option<Sender>,
     /// Whole frames that the ring had no room for.
-    frames: VecDeque<Vec<Bytes>>,
+    frames: VecDeque<Frame>,
     /// Those that went, to be dropped without the lock.
     spent: Vec<Vec<Bytes>>,
     /// The writer thread is in a system call with the front of the queue.
     writing: bool,
     closed: bool,
+}
+
+/// A frame that goes through the ring.
+#[derive(Default)]
+struct Frame {
+    pieces: Vec<Bytes>,
+    /// How it ends: in the ring's own memory.
+    rest: Option<Arc<Kept>>,
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rest_bytes = self.rest.as_ref().map_or(0, |rest| rest.bytes());
+        write!(f, "Frame({} + {rest_bytes} bytes)", self.copied_bytes())
+    }
 }
 
 impl Outbox {
@@ -51,12 +68,26 @@ impl Outbox {
     /// # Errors
     /// When the connection is dead; the frame may have been sent in part.
     pub(crate) fn send(&self, stream: &Stream, frame: impl IntoIterator<Item = Bytes>) -> io::Result<()> {
+        self.send_with(stream, frame, None)
+    }
+
+    /// The same of a frame that ends with these bytes.
+    pub(crate) fn send_with(
+        &self,
+        stream: &Stream,
+        frame: impl IntoIterator<Item = Bytes>,
+        mut rest: Option<Arc<Kept>>,
+    ) -> io::Result<()> {
+        let is_foreign = |rest: &mut Arc<Kept>| !self.is_own(rest);
+        let copied = rest.take_if(is_foreign).map(|rest| rest.copy());
+        let frame = frame.into_iter().chain(copied);
         let mut state = lock(&self.state);
         if state.closed {
             return Err(io::ErrorKind::NotConnected.into());
         }
         if state.ring.is_some() {
-            state.frames.push_back(frame.into_iter().collect());
+            let pieces = frame.collect();
+            state.frames.push_back(Frame { pieces, rest });
             let sent = match state.frames.len() {
                 1 => self.go_on_locked(&mut state).map(|_| ()),
                 _ => Ok(()),
@@ -67,9 +98,7 @@ impl Outbox {
             return sent;
         }
         let was_idle = state.queue.is_empty() && !state.writing;
-        state
-            .queue
-            .extend(frame.into_iter().filter(|piece| !piece.is_empty()));
+        state.queue.extend(frame.filter(|piece| !piece.is_empty()));
         if was_idle {
             while !state.queue.is_empty() {
                 match stream.try_send(&slices(&state.queue)) {
@@ -94,6 +123,22 @@ impl Outbox {
         lock(&self.state).ring = Some(ring);
     }
 
+    /// Bytes of the ring's memory, if there is room now. They begin at a multiple of 4096.
+    pub(super) fn keep(&self, bytes: u64) -> Option<Kept> {
+        let state = &mut *lock(&self.state);
+        let stretch = state.ring.as_mut()?.keep(bytes, Some(0)).ok()?;
+        Some(Kept::new(stretch))
+    }
+
+    /// Whether these bytes lie in the memory of the ring that is used here.
+    fn is_own(&self, rest: &Kept) -> bool {
+        let state = lock(&self.state);
+        state
+            .ring
+            .as_ref()
+            .is_some_and(|ring| ring.is_own(rest.stretch()))
+    }
+
     /// Whether frames wait for room in the ring.
     pub(crate) fn has_frames(&self) -> bool {
         !lock(&self.state).frames.is_empty()
@@ -111,14 +156,15 @@ impl Outbox {
         let front = state.frames.front().filter(|_| state.queue.is_empty());
         match (front, &mut state.ring) {
             (Some(frame), Some(ring)) => {
-                let bytes = frame_bytes(frame);
-                // Of what the ring can never hold, it gets the notice.
-                let is_detour = bytes > ring.frame_bytes_max();
-                ring.can_send(if is_detour {
-                    FRAME_HEADER_BYTES as u64
+                let bytes = frame.copied_bytes();
+                if bytes > ring.frame_bytes_max() {
+                    // Of what the ring cannot hold, it gets the notice.
+                    ring.can_send(FRAME_HEADER_BYTES as u64)
+                } else if frame.rest.is_some() {
+                    ring.can_send_with(bytes)
                 } else {
-                    bytes
-                })
+                    ring.can_send(bytes)
+                }
             }
             _ => false,
         }
@@ -216,22 +262,23 @@ impl State {
         while self.queue.is_empty()
             && let Some(frame) = self.frames.front()
         {
-            let sent = match send(ring, frame) {
+            let sent = match frame.send(ring) {
                 Err(SendError::FrameBytes { .. }) => {
                     let notice = FrameHeader::request(Opcode::RingDetour, 0, &[]);
-                    send(ring, &[notice]).map(|()| true)
+                    ring.send(&[&notice]).map(|()| true)
                 }
                 sent => sent.map(|()| false),
             };
             match sent {
                 Ok(is_detour) => {
-                    let frame = self.frames.pop_front().unwrap_or_default();
+                    let Frame { pieces, rest } = self.frames.pop_front().unwrap_or_default();
                     is_any = true;
                     if is_detour {
-                        self.queue
-                            .extend(frame.into_iter().filter(|piece| !piece.is_empty()));
+                        let copied = rest.map(|rest| rest.copy());
+                        let pieces = pieces.into_iter().chain(copied);
+                        self.queue.extend(pieces.filter(|piece| !piece.is_empty()));
                     } else {
-                        self.spent.push(frame);
+                        self.spent.push(pieces);
                     }
                 }
                 Err(SendError::NoRoom { .. }) => break,
@@ -242,22 +289,28 @@ impl State {
     }
 }
 
-fn send(ring: &mut Sender, frame: &[Bytes]) -> Result<(), SendError> {
-    let mut parts: [&[u8]; 4] = [&[]; 4];
-    match parts.get_mut(..frame.len()) {
-        Some(few) => {
-            few.iter_mut().zip(frame).for_each(|(part, piece)| *part = piece);
-            ring.send(few)
-        }
-        None => {
-            let many: Vec<&[u8]> = frame.iter().map(Bytes::as_ref).collect();
-            ring.send(&many)
+impl Frame {
+    /// Sends it through the ring, whose rest it is.
+    fn send(&self, ring: &mut Sender) -> Result<(), SendError> {
+        let mut send = |parts: &[&[u8]]| match &self.rest {
+            Some(rest) => ring.send_with(parts, rest.stretch()),
+            None => ring.send(parts),
+        };
+        let pieces = &self.pieces;
+        let mut parts: [&[u8]; 4] = [&[]; 4];
+        match parts.get_mut(..pieces.len()) {
+            Some(few) => {
+                few.iter_mut().zip(pieces).for_each(|(part, piece)| *part = piece);
+                send(few)
+            }
+            None => send(&pieces.iter().map(Bytes::as_ref).collect::<Vec<&[u8]>>()),
         }
     }
-}
 
-fn frame_bytes(frame: &[Bytes]) -> u64 {
-    frame.iter().map(|piece| piece.len() as u64).sum()
+    /// Bytes that are copied into the ring.
+    fn copied_bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
 }
 
 fn slices(queue: &VecDeque<Bytes>) -> Vec<IoSlice<'_>> {

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::queue::Queue;
 use super::sequence::{Sequence, Stamp};
 use crate::data::Data;
-use crate::error::DeliveryError;
-use crate::link::Connection;
+use crate::error::{DeliveryError, PushError};
+use crate::link::{Connection, Kept};
 use crate::promise::{Deadline, Promise};
 
 /// What will become of a batch. All of its events share it.
@@ -138,21 +138,39 @@ impl Bounds {
         }
     }
 
+    /// That an event of so many bytes fits a batch of its own.
+    pub(super) fn check(&self, bytes: u64) -> Result<(), PushError> {
+        if bytes.saturating_add(AROUND_EVENTS_BYTES) > self.event_bytes_max() {
+            return Err(self.too_large(bytes));
+        }
+        Ok(())
+    }
+
+    /// What is told of an event that does not fit.
+    pub(super) fn too_large(&self, bytes: u64) -> PushError {
+        let max = self.event_bytes_max();
+        PushError::TooLarge { bytes, max }
+    }
+
     /// Bytes of the largest event that fits a batch of its own, batch header included.
-    pub(super) fn event_bytes_max(&self) -> u64 {
+    fn event_bytes_max(&self) -> u64 {
         self.frame_bytes_max.min(mofka_log::DATA_BATCH_BYTES_MAX)
     }
 }
 
 /// Bytes that an event adds to a batch at most: table entry, checksums, metadata, data.
 pub(super) fn event_bytes(metadata: &[u8], data: &Data) -> u64 {
-    let data_bytes = data.bytes();
     let reference_bytes = data.reference().map_or(0, |to| to.stored().len() as u64);
-    16 + reference_bytes + metadata.len() as u64 + data_bytes + 4 * data_bytes.div_ceil(PIECE_BYTES as u64)
+    reference_bytes + data_event_bytes(metadata.len(), data.bytes())
+}
+
+/// The same without a reference.
+pub(super) fn data_event_bytes(metadata_bytes: usize, data_bytes: u64) -> u64 {
+    16 + metadata_bytes as u64 + data_bytes + 4 * data_bytes.div_ceil(PIECE_BYTES as u64)
 }
 
 /// Header and padding of a batch.
-pub(super) const AROUND_EVENTS_BYTES: u64 = 128 + 8;
+const AROUND_EVENTS_BYTES: u64 = 128 + 8;
 
 impl Gathering {
     pub(super) fn new(queue: Weak<Queue>, number: u64) -> Self {
@@ -211,14 +229,25 @@ impl Gathering {
         (self.promise, Content::Gathered(self.builder))
     }
 
+    /// The same with events that gathered elsewhere.
+    pub(super) fn of(self, builder: BatchBuilder) -> Self {
+        Self { builder, ..self }
+    }
+
     /// No more events: it can be sent.
     pub(super) fn finish(self) -> Outgoing {
+        self.finish_with(None)
+    }
+
+    /// The same of events whose data ends with this, of which the builder has only seen it.
+    pub(super) fn finish_with(self, rest: Option<Arc<Kept>>) -> Outgoing {
         Outgoing {
             number: self.number,
             promise: self.promise,
             event_count: self.builder.event_count(),
             times: self.times,
             content: Content::Gathered(self.builder),
+            rest,
             sent_on: None,
             was_sent: false,
             is_given_up: false,
@@ -233,6 +262,9 @@ pub(super) struct Outgoing {
     pub(super) event_count: u32,
     pub(super) times: Times,
     pub(super) content: Content,
+    /// How the data ends, when that was filled in place: dropped with the batch, and not later, so that whoever is told of it finds
+    /// the room again.
+    pub(super) rest: Option<Arc<Kept>>,
     /// The connection that owes an answer. `None`: it is to be sent.
     pub(super) sent_on: Option<Arc<Connection>>,
     /// Whether it ever was sent.
@@ -267,8 +299,8 @@ impl Outgoing {
         }
     }
 
-    /// The frame to send, in pieces that are to follow each other: header and prefix, batch frame, data. Nothing is copied.
-    /// `None`: it has no place yet.
+    /// The frame to send, in pieces that are to follow each other: header and prefix, batch frame, data; then comes what was filled
+    /// in place. Nothing is copied. `None`: it has no place yet.
     pub(super) fn to_frame(
         &self,
         request_id: u64,
@@ -279,7 +311,8 @@ impl Outgoing {
             return None;
         };
         let data_bytes: usize = data.iter().map(Bytes::len).sum();
-        let body_bytes = (PRODUCE_PREFIX_BYTES + frame.len() + data_bytes) as u64;
+        let rest_bytes = self.rest.as_ref().map_or(0, |rest| rest.bytes());
+        let body_bytes = (PRODUCE_PREFIX_BYTES + frame.len() + data_bytes) as u64 + rest_bytes;
         let mut first = BytesMut::with_capacity(FRAME_HEADER_BYTES + PRODUCE_PREFIX_BYTES);
         first.extend_from_slice(&FrameHeader::self_checked(
             Opcode::Produce,
@@ -308,7 +341,7 @@ impl Outgoing {
             return Ok(());
         };
         let mut batch = Batch::check(frame.clone(), None)?;
-        check_parts(&batch, data)?;
+        check_parts(&batch, data, self.rest.as_deref())?;
         let (producer, epoch, sequence) = next().fields();
         batch.renumber(producer, epoch, sequence);
         *frame = [&batch.header_bytes()[..], batch.body()].concat().into();
@@ -317,9 +350,10 @@ impl Outgoing {
 }
 
 /// Holds data against the checksums of its batch.
-fn check_parts(batch: &Batch, parts: &[Bytes]) -> Result<(), BatchError> {
+fn check_parts(batch: &Batch, parts: &[Bytes], rest: Option<&Kept>) -> Result<(), BatchError> {
     let mut check = DataCheck::new(batch);
     let checked = parts.iter().try_for_each(|part| check.feed(part));
+    let checked = checked.and_then(|()| rest.map_or(Ok(()), |rest| rest.look(0, |bytes| check.feed(bytes))));
     checked
         .and_then(|()| check.finish())
         .map_err(|bad| BatchError::DataChecksum {

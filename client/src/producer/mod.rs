@@ -7,6 +7,7 @@
 
 mod batch;
 mod futures;
+mod in_place;
 mod loose;
 mod patience;
 mod queue;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use futures::{FlushFuture, PushFuture};
+pub use in_place::InPlace;
 pub use report::{ProducerReport, ProducerStats, ProducersDone};
 pub use writer::DataWriter;
 
@@ -180,6 +182,33 @@ impl Producer {
         let (index, stored) = core.topic.prepare(&metadata, &data, partition)?;
         let placed = core.queue(index)?.push(&stored, &data, patience)?;
         Ok(PushFuture::known(placed))
+    }
+
+    /// Room for the data of an event, to be filled where the node reads it if that is possible ([`InPlace`] says when), and then
+    /// committed. The event is a batch of its own; it has its place where it is committed among those that are pushed, and in all
+    /// else it is like them.
+    ///
+    /// The topic's validator, partition selector and serializer run here, also those of a loose producer; the validator sees no
+    /// data. `partition`: as in [`Producer::push`]. Connects to the partition's node if nothing did so yet.
+    ///
+    /// # Errors
+    /// When the event cannot be taken.
+    pub fn claim(
+        &self,
+        metadata: impl Into<Metadata>,
+        data_bytes: usize,
+        partition: Option<usize>,
+    ) -> Result<InPlace, PushError> {
+        let metadata = metadata.into();
+        metadata
+            .verify()
+            .map_err(|reason| PushError::InvalidMetadata { reason })?;
+        let core = &self.handle.core;
+        core.shared.check_process()?;
+        let (index, stored) = core.topic.prepare(&metadata, &Data::empty(), partition)?;
+        let queue = core.queue(index)?;
+        let kept = queue.keep(stored.len(), data_bytes)?;
+        Ok(InPlace::new(queue, stored, data_bytes, kept))
     }
 
     /// Begins an event whose data is written in pieces: more than memory has, or before all of it is there. It has no place

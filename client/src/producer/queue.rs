@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! push -> gathering -> outgoing (in order; at most max_num_batches) -> answered
-//! parked -^            to be sent <-> sent
+//! parked -^            ^ to be sent <-> sent
+//! filled in place -----'
 //! ```
 //!
 //! Events of a loose producer are parked while there is no room; whoever pushes to a strict one waits.
@@ -12,7 +13,9 @@
 //! is sent for the first time: one that was not may vanish (`queue/timing.rs`) without leaving a hole. Whatever happens,
 //! everything ends in [`Queue::pump`], which does the next thing that can be done.
 
+mod alone;
 mod losing;
+mod room;
 mod timing;
 
 use std::collections::VecDeque;
@@ -25,9 +28,7 @@ use mofka_log::EventId;
 use mofka_net::{ErrorCode, ProduceResponse, WireError};
 
 use super::Shared;
-use super::batch::{
-    AROUND_EVENTS_BYTES, BatchPromise, Bounds, Content, Gathering, Outgoing, event_bytes, random_producer,
-};
+use super::batch::{BatchPromise, Bounds, Content, Gathering, Outgoing, event_bytes, random_producer};
 use super::loose::{Placed, Ticket};
 use super::patience::Patience;
 use super::sequence::Sequence;
@@ -35,7 +36,7 @@ use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Answer, Connection};
 use crate::options::{BatchSize, ProducerOptions};
-use crate::promise::{lock, lock_unless_forked, wait_on};
+use crate::promise::lock;
 use crate::retry::Retry;
 use crate::route::Route;
 
@@ -65,6 +66,8 @@ struct State {
     link: Option<Arc<Connection>>,
     /// Threads that wait for room.
     waiting_count: usize,
+    /// Those that wait for a place for a batch of their own.
+    commits_waiting: usize,
     /// A chore is about to bring a connection.
     is_connecting: bool,
     /// The node asked for patience, and a chore will end it.
@@ -107,6 +110,7 @@ impl Queue {
                 bounds: Bounds::new(&shared.driver.limits(), shared.options.batch_bytes_max),
                 link: None,
                 waiting_count: 0,
+                commits_waiting: 0,
                 is_connecting: false,
                 is_patient: false,
                 retry: None,
@@ -158,11 +162,8 @@ impl Queue {
         pushed: Option<Instant>,
     ) -> Result<Placed, PushError> {
         let bytes = event_bytes(metadata, data);
-        let max = state.bounds.event_bytes_max();
-        let too_large = PushError::TooLarge { bytes, max };
-        if bytes.saturating_add(AROUND_EVENTS_BYTES) > max {
-            return Err(too_large);
-        }
+        state.bounds.check(bytes)?;
+        let too_large = state.bounds.too_large(bytes);
         let number = state.next_number;
         let gathering = state
             .gathering
@@ -190,42 +191,6 @@ impl Queue {
         Ok(Placed { batch, index })
     }
 
-    /// Waits until the gathering batch, or a new one, takes an event of this size.
-    fn lock_with_room(&self, bytes: u64, patience: Patience<'_>) -> Result<MutexGuard<'_, State>, PushError> {
-        let mut state = lock_unless_forked(&self.state, || self.shared.check_process())?;
-        let mut drove = false;
-        loop {
-            if state.is_closed {
-                return Err(PushError::Closed);
-            }
-            if state.make_room(bytes, &self.shared.options) {
-                return Ok(state);
-            }
-            self.shared.check_process()?;
-            match state.link.clone() {
-                Some(link) if !drove => {
-                    let seen = self.settled_count.load(atomic::Ordering::Relaxed);
-                    drop(state);
-                    link.drive(|| self.settled_count.load(atomic::Ordering::Relaxed) != seen);
-                    // If nothing came of it, somebody else sees to the rest.
-                    drove = self.settled_count.load(atomic::Ordering::Relaxed) == seen;
-                    state = lock(&self.state);
-                }
-                _ => {
-                    state.waiting_count += 1;
-                    state = wait_on(&self.room, state, patience.deadline());
-                    state.waiting_count -= 1;
-                    drove = false;
-                    if patience.is_asked() {
-                        drop(state);
-                        patience.ask()?;
-                        state = lock(&self.state);
-                    }
-                }
-            }
-        }
-    }
-
     /// Brings parked events into batches, as far as there is room.
     fn gather_parked(&self, state: &mut State, settled: &mut Settled) {
         while let Some(event) = state.parked.front() {
@@ -244,6 +209,11 @@ impl Queue {
             settled.events.push((event.ticket, placed.map_err(Into::into)));
             settled.spent_data.push(event.data);
         }
+    }
+
+    /// That this process made it.
+    pub(super) fn check_process(&self) -> Result<(), u32> {
+        self.shared.driver.check_process()
     }
 
     /// The process that made this, if it is another.
@@ -375,7 +345,13 @@ impl Queue {
             return true;
         };
         let (number, connection) = (batch.number, Arc::clone(link));
-        let sent = link.request_frame(id, frame, move |answer| me.answered(&connection, number, answer));
+        // The node may read it until it has answered, whatever becomes of the batch meanwhile.
+        let kept = batch.rest.clone();
+        let answered = move |answer| {
+            drop(kept);
+            me.answered(&connection, number, answer);
+        };
+        let sent = link.request_frame_with(id, frame, batch.rest.clone(), answered);
         if sent.is_err() {
             state.link = None;
             return false;
@@ -506,10 +482,11 @@ impl State {
             };
             has_room && gathering.takes(bytes, &self.bounds)
         };
-        if self.gathering.as_ref().is_none_or(takes) {
+        let is_first = self.commits_waiting == 0;
+        if self.gathering.as_ref().map_or(is_first, takes) {
             return true;
         }
-        let may_wait = self.outgoing.len() < options.max_num_batches.max(1);
+        let may_wait = is_first && self.outgoing.len() < options.max_num_batches.max(1);
         if may_wait {
             self.finish_gathering();
         }

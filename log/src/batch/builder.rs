@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::error::BatchError;
 use super::header::{BATCH_HEADER_BYTES, BatchHeader, Built, Entry};
 use super::reference::Reference;
+use super::streamed::StreamedData;
 use crate::ids::ProducerId;
 use crate::le::Le32;
 use crate::limits::{DATA_BATCH_BYTES_MAX, EVENTS_PER_BATCH_MAX, METADATA_BLOCK_BYTES_MAX, PIECE_BYTES};
@@ -138,6 +139,19 @@ impl BatchBuilder {
         self.entries
             .push(Entry::with_reference(own, crc, reference_bytes));
         self.has_references = true;
+        Ok(())
+    }
+
+    /// Adds an event whose data is not given, but was seen: whoever sends the batch sends it behind the data of the others. So no
+    /// event with data follows this one. Nothing is added when this fails.
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::push`].
+    pub fn push_seen(&mut self, metadata: &[u8], data: StreamedData) -> Result<(), BatchError> {
+        let own_bytes = data.bytes();
+        self.check_room(metadata, own_bytes)?;
+        self.pieces.extend(data.into_pieces());
+        self.add(metadata, own_bytes, Piece::default());
         Ok(())
     }
 

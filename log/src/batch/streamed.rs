@@ -48,7 +48,7 @@ impl StreamedData {
         Ok(())
     }
 
-    fn into_pieces(self) -> Vec<Le32> {
+    pub(super) fn into_pieces(self) -> Vec<Le32> {
         let mut pieces = self.pieces;
         self.piece.finish(&mut pieces);
         pieces
@@ -115,6 +115,30 @@ mod tests {
             assert_eq!(streamed.bytes(), len as u64);
             assert_eq!(streamed.frame(b"{\"a\":1}", PRODUCER).unwrap(), frame);
         }
+    }
+
+    #[test]
+    fn a_batch_whose_last_data_was_only_seen_is_that_of_all_data_given() {
+        for len in [0, 1, 65_536, 200_001] {
+            let data = data(len);
+            let (mut whole, mut seen) = (BatchBuilder::new(), BatchBuilder::new());
+            for builder in [&mut whole, &mut seen] {
+                builder.push(b"{}", [&b"before"[..]]).unwrap();
+            }
+            whole.push(b"{\"a\":1}", [&data[..]]).unwrap();
+            let mut streamed = StreamedData::new();
+            data.chunks(10_007).for_each(|part| streamed.push(part).unwrap());
+            seen.push_seen(b"{\"a\":1}", streamed).unwrap();
+            assert_eq!(whole.bytes(), seen.bytes());
+            let (frame, parts) = seen.finish_in_parts(PRODUCER);
+            assert_eq!(whole.finish(PRODUCER).0, frame);
+            assert_eq!(parts, [&b"before"[..]]);
+        }
+        let much = StreamedData {
+            bytes: DATA_BATCH_BYTES_MAX + 1,
+            ..StreamedData::new()
+        };
+        assert!(BatchBuilder::new().push_seen(b"{}", much).is_err());
     }
 
     #[test]

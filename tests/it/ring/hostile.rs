@@ -188,6 +188,55 @@ fn whoever_writes_anything_anywhere_harms_only_itself() {
     );
 }
 
+/// Slots of the third kind with all that a second stretch can be.
+#[test]
+fn a_second_stretch_that_lies_nowhere_ends_the_ring_that_it_came_through() {
+    const ARENA_BYTES: u64 = 64 << 10;
+    let node = node("");
+    let honest = node.driver();
+    let mut faults = 0;
+    // Bytes of the frame, where its head is, bytes of it, where its rest is.
+    for (frame_bytes, arena_at, head_bytes, rest_at) in [
+        (100, 0, 32, ARENA_BYTES),
+        (100, 0, 32, ARENA_BYTES - 67),
+        (100, 0, 32, u64::MAX),
+        (100, 0, 32, u64::MAX - 67),
+        (100, 0, 101, 0),
+        (100, 0, 31, 4096),
+        (100, 0, 0, 4096),
+        (100, ARENA_BYTES - 31, 32, 0),
+        (100, u64::MAX, 32, 0),
+        (u64::MAX, 0, 32, 0),
+        (u64::MAX, 0, 32, u64::MAX),
+        (1 << 63, 4096, 4096, 1 << 63),
+        (2 * ARENA_BYTES + 1, 0, ARENA_BYTES, 0),
+    ] {
+        let mut ring = RawRing::open(&address(&node), 16, ARENA_BYTES);
+        ring.call(Opcode::Ping, b"").unwrap();
+        // The ping had slot 0, the next one has slot 1; the wild one comes behind it.
+        for (place, word) in (0..).zip([3, frame_bytes, arena_at, 0, head_bytes, rest_at]) {
+            rustix::io::pwrite(&ring.memory, &u64::to_ne_bytes(word), 4096 + 2 * 128 + 8 * place).unwrap();
+        }
+        ring.request(Opcode::Ping, b"").unwrap();
+        rustix::io::pwrite(&ring.memory, &3_u64.to_ne_bytes(), 128).unwrap();
+        // It rings, so that the node looks.
+        drop(ring.end.sender);
+        faults += 1;
+        eventually(&node, |rings| rings.fault_count == faults);
+    }
+    eventually(&node, |rings| rings.attached_count <= 2);
+    there_and_back(&honest, "honest", 200, 2000, BatchSize::Adaptive);
+
+    // Both stretches the same bytes, or one in the other: frames like any other, and nobody else's harm.
+    let mut ring = RawRing::open(&address(&node), 16, ARENA_BYTES);
+    let mut rest = ring.end.sender.keep(8192, Some(0)).unwrap();
+    rest.write(0, &[5; 8192]).unwrap();
+    let header = FrameHeader::request(Opcode::Ping, 7, &[5; 8192]);
+    ring.end.sender.send_with(&[&header], &rest).unwrap();
+    assert_eq!(ring.receive().unwrap().header.request_id(), 7);
+    assert_eq!(rings(&node).fault_count, faults);
+}
+
 #[test]
 fn bytes_that_change_after_they_were_sent_are_refused_or_stored_as_they_were_checked() {
     let node = node("");
