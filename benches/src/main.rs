@@ -7,6 +7,7 @@ mod engine;
 mod events;
 mod filter;
 mod harness;
+mod in_place;
 mod ingest;
 mod loopback;
 mod node;
@@ -68,6 +69,8 @@ enum Command {
     Ingest(ingest::IngestArgs),
     /// Large events in one segment and in several, kept where they are or copied into the batch.
     Segments(segments::SegmentsArgs),
+    /// Large events through shared memory, filled there or copied into it.
+    InPlace(in_place::InPlaceArgs),
 }
 
 #[derive(Args)]
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::Ring(args) => ring::measure(args, cli.json),
         Command::Ingest(args) => ingest::measure(args, cli.json),
         Command::Segments(args) => segments::measure(args, cli.json),
+        Command::InPlace(args) => in_place::measure(args, cli.json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
