@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use super::streams::ctl;
 use mofka_client::{
     BatchSize, Consumer, ConsumerOptions, DataDescriptor, DataRef, DataSelector, DeliveryError, Driver,
     DriverError, ErrorCode, Event, EventId, Ordering, PartitionKind, PartitionOptions, ProducerOptions,
@@ -504,7 +505,19 @@ fn a_topic_that_is_referred_to_is_deleted_by_force_only() {
     let again = topic_on(&driver, "again", 0, PartitionKind::Default);
     refer(&again, &data_ref(&images, 1, 1000)).unwrap();
     driver.delete_topic("again").unwrap();
-    driver.delete_topic_by_force("images").unwrap();
+    let delete = |more: &[&str]| {
+        ctl(&node, &[&["topic", "delete", "images"], more].concat())
+            .output()
+            .unwrap()
+    };
+    let refused = delete(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("topic \"derived\"") && said.contains("by force"),
+        "{said}"
+    );
+    assert!(delete(&["--force"]).status.success());
     let reading = consumer(&derived, DataSelector::all());
     for _ in 0..2 {
         let lost = reading.pull().wait_timeout(PATIENCE).unwrap_err().to_string();

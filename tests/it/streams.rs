@@ -45,7 +45,8 @@ impl Chunks {
     }
 }
 
-fn ctl(node: &Node, arguments: &[&str]) -> Command {
+/// `mofka-ctl` for a node.
+pub(crate) fn ctl(node: &Node, arguments: &[&str]) -> Command {
     let mut command = Command::new(program("mofka-ctl"));
     command.arg("--groupfile").arg(node.group_file()).args(arguments);
     command

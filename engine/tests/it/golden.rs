@@ -15,9 +15,10 @@ use std::rc::Rc;
 use mofka_engine::partition::Partition;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{
-    Appender, AppenderConfig, Batch, CatalogRecord, Durability, EventId, Footer, FooterTail, PartitionKind,
-    SegmentFacts, SegmentHeader, SegmentKind,
+    Appender, AppenderConfig, Batch, BatchBuilder, CatalogRecord, Durability, EventId, Footer, FooterTail,
+    PartitionKind, ProducerId, Reference, SegmentFacts, SegmentHeader, SegmentKind,
 };
+use mofka_net::{DataDescriptor, DataReference, Segment};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -355,4 +356,47 @@ fn write(directory: &Path, image: &Image) {
     for (path, content) in image {
         std::fs::write(directory.join(path.file_name().unwrap()), &content[..]).unwrap();
     }
+}
+
+/// Events that refer to data of another partition's events: all of it, blocks of it, and ranges of it.
+#[test]
+#[ignore = "made the golden files once; see the module"]
+fn golden_references() {
+    let directory =
+        PathBuf::from(std::env::var("MOFKA_GOLDEN_DIR").expect("MOFKA_GOLDEN_DIR names a directory"));
+    let source = Source::open();
+    let writing = Writing::begin(&source, 3);
+    let whole = DataDescriptor::of_event(id(7), 4096);
+    let strided = whole.strided_view(100, 3, 16, 48).unwrap();
+    let ranges = [(10, 5), (1000, 20)].map(|(offset, bytes)| Segment { offset, bytes });
+    let parts = whole.unstructured_view(&ranges).unwrap();
+    let mut builder = BatchBuilder::new();
+    let mut events = Vec::new();
+    for (n, descriptor) in [whole, strided, parts].into_iter().enumerate() {
+        let metadata = json!({"refers": n}).to_string();
+        let stored = DataReference::new(Uuid::from_u128(0x00da_7a00), descriptor)
+            .unwrap()
+            .serialize();
+        let reference = Reference::check(&stored).unwrap();
+        builder.push_reference(metadata.as_bytes(), reference).unwrap();
+        let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
+        events.push(json!({"metadata": metadata, "reference": hex}));
+    }
+    let line = source.lines[0].clone();
+    builder
+        .push(b"{\"own\":true}", [&source.log[line.clone()]])
+        .unwrap();
+    events.push(json!({"metadata": "{\"own\":true}", "data": [line.start, line.end]}));
+    let (frame, data) = builder.finish(Some((ProducerId::new(7), 0, 0)));
+    let batch = Batch::check_client(frame, data).unwrap();
+    writing.partition.append(batch, None, Box::new(|_| ()));
+    writing.partition.kick();
+    writing.settle();
+    let stopping = Rc::clone(&writing.partition);
+    writing.io.block_on(async move { stopping.stop().await });
+    let image = writing.io.settled();
+    let manifest = json!({"events": events, "files": facts(&image)});
+    write(&directory, &image);
+    let text = serde_json::to_string_pretty(&manifest).unwrap();
+    std::fs::write(directory.join("manifest.json"), text + "\n").unwrap();
 }

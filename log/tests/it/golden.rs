@@ -329,3 +329,48 @@ fn no_byte_of_a_golden_footer_is_loose() {
         assert!(tail.is_none() || footer.is_err(), "bit {bit}");
     }
 }
+
+#[test]
+fn references_of_version_1_are_read_for_ever() {
+    let (manifest, log) = manifest();
+    let partition: Uuid = serde_json::from_value(manifest["partition"].clone()).unwrap();
+    let directory = here().join("references");
+    let facts: Value = serde_json::from_slice(&read(directory.join("manifest.json"))).unwrap();
+    let names = ["00000000000000000000.meta", "00000000000000000000.data"];
+    let [meta, data] = names.map(|name| read(directory.join(name)));
+    let header = check_header(
+        names[0],
+        &meta,
+        &facts["files"][names[0]],
+        SegmentKind::Meta,
+        partition,
+    );
+    let (recovered, chain) = scan(&meta, Some(&data), &header, ProducerTable::default());
+    assert_eq!(recovered.verdict.letter(), 'B');
+    let batch = chain.iter().find(|batch| !batch.is_mark()).unwrap();
+    assert!(batch.has_references());
+    let start = batch.data_at().get() as usize;
+    let own = &data[start..start + batch.data_bytes() as usize];
+    assert!(check_pieces(own, batch));
+    let listed = facts["events"].as_array().unwrap();
+    assert_eq!((batch.event_count(), listed.len()), (4, 4));
+    for (event, listed) in batch.events().zip(listed) {
+        let metadata = std::str::from_utf8(event.metadata).unwrap();
+        assert_eq!(metadata, listed["metadata"].as_str().unwrap());
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let found = event.reference.map(|reference| hex(reference.bytes()));
+        assert_eq!(found.as_deref(), listed["reference"].as_str());
+        if let Some(reference) = event.reference {
+            assert_eq!(reference.partition(), Uuid::from_u128(0x00da_7a00));
+            assert_eq!((reference.event_id().get(), reference.base_bytes()), (7, 4096));
+        } else {
+            let place = |n: usize| number(&listed["data"][n]) as usize;
+            assert_eq!(own, &log[place(0)..place(1)]);
+        }
+    }
+    let selected: Vec<u64> = batch
+        .events()
+        .filter_map(|event| Some(event.reference?.data_bytes()))
+        .collect();
+    assert_eq!(selected, [4096, 48, 25]);
+}
