@@ -491,7 +491,7 @@ typedef struct {
     void *on_assignment_context;
     /**
      * Called once, when none of these functions will be called any more, also when there is no consumer in the end. NULL:
-     * their contexts stay for ever.
+     * their contexts stay for ever. That may be a moment after the consumer was freed, on a thread of the library.
      */
     mofka_release release;
     /**

@@ -101,7 +101,7 @@ pub struct mofka_consumer_options {
     /// For it.
     pub on_assignment_context: *mut c_void,
     /// Called once, when none of these functions will be called any more, also when there is no consumer in the end. NULL:
-    /// their contexts stay for ever.
+    /// their contexts stay for ever. That may be a moment after the consumer was freed, on a thread of the library.
     pub release: mofka_release,
     /// For `release`.
     pub release_context: *mut c_void,

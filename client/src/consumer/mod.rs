@@ -97,7 +97,7 @@ struct Core {
     counters: Counters,
     is_processing: AtomicBool,
     /// Kept when the thread has ended.
-    worker_ended: Promise<()>,
+    worker_ended: Arc<Promise<()>>,
 }
 
 impl Consumer {
@@ -141,7 +141,7 @@ impl Consumer {
             is_closed: AtomicBool::new(false),
             counters: Counters::default(),
             is_processing: AtomicBool::new(false),
-            worker_ended: Promise::new(),
+            worker_ended: Arc::new(Promise::new()),
         });
         let sources: Vec<Arc<Source>> = first
             .partitions

@@ -37,32 +37,39 @@ pub(super) fn start(core: &Arc<Core>) -> io::Result<()> {
     let core = Arc::clone(core);
     let builder = std::thread::Builder::new().name("mofka-consumer".to_owned());
     builder.spawn(move || {
-        while let Some(incoming) = next(&core) {
-            take(&core, incoming);
-        }
-        lock(&core.inbox).clear();
-        let turn = core.assignments.turn();
-        let sources = std::mem::take(&mut *lock(&core.sources));
-        let ends: Vec<_> = sources
-            .iter()
-            .filter_map(|source| source.finish())
-            .map(|live| live.end())
-            .collect();
-        let indices = sources.iter().map(|source| source.index()).collect();
-        turn.tell(AssignmentChange::Withdrawn, indices);
-        drop(turn);
-        let deadline = Deadline::after(CLOSE_TIMEOUT);
-        for end in ends {
-            end.wait(deadline);
-        }
-        for source in &sources {
-            source.strand().wait(deadline);
-            source.lane().wait_until_idle(deadline);
-        }
-        core.membership.leave(&core.driver).wait(deadline);
-        core.worker_ended.set(());
+        work(&core);
+        let ended = Arc::clone(&core.worker_ended);
+        // First, so that whoever waits for the end is the last to have the application's functions.
+        drop(core);
+        ended.set(());
     })?;
     Ok(())
+}
+
+fn work(core: &Arc<Core>) {
+    while let Some(incoming) = next(core) {
+        take(core, incoming);
+    }
+    lock(&core.inbox).clear();
+    let turn = core.assignments.turn();
+    let sources = std::mem::take(&mut *lock(&core.sources));
+    let ends: Vec<_> = sources
+        .iter()
+        .filter_map(|source| source.finish())
+        .map(|live| live.end())
+        .collect();
+    let indices = sources.iter().map(|source| source.index()).collect();
+    turn.tell(AssignmentChange::Withdrawn, indices);
+    drop(turn);
+    let deadline = Deadline::after(CLOSE_TIMEOUT);
+    for end in ends {
+        end.wait(deadline);
+    }
+    for source in &sources {
+        source.strand().wait(deadline);
+        source.lane().wait_until_idle(deadline);
+    }
+    core.membership.leave(&core.driver).wait(deadline);
 }
 
 fn next(core: &Core) -> Option<Incoming> {
