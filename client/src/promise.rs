@@ -10,20 +10,26 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Locks, unless somebody else has it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 /// Locks, in a process that may be a forked child: there, whoever held the lock at the time of the fork is not there
 /// to release it. Asking who we are is a system call, so `check` is only called when it would matter.
 pub(crate) fn lock_unless_forked<'a, T, E>(
     mutex: &'a Mutex<T>,
     check: impl FnOnce() -> Result<(), E>,
 ) -> Result<MutexGuard<'a, T>, E> {
-    match mutex.try_lock() {
-        Ok(guard) => Ok(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => {
-            check()?;
-            Ok(lock(mutex))
-        }
+    if let Some(guard) = try_lock(mutex) {
+        return Ok(guard);
     }
+    check()?;
+    Ok(lock(mutex))
 }
 
 /// When to stop waiting.

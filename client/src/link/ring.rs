@@ -16,21 +16,22 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use mofka_net::control::{RingBounds, RingLane, RingOpenRequest, encode};
 use mofka_net::limits::FEATURE_RING;
 use mofka_net::shm::{ARENA_BYTES_MIN, End, Offer, Patience, ReceiveError, Receiver, Sender, Waiter};
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opcode, WireError};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::net::{RecvFlags, recv};
 
 use super::connection::Connection;
 use super::frames::{Frames, Next, Wait};
+use super::socket::sleep_at;
 use super::stream::Stream;
 use crate::options::RingSize;
-use crate::promise::lock;
+use crate::promise::{lock, try_lock};
 
 /// How long the receiving end is polled for the next frame.
 const BUSY: Duration = Duration::from_micros(50);
@@ -204,14 +205,6 @@ impl RingLink {
         Ok((link, end.sender))
     }
 
-    fn try_take(&self) -> Option<MutexGuard<'_, Taking>> {
-        match self.taking.try_lock() {
-            Ok(taking) => Some(taking),
-            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     /// Whether anything came since the last call.
     pub(super) fn take_heard(&self) -> bool {
         self.heard.swap(false, Ordering::Relaxed)
@@ -256,10 +249,6 @@ impl RingLink {
     /// Sleeps until the node rings (at the bell), it is nudged (where nudges go), either side's end is there, or this long. `false`
     /// at the end.
     fn sleep_at(&self, stream: &Stream, timeout: Duration, at_bell: bool, nudged: bool) -> io::Result<bool> {
-        let timeout = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
         let socket = stream.fd();
         let wanted = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
         let mut polled = [
@@ -267,10 +256,7 @@ impl RingLink {
             PollFd::from_borrowed_fd(socket, PollFlags::RDHUP),
             PollFd::new(&self.nudge, wanted(nudged)),
         ];
-        match poll(&mut polled, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        sleep_at(&mut polled, timeout)?;
         let [bell, socket, nudge] = polled;
         if !nudge.revents().is_empty() {
             let _ = rustix::io::read(&self.nudge, &mut [0_u8; 8]);
@@ -306,7 +292,7 @@ impl Connection {
         }
         let mut looks = 0_u32;
         let taking = loop {
-            if let Some(taking) = ring.try_take() {
+            if let Some(taking) = try_lock(&ring.taking) {
                 break Some(taking);
             }
             looks += 1;
@@ -454,7 +440,7 @@ impl Connection {
         heartbeat: Duration,
     ) -> Result<Duration, String> {
         let is_awaited = ring.is_awaited.swap(false, Ordering::SeqCst);
-        let Some(mut taking) = ring.try_take() else {
+        let Some(mut taking) = try_lock(&ring.taking) else {
             if is_awaited {
                 ring.is_awaited.store(true, Ordering::SeqCst);
             } else if !self.is_fed() {

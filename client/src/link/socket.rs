@@ -13,7 +13,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -21,7 +21,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::connection::Connection;
 use super::frames::{Frames, Next, Wait};
 use super::stream::Stream;
-use crate::promise::lock;
+use crate::promise::{lock, try_lock};
 
 /// How long somebody who waits sleeps at the socket before he looks at his own clock.
 const NAP: Duration = Duration::from_millis(1);
@@ -91,34 +91,23 @@ impl SocketLink {
         }
     }
 
-    fn try_take(&self) -> Option<MutexGuard<'_, Frames>> {
-        match self.frames.try_lock() {
-            Ok(frames) => Some(frames),
-            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     /// The reader thread's sleep: until something comes (at the socket), it is nudged, or this long.
     fn sleep(&self, stream: &Stream, is_away: bool, timeout: Duration) -> io::Result<()> {
-        let nudge = PollFd::new(&self.nudge, PollFlags::IN);
-        let is_nudged = if is_away {
-            let mut polled = [nudge];
-            sleep_at(&mut polled, timeout)?;
-            !polled[0].revents().is_empty()
-        } else {
-            let mut polled = [nudge, PollFd::from_borrowed_fd(stream.fd(), PollFlags::IN)];
-            sleep_at(&mut polled, timeout)?;
-            !polled[0].revents().is_empty()
-        };
-        if is_nudged {
+        let mut polled = [
+            PollFd::new(&self.nudge, PollFlags::IN),
+            PollFd::from_borrowed_fd(stream.fd(), PollFlags::IN),
+        ];
+        let count = if is_away { 1 } else { polled.len() };
+        sleep_at(&mut polled[..count], timeout)?;
+        if !polled[0].revents().is_empty() {
             let _ = rustix::io::read(&self.nudge, &mut [0_u8; 8]);
         }
         Ok(())
     }
 }
 
-fn sleep_at(polled: &mut [PollFd<'_>], timeout: Duration) -> io::Result<()> {
+/// Sleeps until something happens at one of these, or this long.
+pub(super) fn sleep_at(polled: &mut [PollFd<'_>], timeout: Duration) -> io::Result<()> {
     let timeout = Timespec {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
@@ -137,7 +126,7 @@ impl Connection {
             return socket.awaited();
         }
         // The reader thread has them while it takes what is there.
-        let taken = socket.try_take().map_or(Ok(false), |mut frames| {
+        let taken = try_lock(&socket.frames).map_or(Ok(false), |mut frames| {
             self.read_until(socket, &mut frames, is_done)
         });
         let is_left_over = !matches!(taken, Ok(true));
@@ -205,7 +194,7 @@ impl Connection {
         }
         let is_awaited = socket.is_awaited.swap(false, Ordering::SeqCst);
         let was_driven = socket.was_driven.swap(false, Ordering::Relaxed);
-        let mut is_away = match socket.try_take() {
+        let mut is_away = match try_lock(&socket.frames) {
             None => {
                 // For when who reads leaves.
                 socket.is_awaited.fetch_or(is_awaited, Ordering::SeqCst);
