@@ -42,6 +42,27 @@ fn traffic(node: &Node, events: u64) {
     }
 }
 
+/// Shows the last document once more, with numbers and names as large as they can be, in letters that are far from each other, and
+/// asks no more.
+const ENORMOUS: &str = r#"
+    paused = true;
+    clearTimeout(timer);
+    document.body.style.letterSpacing = '.15em';
+    const large = (value) => typeof value === 'number' ? value * 999999937
+        : typeof value === 'string' ? value + '/' + 'W'.repeat(200)
+        : Array.isArray(value) ? value.map(large)
+        : value && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, large(v)]))
+        : value;
+    const enormous = large(before);
+    enormous.bucket_bounds_us = before.bucket_bounds_us;
+    enormous.problems = [{severity: 'critical', subject: 'W'.repeat(200), message: 'W'.repeat(400)}];
+    history.forEach((p) => Object.keys(p).forEach((k) => { if (typeof p[k] === 'number' && k !== 'at') p[k] *= 999999937; }));
+    show(enormous);
+    by('lost').textContent = 'No answer from the node since ' + 'W'.repeat(200);
+    by('lost').hidden = false;
+    null
+"#;
+
 /// Looks whether a page is as wide as its window, keeps a picture where `MOFKA_PICTURES` names a directory, and gives it.
 fn picture(browser: &mut Browser, name: &str, width: u32) -> String {
     let wide = browser
@@ -50,7 +71,11 @@ fn picture(browser: &mut Browser, name: &str, width: u32) -> String {
         .unwrap();
     assert!(
         wide <= u64::from(width),
-        "{name} is {wide} wide, and its window {width}"
+        "{name} is {wide} wide, and its window {width}; what is wider than its place: {}",
+        browser.evaluate(
+            "[...document.querySelectorAll('body *')].filter((e) => e.scrollWidth > e.clientWidth && e.clientWidth > 0)\
+             .map((e) => `${e.tagName} ${e.id} ${e.className}`).join(', ')"
+        )
     );
     let picture = browser.picture();
     assert!(picture.len() > 20_000, "{name} is empty");
@@ -97,16 +122,25 @@ fn the_page_shows_a_node_live_to_eyes_and_to_screen_readers() {
             browser.look(1280, 900, false, "dark");
             picture(&mut browser, "status-dark.png", 1280);
             browser.look(390, 844, true, "light");
-            browser.wait_for("document.getElementById('topics').clientWidth <= 390");
+            browser.wait_for("document.getElementById('disk').clientWidth <= 390");
             // Plots are drawn anew with the next look.
             let polls = browser.evaluate("document.body.dataset.polls");
             browser.wait_for(&format!("document.body.dataset.polls !== {polls}"));
             picture(&mut browser, "status-phone.png", 390);
+            // Whatever is shown, and however wide the letters are.
+            browser.evaluate(ENORMOUS);
+            picture(&mut browser, "status-phone-enormous.png", 390);
+            browser.look(320, 568, true, "light");
+            browser.wait_for("document.getElementById('disk').clientWidth <= 320");
+            picture(&mut browser, "status-small-enormous.png", 320);
         }));
         is_over.store(true, Ordering::SeqCst);
         outcome.unwrap_or_else(|reason| resume_unwind(reason));
     });
     browser.look(1280, 900, false, "light");
+    browser.evaluate(
+        "document.body.style.letterSpacing = ''; before = null; history = []; paused = false; poll(); null",
+    );
     let events = 100 + 400 * rounds.load(Ordering::SeqCst);
     browser.wait_for(&format!(
         "document.getElementById('topics').innerText.includes(count({events}))"
