@@ -83,10 +83,11 @@ pub(crate) fn measure(args: &EngineArgs, json: bool) -> Result<(), String> {
                 let mut sides = vec![
                     raw_side("raw, a linked sync each", Syncs::Linked),
                     raw_side("raw, shared syncs", Syncs::Shared),
+                    raw_side("raw, one sync for both", Syncs::Device),
                     Side::new("engine".to_owned(), || turn.run()),
                 ];
                 if args.engine_only {
-                    sides.drain(..2);
+                    sides.drain(..3);
                 }
                 let series = harness::interleave(args.rounds, sides)?;
                 let best = series

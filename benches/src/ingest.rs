@@ -72,7 +72,7 @@ pub(crate) fn measure(args: &IngestArgs, json: bool) -> Result<(), String> {
             }
         }
         let mut reference = String::new();
-        for syncs in [Syncs::Linked, Syncs::Shared] {
+        for syncs in [Syncs::Linked, Syncs::Shared, Syncs::Device] {
             let config = RawConfig {
                 directory: args.dir.clone(),
                 data_bytes: *data_bytes,

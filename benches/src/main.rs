@@ -129,7 +129,7 @@ fn measure_raw(args: &RawArgs, json: bool) -> Result<(), String> {
     let mut sides = Vec::new();
     for depth in &args.depth {
         for data_bytes in &args.data_bytes {
-            for syncs in [Syncs::Linked, Syncs::Shared] {
+            for syncs in [Syncs::Linked, Syncs::Shared, Syncs::Device] {
                 let config = RawConfig {
                     directory: args.dir.clone(),
                     data_bytes: *data_bytes,

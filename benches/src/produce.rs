@@ -142,7 +142,7 @@ fn raw_side<'a>(name: &str, args: &'a ProduceArgs, events: u64, depth: usize) ->
         data_bytes: events * args.data_bytes,
         meta_bytes: frame_bytes,
         depth,
-        syncs: Syncs::Linked,
+        syncs: Syncs::Device,
         rings: 1,
         limit: Limit::Time(Duration::from_millis(500)),
     };

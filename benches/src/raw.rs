@@ -44,6 +44,10 @@ pub(crate) enum Syncs {
     Linked,
     /// One sync of a file at a time, for all writes that are done by then: fewest syncs of many commits.
     Shared,
+    /// One sync of the device at a time, by the meta file, for all commits whose writes are both done by then: fewest syncs. It
+    /// makes the data durable too where both files lie on one device, are overwritten in place, and have nothing in the
+    /// file system's journal.
+    Device,
 }
 
 /// When a run ends. Commits under way are finished and counted.
@@ -286,7 +290,7 @@ impl Run {
             let at = lane.take_place();
             match self.syncs {
                 Syncs::Linked => self.ring.write_linked(number, &lane.buffer, at, slot),
-                Syncs::Shared => self.ring.write(number, &lane.buffer, at, slot),
+                Syncs::Shared | Syncs::Device => self.ring.write(number, &lane.buffer, at, slot),
             }
         }
     }
@@ -294,6 +298,18 @@ impl Run {
     fn reap(&mut self) -> io::Result<()> {
         for done in self.ring.wait()? {
             match done {
+                Done::Write { slot, .. } if self.syncs == Syncs::Device => {
+                    if let Slot::Busy { since, left } = self.slots[slot] {
+                        if left == 1 {
+                            self.lanes[0].written.push(slot);
+                        } else {
+                            self.slots[slot] = Slot::Busy {
+                                since,
+                                left: left - 1,
+                            };
+                        }
+                    }
+                }
                 Done::Write { slot, lane } => self.lanes[lane].written.push(slot),
                 Done::Sync {
                     slot: Some(slot),
@@ -318,7 +334,10 @@ impl Run {
     }
 
     fn synced(&mut self, slot: usize, lane: usize) -> io::Result<()> {
-        self.report.written_bytes += self.lanes[lane].commit_bytes;
+        self.report.written_bytes += match self.syncs {
+            Syncs::Device => self.lanes.iter().map(|lane| lane.commit_bytes).sum(),
+            Syncs::Linked | Syncs::Shared => self.lanes[lane].commit_bytes,
+        };
         self.slots[slot] = match self.slots[slot] {
             Slot::Busy { since, left: 1 } => {
                 let us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -367,6 +386,8 @@ mod tests {
             (1, 1, 8192, Syncs::Shared),
             (65536, 4, 69632, Syncs::Linked),
             (65536, 4, 69632, Syncs::Shared),
+            (65536, 4, 69632, Syncs::Device),
+            (0, 1, 4096, Syncs::Device),
         ] {
             let report = match smoke(data_bytes, depth, syncs) {
                 // Some file systems have no direct I/O, some sandboxes no ring: nothing to measure there.

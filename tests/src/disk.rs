@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// See the module. Unmounted and removed when dropped.
 pub struct LoopDisk {
@@ -103,7 +105,12 @@ impl LoopDisk {
     /// # Panics
     /// When that does not work.
     pub fn restore(&mut self) {
-        run("umount", &[text(&self.mount)]).unwrap();
+        // Processes that were killed a moment ago may still be letting go of it.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = run("umount", &[text(&self.mount)]) {
+            assert!(Instant::now() < deadline, "{error}");
+            thread::sleep(Duration::from_millis(50));
+        }
         self.is_mounted = false;
         self.mount().unwrap();
     }

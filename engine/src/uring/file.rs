@@ -17,6 +17,7 @@ use super::activity::Activity;
 use super::memory::IoBuf;
 use super::ring::{Ring, ZEROS_BYTES_MAX};
 use super::rings::Rings;
+use super::settled::Settled;
 use super::watch::Watches;
 use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, StepError, Then, WritePart};
 
@@ -68,6 +69,7 @@ impl UringIo {
 /// One open log file.
 pub struct UringFile {
     file: File,
+    settled: Settled,
     ring: Ring,
     activity: Activity,
 }
@@ -75,6 +77,29 @@ pub struct UringFile {
 impl UringFile {
     pub(super) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+
+    /// Syncs it on the spot: the shard waits.
+    pub(super) fn sync_here(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Which part of it needs no sync of its own.
+    pub(super) fn settled(&self) -> &Settled {
+        &self.settled
+    }
+
+    /// How far what it had when it was opened will be settled by its next sync; said once.
+    pub(super) fn see(&self) -> Option<u64> {
+        self.settled.see(&self.file)
+    }
+
+    /// As if so much of it were settled on a device of this number.
+    #[cfg(test)]
+    pub(super) fn pretend_settled(mut self, device: u64, bytes: u64) -> Self {
+        self.settled = Settled::on(Some(device));
+        self.settled.settle(0..bytes);
+        self
     }
 
     #[cfg(test)]
@@ -114,7 +139,9 @@ impl IoFile for UringFile {
             }
         }
         let synced = self.ring.sync(vec![Rc::clone(self)]).await;
-        synced.map_err(|error| error.source)
+        synced.map_err(|error| error.source)?;
+        self.settled.settle(from.get()..end.get());
+        Ok(())
     }
 
     async fn allocate(self: &Rc<Self>, from: FilePos, end: FilePos) -> io::Result<()> {
@@ -127,6 +154,7 @@ impl IoFile for UringFile {
     }
 
     async fn truncate(self: &Rc<Self>, end: FilePos) -> io::Result<()> {
+        self.settled.cut(end.get());
         match self.ring.truncate(self, end.get()).await {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
             other => return other,
@@ -190,10 +218,19 @@ impl UringIo {
         if self.direct {
             options.custom_flags(libc::O_DIRECT);
         }
-        let path = path.to_path_buf();
-        let file = blocking(&self.activity, move || options.open(path)).await?;
+        let (path, direct) = (path.to_path_buf(), self.direct);
+        let (file, settled) = blocking(&self.activity, move || {
+            let file = options.open(path)?;
+            let settled = match direct {
+                true => Settled::of(&file),
+                false => Settled::on(None),
+            };
+            Ok((file, settled))
+        })
+        .await?;
         Ok(UringFile {
             file,
+            settled,
             ring: self.ring.clone(),
             activity: self.activity.clone(),
         })

@@ -13,6 +13,7 @@ mod ring;
 mod rings;
 mod self_test;
 mod server;
+mod settled;
 mod slabs;
 mod watch;
 

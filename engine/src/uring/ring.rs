@@ -6,14 +6,15 @@
 
 mod attend;
 mod call;
+mod entries;
 mod op;
 mod operations;
+mod spot;
 mod syncs;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -27,14 +28,16 @@ use mofka_log::FilePos;
 use attend::Looker;
 use op::{Finished, Held, Kind, NOBODY, Op, Target, tag, untag};
 use operations::Operations;
-use syncs::{SyncBy, Syncs};
+use spot::OnTheSpot;
+use syncs::{Place, SyncBy, Syncs, Written};
 
 use super::activity::Activity;
 use super::file::UringFile;
 use super::memory::{IoBuf, Pool};
 use super::rings::Rings;
+use super::settled::Device;
 use super::watch::{Change, Watches};
-use crate::io::{FileWrite, Step, StepError, Then, WritePart};
+use crate::io::{FileWrite, Step, StepError, Then};
 
 /// Entries of the submission queue; what is beyond is submitted earlier.
 const ENTRIES: u32 = 256;
@@ -63,6 +66,7 @@ struct Inner {
     zeros: Option<Bytes>,
     operations: Operations,
     syncs: Syncs,
+    on_the_spot: OnTheSpot,
     /// Writes from the pool's region need no pinning.
     registered: bool,
     /// No completion comes for a write that went well and has a sync after it.
@@ -105,6 +109,7 @@ impl Ring {
             zeros: None,
             operations: Operations::default(),
             syncs: Syncs::default(),
+            on_the_spot: OnTheSpot::default(),
             registered,
             skip_success,
             queued_at: None,
@@ -208,14 +213,25 @@ impl Inner {
         let mut held = Held::default();
         let place = self.operations.place();
         let mut entries = Vec::with_capacity(2 * writes.len());
+        let device = match then {
+            Then::Sync => {
+                self.on_the_spot.begins(self.operations.in_flight() == 0);
+                self.shared_device(&writes)
+            }
+            Then::Nothing => None,
+        };
         let (mut syncs, mut others) = (0, 0);
+        if let Some(device) = device {
+            self.syncs.begin_on_device(device);
+            syncs = 1;
+        }
         for (number, write) in writes.into_iter().enumerate() {
             let fd = write.file.fd();
-            let bytes: usize = write.parts.iter().map(|part| part.as_ref().len()).sum();
-            let entry = self.write_entry(types::Fd(fd), write.at, &write.parts, &mut held.vectors);
+            let bytes = bytes_of(&write);
+            let entry = entries::write(self.registered, fd, write.at, &write.parts, &mut held.vectors);
             let by = match then {
-                Then::Sync => Some(self.syncs.begin(fd)),
-                Then::Nothing => None,
+                Then::Sync if device.is_none() => Some(self.syncs.begin_in_file(fd)),
+                Then::Sync | Then::Nothing => None,
             };
             syncs += u32::from(by.is_some());
             let (kind, flags) = match by {
@@ -224,15 +240,17 @@ impl Inner {
                 }
                 Some(SyncBy::Link) => (Kind::Write, Flags::IO_LINK),
                 Some(SyncBy::Sharing) => (Kind::SharingWrite, Flags::empty()),
+                None if device.is_some() => (Kind::DeviceWrite, Flags::empty()),
                 None => (Kind::Write, Flags::empty()),
             };
             others += u32::from(kind != Kind::LinkedWrite);
             entries.push(entry.user_data(tag(kind, place, number)).flags(flags));
             if by == Some(SyncBy::Link) {
-                entries.push(sync_entry(fd, Kind::Sync, place, number));
+                entries.push(entries::sync(fd, Kind::Sync, place, number));
             }
             held.parts.extend(write.parts);
             held.files.push(Target {
+                settles: by.and_then(|_| write.file.see()),
                 file: write.file,
                 bytes,
             });
@@ -242,40 +260,15 @@ impl Inner {
         Ok(place)
     }
 
-    fn write_entry(
-        &self,
-        fd: types::Fd,
-        at: FilePos,
-        parts: &[WritePart<IoBuf>],
-        vectors: &mut Vec<Box<[libc::iovec]>>,
-    ) -> squeue::Entry {
-        if let [WritePart::Own(buf)] = parts {
-            let bytes = buf.as_ref();
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            return if self.registered && buf.in_region() {
-                opcode::WriteFixed::new(fd, bytes.as_ptr(), length, REGION_INDEX)
-                    .offset(at.get())
-                    .build()
-            } else {
-                opcode::Write::new(fd, bytes.as_ptr(), length)
-                    .offset(at.get())
-                    .build()
-            };
-        }
-        let vector = parts.iter().map(|part| {
-            let bytes = part.as_ref();
-            libc::iovec {
-                iov_base: bytes.as_ptr().cast_mut().cast(),
-                iov_len: bytes.len(),
-            }
-        });
-        let vector: Box<[libc::iovec]> = vector.collect();
-        let count = u32::try_from(vector.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Writev::new(fd, vector.as_ptr(), count)
-            .offset(at.get())
-            .build();
-        vectors.push(vector);
-        entry
+    /// The device whose next sync will do for all of these writes.
+    fn shared_device(&self, writes: &[FileWrite<UringFile, IoBuf>]) -> Option<Device> {
+        let device_of =
+            |write: &FileWrite<UringFile, IoBuf>| write.file.settled().device(write.at, bytes_of(write));
+        let device = device_of(writes.first()?)?;
+        let is_shared = writes.iter().all(|write| device_of(write) == Some(device));
+        // One write alone and the sync that is linked to it wake the shard once, as one that is synced here does.
+        let is_alone = writes.len() == 1 && !self.syncs.is_busy(device);
+        (is_shared && (!is_alone || self.on_the_spot.is_wanted(Instant::now()))).then_some(device)
     }
 
     fn begin_sync(&mut self, files: Vec<Rc<UringFile>>) -> Result<usize, StepError> {
@@ -284,7 +277,7 @@ impl Inner {
         let entries: Vec<_> = files
             .iter()
             .enumerate()
-            .map(|(number, file)| sync_entry(file.fd(), Kind::Sync, place, number))
+            .map(|(number, file)| entries::sync(file.fd(), Kind::Sync, place, number))
             .collect();
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let held = Held {
@@ -339,18 +332,34 @@ impl Inner {
         self.activity.note();
     }
 
-    /// Queues the shared syncs that are due.
-    fn begin_shared_syncs(&mut self) {
-        while let Some(fd) = self.syncs.next_due() {
-            let place = usize::try_from(fd).unwrap_or(usize::MAX);
-            let entry = sync_entry(fd, Kind::SharedSync, place, 0);
+    /// Queues the shared syncs that are due, or makes one here when it is all that is under way.
+    fn begin_shared_syncs(&mut self, woken: &mut Vec<Waker>) {
+        while let Some((number, fd)) = self.syncs.next_due() {
+            if self.operations.in_flight() == 1
+                && self.on_the_spot.is_wanted(Instant::now())
+                && let Some(file) = self
+                    .syncs
+                    .operation(number)
+                    .and_then(|place| self.operations.file(place))
+            {
+                let begun = Instant::now();
+                let result = match file.sync_here() {
+                    Ok(()) => 0,
+                    Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
+                };
+                let ended = Instant::now();
+                self.on_the_spot.took(ended, ended.duration_since(begun));
+                self.synced(number, result, woken);
+                continue;
+            }
+            let entry = entries::sync(fd, Kind::SharedSync, number, 0);
             let pushed = self.make_room(1).is_ok_and(|()| {
                 // SAFETY: a sync touches no memory of ours; the writes that it is for hold the file until it is over.
                 unsafe { self.ring.submission().push(&entry) }.is_ok()
             });
             if !pushed {
                 // The kernel takes nothing now: the next look tries again.
-                return self.syncs.put_back(fd);
+                return self.syncs.put_back(number);
             }
         }
     }
@@ -368,7 +377,7 @@ impl Inner {
     }
 
     fn reap(&mut self) -> Vec<Waker> {
-        let mut woken = Vec::new();
+        let (mut woken, mut synced) = (Vec::new(), Vec::new());
         let Self {
             ring,
             operations,
@@ -382,28 +391,52 @@ impl Inner {
             match kind {
                 Kind::Poll if place == NOBODY => {}
                 Kind::Poll => watches.ended(place),
-                Kind::SharedSync => {
-                    let fd = RawFd::try_from(place).unwrap_or(RawFd::MAX);
-                    for place in syncs.synced(fd) {
-                        syncs.end(fd);
-                        let (_, waker) = operations.note(kind, place, result, file);
-                        woken.extend(waker);
-                    }
-                }
-                Kind::Sync | Kind::Read | Kind::Write | Kind::LinkedWrite | Kind::SharingWrite => {
-                    let written = operations.written_fd(place, file);
-                    let (is_success, waker) = operations.note(kind, place, result, file);
-                    woken.extend(waker);
-                    match (kind, written) {
-                        (Kind::SharingWrite, Some(fd)) if is_success => syncs.written(fd, place),
-                        (Kind::SharingWrite | Kind::LinkedWrite | Kind::Sync, Some(fd)) => syncs.end(fd),
+                Kind::SharedSync => synced.push((place, result)),
+                Kind::Sync
+                | Kind::Read
+                | Kind::Write
+                | Kind::LinkedWrite
+                | Kind::SharingWrite
+                | Kind::DeviceWrite => {
+                    let target = operations.written(place, file);
+                    let file_of = target.map(|target| (target.file.fd(), target.file.settled().lies_on()));
+                    let noted = operations.note(kind, place, result, file);
+                    woken.extend(noted.waker);
+                    let Some((fd, device)) = file_of else { continue };
+                    let written = Written { operation: place, fd };
+                    match (kind, device) {
+                        (Kind::DeviceWrite, Some(device)) if noted.is_written => {
+                            syncs.written(Place::Device(device), written);
+                        }
+                        (Kind::DeviceWrite, Some(device)) if noted.is_complete => {
+                            syncs.end(Place::Device(device));
+                        }
+                        (Kind::SharingWrite, _) if noted.is_success => {
+                            syncs.written(Place::File(fd), written);
+                        }
+                        (Kind::SharingWrite | Kind::LinkedWrite | Kind::Sync, _) => {
+                            syncs.end(Place::File(fd));
+                        }
                         _ => {}
                     }
                 }
             }
         }
-        self.begin_shared_syncs();
+        for (number, result) in synced {
+            self.synced(number, result, &mut woken);
+        }
+        self.begin_shared_syncs(&mut woken);
         woken
+    }
+
+    /// A shared sync is over.
+    fn synced(&mut self, number: usize, result: i32, woken: &mut Vec<Waker>) {
+        for written in self.syncs.synced(number, result >= 0) {
+            let noted = self
+                .operations
+                .note(Kind::SharedSync, written.operation, result, 0);
+            woken.extend(noted.waker);
+        }
     }
 
     /// What was queued is submitted at once when the device has nothing else to do, or nobody will do it later.
@@ -506,18 +539,16 @@ impl Drop for Inner {
     }
 }
 
+/// How much is written.
+fn bytes_of(write: &FileWrite<UringFile, IoBuf>) -> usize {
+    write.parts.iter().map(|part| part.as_ref().len()).sum()
+}
+
 fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)
     )
-}
-
-fn sync_entry(fd: RawFd, kind: Kind, place: usize, file: usize) -> squeue::Entry {
-    opcode::Fsync::new(types::Fd(fd))
-        .flags(types::FsyncFlags::DATASYNC)
-        .build()
-        .user_data(tag(kind, place, file))
 }
 
 /// Waits for an operation. Dropped earlier, it leaves the operation to itself.

@@ -39,11 +39,17 @@ pub(super) struct Target {
     pub(super) file: Rc<UringFile>,
     /// That are written to it.
     pub(super) bytes: usize,
+    /// What the file had when it was opened is settled up to here when the operation ends well.
+    pub(super) settles: Option<u64>,
 }
 
 impl Target {
     pub(super) fn unwritten(file: Rc<UringFile>) -> Self {
-        Self { file, bytes: 0 }
+        Self {
+            file,
+            bytes: 0,
+            settles: None,
+        }
     }
 }
 
@@ -66,7 +72,9 @@ pub(super) enum Kind {
     LinkedWrite,
     /// That a shared sync follows.
     SharingWrite,
-    /// Of a file, for operations that wait for it. Its place is the descriptor.
+    /// That a shared sync of the device follows, when the others of its operation are done too.
+    DeviceWrite,
+    /// For operations that wait for it. Its place is the number of what has one sync at a time.
     SharedSync,
     /// Of a socket; it has no operation here.
     Poll,
@@ -91,6 +99,7 @@ pub(super) fn tag(kind: Kind, place: usize, file: usize) -> u64 {
         Kind::SharingWrite => 4,
         Kind::SharedSync => 5,
         Kind::Poll => 6,
+        Kind::DeviceWrite => 7,
     };
     kind | (file as u64) << 8 | (place as u64) << 32
 }
@@ -103,6 +112,7 @@ pub(super) fn untag(tag: u64) -> (Kind, usize, usize) {
         3 => Kind::LinkedWrite,
         4 => Kind::SharingWrite,
         5 => Kind::SharedSync,
+        7 => Kind::DeviceWrite,
         _ => Kind::Poll,
     };
     let place = usize::try_from(tag >> 32).unwrap_or(usize::MAX);
@@ -127,6 +137,20 @@ impl Op {
         self.syncs_left == 0 && self.others_left == 0
     }
 
+    /// Whether all is written, and a sync is still to come.
+    pub(super) fn is_written(&self) -> bool {
+        self.others_left == 0 && self.syncs_left > 0
+    }
+
+    /// It ended well, and somebody knows: what its files had is settled.
+    pub(super) fn settle(&self) {
+        for target in &self.held.files {
+            if let Some(end) = target.settles {
+                target.file.settled().settle(0..end);
+            }
+        }
+    }
+
     /// A file that it names.
     pub(super) fn target(&self, file: usize) -> Option<&Target> {
         self.held.files.get(file)
@@ -139,7 +163,7 @@ impl Op {
                 self.syncs_left -= 1;
                 (Step::Sync, None)
             }
-            Kind::Write | Kind::SharingWrite => {
+            Kind::Write | Kind::SharingWrite | Kind::DeviceWrite => {
                 self.others_left -= 1;
                 (Step::Write, self.target(file).map(|target| target.bytes))
             }
@@ -164,9 +188,11 @@ impl Op {
             (Err(_), _) if kind == Kind::Sync && result == -libc::ECANCELED => return true,
             (Err(_), _) => io::Error::from_raw_os_error(-result),
         };
-        if matches!(kind, Kind::LinkedWrite | Kind::SharingWrite) {
+        match kind {
             // No sync will be for it.
-            self.syncs_left -= 1;
+            Kind::LinkedWrite | Kind::SharingWrite => self.syncs_left -= 1,
+            Kind::DeviceWrite => self.syncs_left = 0,
+            _ => {}
         }
         if self.outcome.is_ok() {
             self.outcome = Err(StepError { step, source });

@@ -1,9 +1,10 @@
 //! The operations that are under way, each at a place of its own.
 
-use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::op::{Finished, Kind, Op};
+use super::super::file::UringFile;
+use super::op::{Finished, Kind, Op, Target};
 
 /// See the module.
 #[derive(Default)]
@@ -17,6 +18,16 @@ enum Slot {
     Free,
     Busy(Op),
     Done(Finished),
+}
+
+/// What a completion meant for its operation.
+pub(super) struct Noted {
+    pub(super) is_success: bool,
+    /// All of it is written, and it waits for a sync.
+    pub(super) is_written: bool,
+    pub(super) is_complete: bool,
+    /// Who is to be woken.
+    pub(super) waker: Option<Waker>,
 }
 
 impl Operations {
@@ -41,26 +52,35 @@ impl Operations {
         self.in_flight += 1;
     }
 
-    /// The descriptor that this operation writes as its `file`th.
-    pub(super) fn written_fd(&mut self, place: usize, file: usize) -> Option<RawFd> {
-        let target = self.busy(place).target(file)?;
-        (target.bytes > 0).then(|| target.file.fd())
+    /// A file of an operation.
+    pub(super) fn file(&mut self, place: usize) -> Option<Rc<UringFile>> {
+        let target = self.busy(place).target(0)?;
+        Some(Rc::clone(&target.file))
     }
 
-    /// Notes one completion. Says whether it was a success, and who is to be woken.
-    pub(super) fn note(
-        &mut self,
-        kind: Kind,
-        place: usize,
-        result: i32,
-        file: usize,
-    ) -> (bool, Option<Waker>) {
+    /// The file that this operation writes as its `file`th.
+    pub(super) fn written(&mut self, place: usize, file: usize) -> Option<&Target> {
+        let target = self.busy(place).target(file)?;
+        (target.bytes > 0).then_some(target)
+    }
+
+    /// Notes one completion.
+    pub(super) fn note(&mut self, kind: Kind, place: usize, result: i32, file: usize) -> Noted {
         let op = self.busy(place);
         let is_success = op.note(kind, result, file);
         if !op.is_complete() {
             // A failure is told at once.
-            let woken = op.outcome.is_err().then(|| op.waker.take());
-            return (is_success, woken.flatten());
+            let waker = op.outcome.is_err().then(|| op.waker.take());
+            return Noted {
+                is_success,
+                is_written: op.is_written(),
+                is_complete: false,
+                waker: waker.flatten(),
+            };
+        }
+        // One that was given up may have failed before.
+        if op.outcome.is_ok() && !op.abandoned {
+            op.settle();
         }
         let waker = op.waker.take();
         let finished = Finished {
@@ -76,7 +96,12 @@ impl Operations {
             self.free.push(place);
         }
         self.in_flight -= 1;
-        (is_success, waker)
+        Noted {
+            is_success,
+            is_written: false,
+            is_complete: true,
+            waker,
+        }
     }
 
     /// What came of an operation. Once ready, its place is not its own any more.

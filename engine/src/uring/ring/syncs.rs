@@ -1,11 +1,18 @@
 //! Which sync makes which write durable.
 //!
-//! A write that is alone in its file has a sync of its own, linked to it: nobody is woken between the two. Writes of one
-//! file beside each other share: there is one sync at a time, for all of them that are done when it begins. Each sync
-//! takes a thread of the kernel, and many of them take the cores that the shards need.
+//! Where what is written is settled ([`Settled`]), all files of a device share: there is one sync at a time, for all
+//! operations whose writes are all done when it begins, by any of their files. Half as many as there are files, or fewer: each
+//! empties the device's cache, and each takes a thread of the kernel from the cores that the shards need.
+//!
+//! Elsewhere each file has its own. A write that is alone in its file has a sync that is linked to it: nobody is woken
+//! between the two. Writes of one file beside each other share in the same way as those of a device.
+//!
+//! [`Settled`]: super::super::settled::Settled
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
+
+use super::super::settled::Device;
 
 /// How a write becomes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,78 +23,132 @@ pub(super) enum SyncBy {
     Sharing,
 }
 
-/// The files of a ring that are written durably.
+/// What has syncs of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// By descriptor. What is under way holds its file open, so that a number means one file as long as it matters.
+    File(RawFd),
+    Device(Device),
+}
+
+/// The files of a ring that are written durably, and the devices.
 #[derive(Debug, Default)]
 pub(super) struct Syncs {
-    /// By descriptor. What is under way holds its file open, so that a number means one file as long as it matters.
-    files: HashMap<RawFd, Lane>,
-    /// Files whose sync is to begin.
-    due: Vec<RawFd>,
+    numbers: HashMap<Place, usize>,
+    lanes: Vec<Lane>,
+    /// Lanes whose sync is to begin.
+    due: Vec<usize>,
+    /// Shared syncs that were begun.
+    #[cfg(test)]
+    pub(super) shared_count: u64,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// Writes that are neither durable nor failed.
-    writes: usize,
-    /// Places of those that are done, and wait for a sync.
-    written: Vec<usize>,
-    /// Places of those that the sync under way is for.
-    covered: Vec<usize>,
+    /// What is neither durable nor failed: writes of a file, operations of a device.
+    under_way: usize,
+    /// Operations that are done, and wait for a sync.
+    written: Vec<Written>,
+    /// Those that the sync under way is for.
+    covered: Vec<Written>,
+}
+
+/// An operation that waits for a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) operation: usize,
+    /// A file that it holds.
+    pub(super) fd: RawFd,
 }
 
 impl Syncs {
     /// A durable write of this file begins.
-    pub(super) fn begin(&mut self, fd: RawFd) -> SyncBy {
-        let lane = self.files.entry(fd).or_default();
-        lane.writes += 1;
-        match lane.writes {
+    pub(super) fn begin_in_file(&mut self, fd: RawFd) -> SyncBy {
+        let lane = self.lane(Place::File(fd));
+        lane.under_way += 1;
+        match lane.under_way {
             1 => SyncBy::Link,
             _ => SyncBy::Sharing,
         }
     }
 
-    /// A write is durable, or failed.
-    pub(super) fn end(&mut self, fd: RawFd) {
-        self.lane(fd).writes -= 1;
+    /// An operation whose writes are settled on this device begins.
+    pub(super) fn begin_on_device(&mut self, device: Device) {
+        self.lane(Place::Device(device)).under_way += 1;
     }
 
-    /// A write that shares is done.
-    pub(super) fn written(&mut self, fd: RawFd, place: usize) {
-        let lane = self.lane(fd);
-        lane.written.push(place);
+    /// Whether an operation on this device is under way.
+    pub(super) fn is_busy(&self, device: Device) -> bool {
+        let number = self.numbers.get(&Place::Device(device));
+        number.is_some_and(|number| self.lanes[*number].under_way > 0)
+    }
+
+    /// A write is durable, or failed; an operation of a device.
+    pub(super) fn end(&mut self, place: Place) {
+        self.lane(place).under_way -= 1;
+    }
+
+    /// What waits for a shared sync has been written.
+    pub(super) fn written(&mut self, place: Place, written: Written) {
+        let number = self.number(place);
+        let lane = &mut self.lanes[number];
+        lane.written.push(written);
         if lane.covered.is_empty() {
             lane.cover();
-            self.due.push(fd);
+            self.due.push(number);
         }
     }
 
-    /// The shared sync of this file is over, for better or worse: of these places it was. They are not ended yet.
-    pub(super) fn synced(&mut self, fd: RawFd) -> Vec<usize> {
-        let lane = self.lane(fd);
-        let covered = std::mem::take(&mut lane.covered);
+    /// The shared sync of this lane is over: it was for these, and they are ended. One that failed is for all that waited for the
+    /// next one as well: nobody knows what the device dropped.
+    pub(super) fn synced(&mut self, number: usize, is_success: bool) -> Vec<Written> {
+        let lane = &mut self.lanes[number];
+        let mut covered = std::mem::take(&mut lane.covered);
         assert!(!covered.is_empty(), "a sync of nothing");
+        if !is_success {
+            covered.append(&mut lane.written);
+        }
+        lane.under_way -= covered.len();
         if !lane.written.is_empty() {
             lane.cover();
-            self.due.push(fd);
+            self.due.push(number);
         }
         covered
     }
 
-    /// The next file whose sync is to be made now.
-    pub(super) fn next_due(&mut self) -> Option<RawFd> {
-        self.due.pop()
+    /// The next lane whose sync is to be made now, and the file to sync.
+    pub(super) fn next_due(&mut self) -> Option<(usize, RawFd)> {
+        let number = self.due.pop()?;
+        // Any of them will do, and is open until the sync is over.
+        let fd = self.lanes[number].covered.first()?.fd;
+        #[cfg(test)]
+        {
+            self.shared_count += 1;
+        }
+        Some((number, fd))
+    }
+
+    /// One of the operations that the sync of this lane is for.
+    pub(super) fn operation(&self, number: usize) -> Option<usize> {
+        let written = self.lanes.get(number)?.covered.first()?;
+        Some(written.operation)
     }
 
     /// Its sync could not be begun: it is due again.
-    pub(super) fn put_back(&mut self, fd: RawFd) {
-        self.due.push(fd);
+    pub(super) fn put_back(&mut self, number: usize) {
+        self.due.push(number);
     }
 
-    fn lane(&mut self, fd: RawFd) -> &mut Lane {
-        match self.files.get_mut(&fd) {
-            Some(lane) => lane,
-            None => unreachable!("descriptor {fd} was never written durably"),
-        }
+    fn lane(&mut self, place: Place) -> &mut Lane {
+        let number = self.number(place);
+        &mut self.lanes[number]
+    }
+
+    fn number(&mut self, place: Place) -> usize {
+        *self.numbers.entry(place).or_insert_with(|| {
+            self.lanes.push(Lane::default());
+            self.lanes.len() - 1
+        })
     }
 }
 
@@ -101,50 +162,79 @@ impl Lane {
 mod tests {
     use super::*;
 
+    fn written(operation: usize, fd: RawFd) -> Written {
+        Written { operation, fd }
+    }
+
+    fn operations(written: &[Written]) -> Vec<usize> {
+        written.iter().map(|written| written.operation).collect()
+    }
+
     #[test]
     fn a_write_alone_has_a_sync_of_its_own() {
         let mut syncs = Syncs::default();
-        assert_eq!(syncs.begin(3), SyncBy::Link);
-        assert_eq!(syncs.begin(4), SyncBy::Link);
-        assert_eq!(syncs.begin(3), SyncBy::Sharing);
-        syncs.end(4);
-        assert_eq!(syncs.begin(4), SyncBy::Link);
+        assert_eq!(syncs.begin_in_file(3), SyncBy::Link);
+        assert_eq!(syncs.begin_in_file(4), SyncBy::Link);
+        assert_eq!(syncs.begin_in_file(3), SyncBy::Sharing);
+        syncs.end(Place::File(4));
+        assert_eq!(syncs.begin_in_file(4), SyncBy::Link);
         assert_eq!(syncs.next_due(), None);
     }
 
     #[test]
     fn a_sync_is_only_for_what_was_done_before_it_began() {
+        for place in [Place::File(3), Place::Device(3)] {
+            let mut syncs = Syncs::default();
+            for _ in 0..4 {
+                match place {
+                    Place::File(fd) => {
+                        syncs.begin_in_file(fd);
+                    }
+                    Place::Device(device) => syncs.begin_on_device(device),
+                }
+            }
+            syncs.written(place, written(11, 3));
+            assert_eq!(syncs.next_due(), Some((0, 3)));
+            syncs.written(place, written(12, 5));
+            syncs.written(place, written(13, 6));
+            assert_eq!(syncs.next_due(), None, "one at a time");
+            assert_eq!(operations(&syncs.synced(0, true)), [11]);
+            assert_eq!(syncs.next_due(), Some((0, 5)), "a file of what is covered");
+            assert_eq!(operations(&syncs.synced(0, true)), [12, 13]);
+            assert_eq!(syncs.next_due(), None);
+            assert_eq!(syncs.lanes[0].under_way, 1);
+            syncs.end(place);
+            assert_eq!(syncs.lanes[0].under_way, 0);
+        }
+    }
+
+    #[test]
+    fn a_sync_that_fails_is_for_what_waited_for_the_next_one_too() {
         let mut syncs = Syncs::default();
-        for _ in 0..4 {
-            syncs.begin(3);
+        for _ in 0..3 {
+            syncs.begin_on_device(9);
         }
-        syncs.written(3, 11);
-        assert_eq!(syncs.next_due(), Some(3));
-        syncs.written(3, 12);
-        syncs.written(3, 13);
-        assert_eq!(syncs.next_due(), None, "one at a time");
-        assert_eq!(syncs.synced(3), [11]);
-        assert_eq!(syncs.next_due(), Some(3));
-        assert_eq!(syncs.synced(3), [12, 13]);
-        assert_eq!(syncs.next_due(), None);
-        for _ in 0..4 {
-            syncs.end(3);
-        }
-        assert_eq!(syncs.begin(3), SyncBy::Link);
+        syncs.written(Place::Device(9), written(1, 3));
+        syncs.written(Place::Device(9), written(2, 4));
+        assert_eq!(operations(&syncs.synced(0, false)), [1, 2]);
+        assert!(syncs.is_busy(9));
+        syncs.written(Place::Device(9), written(3, 4));
+        assert_eq!(operations(&syncs.synced(0, true)), [3]);
+        assert!(!syncs.is_busy(9) && !syncs.is_busy(8));
     }
 
     #[test]
     fn files_do_not_wait_for_each_other() {
         let mut syncs = Syncs::default();
         for fd in [3, 3, 4, 4] {
-            syncs.begin(fd);
+            syncs.begin_in_file(fd);
         }
-        syncs.written(3, 1);
-        syncs.written(4, 2);
+        syncs.written(Place::File(3), written(1, 3));
+        syncs.written(Place::File(4), written(2, 4));
         let mut due = [syncs.next_due(), syncs.next_due()];
         due.sort();
-        assert_eq!(due, [Some(3), Some(4)]);
-        assert_eq!(syncs.synced(4), [2]);
-        assert_eq!(syncs.synced(3), [1]);
+        assert_eq!(due, [Some((0, 3)), Some((1, 4))]);
+        assert_eq!(operations(&syncs.synced(1, true)), [2]);
+        assert_eq!(operations(&syncs.synced(0, true)), [1]);
     }
 }

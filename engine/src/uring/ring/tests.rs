@@ -5,7 +5,7 @@ use futures_lite::future::FutureExt;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use super::*;
-use crate::io::{IoDir, IoFile};
+use crate::io::{IoDir, IoFile, WritePart};
 use crate::uring::{PREEMPT_TIMER, UringIo};
 
 const BLOCK: usize = 4096;
@@ -162,5 +162,154 @@ fn a_short_write_is_never_covered_by_a_sync() {
         let pipe = Rc::new(io.open(&scratch.path().join("pipe")).await.unwrap());
         let outcomes = write_beside(&pipe.ring(), vec![vec![write_of(&io, &pipe, 0, 32 * BLOCK)]]).await;
         assert_eq!(steps(&outcomes), [Some(Step::Write)], "linked");
+    });
+}
+
+/// More than any test here writes.
+const SETTLED: u64 = 1 << 40;
+
+async fn settled(io: &UringIo, path: &str) -> Rc<UringFile> {
+    let file = io.open(Path::new(path)).await.unwrap();
+    Rc::new(file.pretend_settled(7, SETTLED))
+}
+
+fn shared_syncs(ring: &Ring) -> u64 {
+    ring.0.borrow().syncs.shared_count
+}
+
+#[test]
+fn files_of_a_device_share_one_sync() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let (one, other) = (scratch.path().join("one"), scratch.path().join("other"));
+        for path in [&one, &other] {
+            io.create(path).await.unwrap();
+        }
+        let one = settled(&io, one.to_str().unwrap()).await;
+        let other = settled(&io, other.to_str().unwrap()).await;
+        let ring = one.ring();
+        const WRITES: usize = 200;
+        for number in 0..WRITES {
+            let at = number * BLOCK;
+            let writes = vec![write_of(&io, &one, at, BLOCK), write_of(&io, &other, at, BLOCK)];
+            ring.write(writes, Then::Sync).await.unwrap();
+        }
+        assert_eq!(shared_syncs(&ring), WRITES as u64, "one for both files");
+        // Of several operations beside each other, of one file or of two.
+        let writes = (WRITES..2 * WRITES).map(|number| {
+            let at = number * BLOCK;
+            match number % 3 {
+                0 => vec![write_of(&io, &one, at, BLOCK)],
+                1 => vec![write_of(&io, &other, at, BLOCK)],
+                _ => vec![write_of(&io, &one, at, BLOCK), write_of(&io, &other, at, BLOCK)],
+            }
+        });
+        let outcomes = write_beside(&ring, writes.collect()).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        let more = shared_syncs(&ring) - WRITES as u64;
+        assert!(
+            (1..=WRITES as u64).contains(&more),
+            "{more} syncs of {WRITES} operations"
+        );
+        assert!(!ring.0.borrow().syncs.is_busy(7));
+        for number in (WRITES..2 * WRITES).filter(|number| number % 3 != 1) {
+            let read = one.read_at(FilePos::new((number * BLOCK) as u64), BLOCK).await;
+            let expected = u8::try_from(number % 251).unwrap();
+            assert!(
+                read.unwrap().iter().all(|byte| *byte == expected),
+                "block {number}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_fails_on_a_device_fails_what_depends_on_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let path = scratch.path().join("good");
+        io.create(&path).await.unwrap();
+        let good = settled(&io, path.to_str().unwrap()).await;
+        let (full, null) = (settled(&io, "/dev/full").await, settled(&io, "/dev/null").await);
+        let ring = good.ring();
+        for beside in [1, 2, 7] {
+            // A write that fails is told as such, also beside one that is done, and no sync is for it.
+            let writes = (0..beside).map(|number| {
+                let at = number * BLOCK;
+                vec![write_of(&io, &good, at, BLOCK), write_of(&io, &full, at, BLOCK)]
+            });
+            let before = shared_syncs(&ring);
+            let outcomes = write_beside(&ring, writes.collect()).await;
+            assert_eq!(steps(&outcomes), vec![Some(Step::Write); beside]);
+            assert_eq!(shared_syncs(&ring), before);
+            // Takes every write and cannot be synced: whichever file the sync is made by, nobody hears of success when it fails.
+            let writes = (0..beside).map(|number| {
+                let at = number * BLOCK;
+                vec![write_of(&io, &null, at, BLOCK), write_of(&io, &null, at, BLOCK)]
+            });
+            let outcomes = write_beside(&ring, writes.collect()).await;
+            assert_eq!(steps(&outcomes), vec![Some(Step::Sync); beside]);
+            let (at, file) = (beside * BLOCK, &good);
+            let writes = vec![
+                write_of(&io, file, at, BLOCK),
+                write_of(&io, file, at + BLOCK, BLOCK),
+            ];
+            let outcomes = write_beside(&ring, vec![writes]).await;
+            assert_eq!(steps(&outcomes), [None]);
+            assert!(!ring.0.borrow().syncs.is_busy(7));
+        }
+    });
+}
+
+#[test]
+fn a_file_of_before_shares_from_its_second_write_on_and_one_with_room_from_the_first() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let executor = LocalExecutorBuilder::new(Placement::Unbound).make().unwrap();
+    executor.run(async {
+        let io = UringIo::start(true).unwrap();
+        let (one, other) = (scratch.path().join("one"), scratch.path().join("other"));
+        let Ok(first) = io.create(&one).await else {
+            eprintln!("SKIPPED: no direct I/O here");
+            return;
+        };
+        if first.settled().lies_on().is_none() {
+            eprintln!("SKIPPED: no ext4 here");
+            return;
+        }
+        let (first, second) = (Rc::new(first), Rc::new(io.create(&other).await.unwrap()));
+        let ring = first.ring();
+        let both = |one: &Rc<UringFile>, other: &Rc<UringFile>, block: usize| {
+            let at = block * BLOCK;
+            vec![write_of(&io, one, at, BLOCK), write_of(&io, other, at, BLOCK)]
+        };
+        for file in [&first, &second] {
+            let end = FilePos::new(64 * BLOCK as u64);
+            file.reserve(FilePos::new(0), end, crate::io::Pace::Hurried)
+                .await
+                .unwrap();
+        }
+        for block in 0..4 {
+            ring.write(both(&first, &second, block), Then::Sync)
+                .await
+                .unwrap();
+            assert_eq!(shared_syncs(&ring), block as u64 + 1);
+        }
+        // Beyond the room: the file system has to put down where it is.
+        ring.write(both(&first, &second, 64), Then::Sync).await.unwrap();
+        assert_eq!(shared_syncs(&ring), 4);
+        drop((first, second));
+        let first = Rc::new(io.open(&one).await.unwrap());
+        let second = Rc::new(io.open(&other).await.unwrap());
+        for (block, expected) in [(4, 4), (5, 5), (64, 6), (65, 6)] {
+            ring.write(both(&first, &second, block), Then::Sync)
+                .await
+                .unwrap();
+            assert_eq!(shared_syncs(&ring), expected, "block {block}");
+        }
+        first.truncate(FilePos::new(8 * BLOCK as u64)).await.unwrap();
+        ring.write(both(&first, &second, 7), Then::Sync).await.unwrap();
+        assert_eq!(shared_syncs(&ring), 7);
+        ring.write(both(&first, &second, 8), Then::Sync).await.unwrap();
+        assert_eq!(shared_syncs(&ring), 7, "it was cut off");
     });
 }
