@@ -1,11 +1,12 @@
 //! The command line of `mofka-ctl` and `mofkactl`.
 
+mod examples;
 mod log;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
 use crate::failure::EXIT_CODES;
@@ -35,6 +36,11 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
+    /// The command line, with the examples of each command.
+    pub(crate) fn with_examples() -> clap::Command {
+        examples::add(Self::command())
+    }
+
     /// The group file to use.
     pub(crate) fn groupfile(&self) -> PathBuf {
         self.groupfile

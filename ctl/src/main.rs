@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
@@ -30,11 +30,11 @@ fn main() -> ExitCode {
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
     let outcome = match basename(&called) {
-        "bedrock" => parse::<Bedrock>(arguments, "bedrock").and_then(Bedrock::run),
+        "bedrock" => original::<Bedrock>(arguments, "bedrock").and_then(Bedrock::run),
         "bedrock-shutdown" => {
-            parse::<BedrockShutdown>(arguments, "bedrock-shutdown").and_then(BedrockShutdown::run)
+            original::<BedrockShutdown>(arguments, "bedrock-shutdown").and_then(BedrockShutdown::run)
         }
-        "bedrock-query" => parse::<BedrockQuery>(arguments, "bedrock-query").and_then(BedrockQuery::run),
+        "bedrock-query" => original::<BedrockQuery>(arguments, "bedrock-query").and_then(BedrockQuery::run),
         "mofkactl" => administrate(arguments, "mofkactl"),
         _ => administrate(arguments, "mofka-ctl"),
     };
@@ -49,19 +49,21 @@ fn main() -> ExitCode {
 
 fn administrate(arguments: Vec<OsString>, name: &'static str) -> Outcome {
     let (plain, dotted) = dotted::split(arguments)?;
-    let cli = parse::<Cli>(plain, name)?;
+    let cli = parse::<Cli>(Cli::with_examples(), plain, name)?;
     commands::run(cli, dotted)
 }
 
+fn original<P: CommandFactory + FromArgMatches>(arguments: Vec<OsString>, name: &'static str) -> Outcome<P> {
+    parse(P::command(), arguments, name)
+}
+
 /// Parses, or prints what was asked for (help, version) and exits.
-fn parse<P: Parser + CommandFactory + FromArgMatches>(
+fn parse<P: FromArgMatches>(
+    command: clap::Command,
     arguments: Vec<OsString>,
     name: &'static str,
 ) -> Outcome<P> {
-    let parsed = P::command()
-        .name(name)
-        .bin_name(name)
-        .try_get_matches_from(arguments);
+    let parsed = command.name(name).bin_name(name).try_get_matches_from(arguments);
     parsed
         .and_then(|mut matches| P::from_arg_matches_mut(&mut matches))
         .map_err(|error| match error.kind() {

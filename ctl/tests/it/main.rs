@@ -4,4 +4,5 @@ mod command_line;
 mod log;
 mod node;
 mod run;
+mod schema;
 mod walk_through;

@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::schema;
+
 /// What a run gave.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -92,12 +94,15 @@ impl Bench {
         command
     }
 
-    /// Runs the tool under this name with arguments that are separated by blanks.
+    /// Runs the tool under this name with arguments that are separated by blanks. JSON that it prints must be as its schema
+    /// says.
+    #[track_caller]
     pub(crate) fn run(&self, line: &str) -> Ran {
         self.run_with_input(line, b"")
     }
 
     /// The same, with this on standard input.
+    #[track_caller]
     pub(crate) fn run_with_input(&self, line: &str, input: &[u8]) -> Ran {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().unwrap());
@@ -109,7 +114,9 @@ impl Bench {
         let mut child = command.spawn().unwrap();
         // A tool that fails early does not read it.
         let _ = child.stdin.take().unwrap().write_all(input);
-        Ran::from(child.wait_with_output().unwrap())
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        schema::check(line, &ran.out);
+        ran
     }
 }
 

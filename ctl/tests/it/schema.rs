@@ -1,0 +1,162 @@
+//! The JSON that commands print, held against `ctl/schemas`.
+//!
+//! `Bench::run` calls [`check`] on all that it runs, so that every test that prints JSON is a test of its schema too.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use jsonschema::{Registry, Validator};
+use serde_json::{Value, json};
+
+/// Where relative references of the schemas lead: nothing is ever fetched from there.
+const BASE: &str = "https://mofka.invalid/schemas/";
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
+}
+
+fn read(name: &str) -> Value {
+    let path = directory().join(format!("{name}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+static COMMON: LazyLock<Registry<'static>> = LazyLock::new(|| {
+    let registry = Registry::new().add(format!("{BASE}common.json"), read("common"));
+    registry.unwrap().prepare().unwrap()
+});
+
+fn validator(name: &str) -> Validator {
+    let built = jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .with_base_uri(format!("{BASE}{name}.json"))
+        .with_registry(&COMMON)
+        .should_validate_formats(true)
+        .build(&read(name));
+    built.unwrap_or_else(|e| panic!("ctl/schemas/{name}.json: {e}"))
+}
+
+/// Panics unless the value is as `ctl/schemas/NAME.json` says.
+#[track_caller]
+pub(crate) fn conforms(name: &str, value: &Value) {
+    let validator = validator(name);
+    let complaints: Vec<String> = validator
+        .iter_errors(value)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert!(
+        complaints.is_empty(),
+        "not as ctl/schemas/{name}.json says:\n{}\n{value:#}",
+        complaints.join("\n")
+    );
+}
+
+/// Panics unless each line is as `ctl/schemas/NAME.json` says.
+#[track_caller]
+pub(crate) fn lines_conform(name: &str, text: &str) {
+    for line in text.lines() {
+        let value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{name}: {e}: {line:?}"));
+        conforms(name, &value);
+    }
+}
+
+/// Commands that print a JSON document for each line, with `--json` or when nothing else is asked for.
+const LINES: [&str; 2] = ["consume", "tail"];
+
+/// Holds what a command line printed against its schema, when it printed JSON.
+#[track_caller]
+pub(crate) fn check(line: &str, out: &str) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let has = |word: &str| words.contains(&word);
+    let Some((program, rest)) = words.split_first() else {
+        return;
+    };
+    let is_ours = ["mofka-ctl", "mofkactl"].contains(program);
+    let commands: Vec<&str> = rest
+        .iter()
+        .copied()
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let first = commands.first().copied().unwrap_or_default();
+    let is_lines = LINES.contains(&first) && !words.iter().any(|word| word.starts_with("--format"));
+    if out.is_empty() || !is_ours || has("--help") || !(has("--json") || is_lines) {
+        return;
+    }
+    if is_lines {
+        return lines_conform(first, out);
+    }
+    // A command's words are one or two.
+    let two = commands.get(..2).map(|two| two.join("-")).unwrap_or_default();
+    let known = |name: &str| directory().join(format!("{name}.json")).exists();
+    let name = [two.as_str(), first].into_iter().find(|name| known(name));
+    let name = name.unwrap_or_else(|| panic!("no schema for {line:?} in ctl/schemas"));
+    let value = serde_json::from_str(out).unwrap_or_else(|e| panic!("{line}: {e}: {out:?}"));
+    conforms(name, &value);
+}
+
+/// Every schema inside of this one, at any depth.
+fn schemas_in<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(object) => {
+            found.push(value);
+            object.values().for_each(|below| schemas_in(below, found));
+        }
+        Value::Array(list) => list.iter().for_each(|below| schemas_in(below, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_schema_is_one_and_says_what_each_field_is() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let schema = read(&name);
+        assert_eq!(
+            schema["$schema"], "https://json-schema.org/draft/2020-12/schema",
+            "{name}"
+        );
+        assert!(schema["title"].is_string(), "{name} has no title");
+        jsonschema::draft202012::meta::validate(&schema).unwrap_or_else(|e| panic!("{name}: {e}"));
+        // Also that each reference leads somewhere.
+        validator(&name);
+        let mut found = Vec::new();
+        schemas_in(&schema, &mut found);
+        for inside in found {
+            let Some(properties) = inside["properties"].as_object() else {
+                continue;
+            };
+            let is_open =
+                inside["properties"]["type"]["type"] == "string" && inside["required"] == json!(["type"]);
+            assert!(
+                is_open || inside["additionalProperties"] == json!(false),
+                "{name}: additionalProperties is not false in {inside}"
+            );
+            for (key, property) in properties {
+                let is_described = property["description"].is_string()
+                    || property["$ref"].is_string()
+                    || property["oneOf"].is_array();
+                assert!(is_described, "{name}: {key} is not described");
+            }
+        }
+        count += 1;
+    }
+    assert!(count > 20, "{count} schemas");
+}
+
+#[test]
+fn what_is_not_as_its_schema_says_is_found() {
+    let fine = json!({"deleted": "t"});
+    conforms("topic-delete", &fine);
+    for wrong in [
+        json!({}),
+        json!({"deleted": 1}),
+        json!({"deleted": "t", "more": 1}),
+        json!([]),
+    ] {
+        assert!(!validator("topic-delete").is_valid(&wrong), "{wrong}");
+    }
+    let info = json!({"id": "7", "index": 0, "type": "default", "rank": 0, "shard": 0, "addresses": []});
+    assert!(!validator("partition-add").is_valid(&info), "no identity");
+}
