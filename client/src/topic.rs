@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use bytes::Bytes;
 use mofka_log::Retention;
 use mofka_net::control::{
-    From as Position, PartitionDescribeRequest, PartitionInfo, PartitionStatus, SeekRequest, SeekResponse,
-    TopicAlterRequest, TopicCompleteRequest, TopicInfo, decode_any, encode,
+    ConsumerDeleteRequest, From as Position, PartitionDescribeRequest, PartitionInfo, PartitionStatus,
+    SeekRequest, SeekResponse, TopicAlterRequest, TopicCompleteRequest, TopicInfo, decode_any, encode,
 };
 use mofka_net::{ErrorCode, FlushRequest, Opcode};
 
@@ -180,6 +180,23 @@ impl TopicHandle {
         let answer: SeekResponse = decode_any("seek answer", &answer)
             .map_err(|error| DriverError::Answer { what: "seek", error })?;
         Ok(answer.next_event_id)
+    }
+
+    /// Forgets a consumer's cursor in one partition, durably; whether there was one does not matter. A consumer of that name
+    /// begins anew.
+    ///
+    /// # Errors
+    /// When there is no such partition, or anybody reads it under that name.
+    pub fn forget_consumer(&self, consumer: &str, partition: usize) -> Result<(), DriverError> {
+        let info = self.partition(partition)?;
+        let request = ConsumerDeleteRequest {
+            partition: info.id,
+            consumer: consumer.to_owned(),
+        };
+        let what = "consumer_delete";
+        let body = encode(what, &request).map_err(|error| DriverError::Answer { what, error })?;
+        self.ask_partition(&info, Opcode::ConsumerDelete, what, &body.into())
+            .map(|_| ())
     }
 
     /// The state of one partition.

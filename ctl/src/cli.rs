@@ -1,14 +1,21 @@
 //! The command line of `mofka-ctl` and `mofkactl`.
 
+mod consumer;
 mod examples;
 mod log;
+mod partition;
+mod produce;
+mod reading;
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::consumer::{ConsumerCommand, LagArgs};
 pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
+pub(crate) use self::partition::{PartitionAddArgs, PartitionCommand};
+pub(crate) use self::produce::{LineFormat, ProduceArgs};
+pub(crate) use self::reading::{ConsumeArgs, DataWanted, From, ReadingArgs, TailArgs};
 use crate::failure::EXIT_CODES;
 use crate::retention::RetentionArgs;
 
@@ -222,208 +229,6 @@ pub(crate) struct TopicAlterArgs {
     pub(crate) retention: RetentionArgs,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum PartitionCommand {
-    /// Add a partition to a topic. Options of the partition: --config.KEY VALUE.
-    Add(PartitionAddArgs),
-    /// List the partitions of a topic with their state.
-    List {
-        /// Name of the topic.
-        topic: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PartitionAddArgs {
-    /// Name of the topic.
-    pub(crate) topic: String,
-    /// Node that holds it: its place in the group file.
-    #[arg(short, long, default_value_t = 0)]
-    pub(crate) rank: u32,
-    /// default: a log on disk; memory: lost when the node stops.
-    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "default")]
-    pub(crate) kind: String,
-    /// Shard that owns it [default: the node chooses]
-    #[arg(long)]
-    pub(crate) shard: Option<u32>,
-    /// Of the original; has no meaning here.
-    #[arg(short, long, hide = true)]
-    pub(crate) pool: Option<String>,
-    /// Of the original; has no meaning here.
-    #[arg(short, long, hide = true)]
-    pub(crate) metadata: Option<String>,
-    /// Of the original; has no meaning here.
-    #[arg(short, long, hide = true)]
-    pub(crate) data: Option<String>,
-    /// Of the original; has no meaning here.
-    #[arg(long, hide = true)]
-    pub(crate) abt_io: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ProduceArgs {
-    /// Name of the topic.
-    pub(crate) topic: String,
-    /// File with one event a line; - is standard input.
-    #[arg(default_value = "-")]
-    pub(crate) file: PathBuf,
-    /// Take each line as the event's data, with the metadata of --metadata; without this, a line is JSON metadata.
-    #[arg(long)]
-    pub(crate) raw: bool,
-    /// JSON object that every event's metadata starts from.
-    #[arg(long, value_name = "JSON", default_value = "{}")]
-    pub(crate) metadata: String,
-    /// File whose bytes are each event's data.
-    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
-    pub(crate) data_file: Option<PathBuf>,
-    /// One event whose data is all of this file, of any size, sent in pieces, with the metadata of --metadata; - is standard input.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "data_file", "file", "batch_size"])]
-    pub(crate) stream: Option<PathBuf>,
-    /// Events in a batch [default: adaptive]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) batch_size: Option<u32>,
-    /// Partition for every event [default: as the topic's selector says]
-    #[arg(long, value_name = "INDEX")]
-    pub(crate) partition: Option<usize>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DataWanted {
-    /// Metadata only.
-    None,
-    /// All of each event's data.
-    All,
-}
-
-/// Where to start reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
-    Cursor,
-    First,
-    Last,
-    Id(u64),
-    /// Unix time in microseconds.
-    Time(u64),
-}
-
-/// Reads a time: Unix seconds, or seconds before now when it begins with a minus sign.
-fn time(text: &str) -> Result<From, String> {
-    let wrong = || "no time: give Unix seconds, or -SECONDS for so long ago".to_owned();
-    let (is_ago, digits) = text
-        .strip_prefix('-')
-        .map_or((false, text), |digits| (true, digits));
-    let seconds: f64 = digits.parse().map_err(|_| wrong())?;
-    let given = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
-    let at = if is_ago {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(given)
-    } else {
-        given
-    };
-    u64::try_from(at.as_micros()).map(From::Time).map_err(|_| wrong())
-}
-
-impl std::str::FromStr for From {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "cursor" => Ok(Self::Cursor),
-            "first" => Ok(Self::First),
-            "last" => Ok(Self::Last),
-            other => match other.strip_prefix('@') {
-                Some(text) => time(text),
-                None => other
-                    .parse()
-                    .map(Self::Id)
-                    .map_err(|_| "neither cursor, first, last, an event id, nor @TIME".to_owned()),
-            },
-        }
-    }
-}
-
-/// An event pattern, as JSON text.
-fn pattern(text: &str) -> Result<serde_json::Value, String> {
-    let value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
-    mofka_client::Pattern::parse(&value).map_err(|error| error.to_string())?;
-    Ok(value)
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConsumeArgs {
-    /// Name of the topic.
-    pub(crate) topic: String,
-    /// Name of the consumer, under which the node keeps its cursor. Consumers of one name share the partitions.
-    #[arg(short, long, value_name = "NAME", default_value = "mofka-ctl")]
-    pub(crate) consumer: String,
-    /// cursor (after the last acknowledged event), first, last, an event id, or @TIME.
-    #[arg(long, value_name = "PLACE", default_value = "cursor")]
-    pub(crate) from: From,
-    /// Begin with what was accepted at this time or later: Unix seconds, or -SECONDS for so long ago.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time, conflicts_with = "from")]
-    pub(crate) from_time: Option<From>,
-    /// Acknowledge after every N events of a partition, and at the end; 0 never.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) ack_every: u64,
-    #[command(flatten)]
-    pub(crate) reading: ReadingArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TailArgs {
-    /// Name of the topic.
-    pub(crate) topic: String,
-    /// first, last, an event id, or @TIME.
-    #[arg(long, value_name = "PLACE", default_value = "last")]
-    pub(crate) from: From,
-    /// Begin with what was accepted at this time or later: Unix seconds, or -SECONDS for so long ago.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time, conflicts_with = "from")]
-    pub(crate) from_time: Option<From>,
-    #[command(flatten)]
-    pub(crate) reading: ReadingArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReadingArgs {
-    /// Stop after N events.
-    #[arg(long, value_name = "N")]
-    pub(crate) count: Option<u64>,
-    /// Stop when no event came for so many seconds.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) timeout: Option<f64>,
-    /// Which data to fetch.
-    #[arg(long, value_name = "WHICH", default_value = "all")]
-    pub(crate) data: DataWanted,
-    /// Write each event's data, of any size, to a file PARTITION-ID.data in this directory, in pieces, instead of printing it.
-    #[arg(long, value_name = "DIR", conflicts_with = "data")]
-    pub(crate) data_to: Option<PathBuf>,
-    /// Only events whose metadata matches this EventBridge pattern, as in '{"level": ["FATAL"]}'. The node looks; the
-    /// cursor moves past what does not match.
-    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
-    pub(crate) filter: Option<serde_json::Value>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConsumerCommand {
-    /// List the consumers of a topic with their cursors and lag.
-    List {
-        /// Name of the topic.
-        topic: String,
-    },
-    /// Move a consumer's cursor.
-    Seek {
-        /// Name of the topic.
-        topic: String,
-        /// Name of the consumer.
-        consumer: String,
-        /// first, last, an event id, or @TIME (Unix seconds; @-SECONDS for so long ago).
-        to: From,
-        /// Partition to move in [default: all]
-        #[arg(long, value_name = "INDEX")]
-        partition: Option<usize>,
-    },
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Log to put through [default: the Blue Gene/L lines of this repository]
@@ -435,26 +240,4 @@ pub(crate) struct DemoArgs {
     /// Keep the directory.
     #[arg(long)]
     pub(crate) keep: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_word_an_id_or_a_time() {
-        let place = |text: &str| text.parse::<From>();
-        assert_eq!(place("first"), Ok(From::First));
-        assert_eq!(place("17"), Ok(From::Id(17)));
-        assert_eq!(place("@1700000000.5"), Ok(From::Time(1_700_000_000_500_000)));
-        let (Ok(From::Time(now)), Ok(From::Time(ago))) = (time("-0"), time("-3600")) else {
-            panic!("no times")
-        };
-        let hour = now.saturating_sub(ago);
-        assert!((3_599_000_000..3_601_000_000).contains(&hour), "{hour}");
-        for wrong in ["", "@", "@x", "@--3", "@inf", "@nan", "soon", "-4"] {
-            assert!(place(wrong).is_err(), "{wrong:?}");
-        }
-        assert_eq!(place("@-99999999999999"), Ok(From::Time(0)), "before all times");
-    }
 }

@@ -2,47 +2,75 @@
 
 use serde_json::{Map, Value};
 
+use crate::base64;
+
 /// An event to be printed.
 pub(crate) struct EventFacts<'a> {
+    pub(crate) topic: &'a str,
     pub(crate) partition: usize,
     pub(crate) event_id: u64,
-    pub(crate) metadata: Value,
+    /// When the node accepted it: Unix time in microseconds.
+    pub(crate) timestamp_us: u64,
+    pub(crate) metadata: &'a Value,
     /// Size of the event's data, fetched or not.
     pub(crate) data_bytes: u64,
-    /// The data, when it was fetched.
+    /// What was fetched of the data, when any was wanted.
     pub(crate) data: Option<&'a [u8]>,
 }
 
 /// The line: data that is UTF-8 as `data`, other data as `data_base64`.
-pub(crate) fn render(event: EventFacts<'_>) -> String {
+pub(crate) fn render(event: &EventFacts<'_>) -> String {
     let mut object = Map::new();
     object.insert("partition".to_owned(), event.partition.into());
     object.insert("id".to_owned(), event.event_id.into());
-    object.insert("metadata".to_owned(), event.metadata);
+    object.insert("timestamp_us".to_owned(), event.timestamp_us.into());
+    object.insert("metadata".to_owned(), event.metadata.clone());
     object.insert("data_bytes".to_owned(), event.data_bytes.into());
     if let Some(data) = event.data {
         match std::str::from_utf8(data) {
             Ok(text) => object.insert("data".to_owned(), text.into()),
-            Err(_) => object.insert("data_base64".to_owned(), base64(data).into()),
+            Err(_) => object.insert("data_base64".to_owned(), base64::encode(data).into()),
         };
     }
     Value::Object(object).to_string()
 }
 
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let sextet = usize::try_from(word >> (18 - 6 * place) & 63).unwrap_or(0);
-            let letter = ALPHABET.get(sextet).copied().map_or('=', char::from);
-            text.push(if place > chunk.len() { '=' } else { letter });
+/// Metadata and data of a line as [`render`] writes it. Where the event was does not matter.
+///
+/// # Errors
+/// What is wrong with the line.
+pub(crate) fn parse(line: &[u8]) -> Result<(Value, Vec<u8>), String> {
+    let mut object: Map<String, Value> =
+        serde_json::from_slice(line).map_err(|e| format!("not the JSON object of an event: {e}"))?;
+    let metadata = object
+        .remove("metadata")
+        .unwrap_or_else(|| Value::Object(Map::new()));
+    let text = |value: Value, key: &str| match value {
+        Value::String(text) => Ok(text),
+        other => Err(format!("\"{key}\" is {other}, and must be text")),
+    };
+    let data = match (object.remove("data"), object.remove("data_base64")) {
+        (None, None) => Vec::new(),
+        (Some(data), None) => text(data, "data")?.into_bytes(),
+        (None, Some(coded)) => {
+            base64::decode(&text(coded, "data_base64")?).map_err(|e| format!("\"data_base64\": {e}"))?
         }
+        (Some(_), Some(_)) => return Err("both \"data\" and \"data_base64\" are there".to_owned()),
+    };
+    let whole = object.remove("data_bytes").and_then(|bytes| bytes.as_u64());
+    if let Some(whole) = whole.filter(|whole| *whole != data.len() as u64) {
+        return Err(format!(
+            "\"data_bytes\" is {whole}, and {} bytes of data are there: the event was printed without all of its data",
+            data.len()
+        ));
     }
-    text
+    let known = ["partition", "id", "timestamp_us"];
+    match object.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(format!(
+            "unknown key \"{key}\": an event has metadata, data or data_base64"
+        )),
+        None => Ok((metadata, data)),
+    }
 }
 
 #[cfg(test)]
@@ -51,35 +79,47 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn base64_is_the_common_one() {
-        let pairs = [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ];
-        pairs
-            .iter()
-            .for_each(|(plain, coded)| assert_eq!(base64(plain.as_bytes()), *coded));
-        assert_eq!(base64(&[0xFF, 0xFE, 0xFD]), "//79");
+    fn line(metadata: &Value, data: Option<&[u8]>) -> String {
+        render(&EventFacts {
+            topic: "t",
+            partition: 1,
+            event_id: 7,
+            timestamp_us: 9,
+            metadata,
+            data_bytes: data.map_or(2, |data| data.len() as u64),
+            data,
+        })
     }
 
     #[test]
     fn text_stays_text_and_bytes_are_coded() {
-        let event = |data| EventFacts {
-            partition: 1,
-            event_id: 7,
-            metadata: json!({"x": 1}),
-            data_bytes: 2,
-            data,
-        };
+        let metadata = json!({"x": 1});
         assert_eq!(
-            render(event(None)),
-            r#"{"data_bytes":2,"id":7,"metadata":{"x":1},"partition":1}"#
+            line(&metadata, None),
+            r#"{"data_bytes":2,"id":7,"metadata":{"x":1},"partition":1,"timestamp_us":9}"#
         );
-        assert!(render(event(Some(b"ab"))).starts_with(r#"{"data":"ab","#));
-        assert!(render(event(Some(&[0xFF, 0]))).starts_with(r#"{"data_base64":"/wA=","#));
+        assert!(line(&metadata, Some(b"ab")).starts_with(r#"{"data":"ab","#));
+        assert!(line(&metadata, Some(&[0xFF, 0])).starts_with(r#"{"data_base64":"/wA=","#));
+    }
+
+    #[test]
+    fn what_was_printed_can_be_produced() {
+        let metadata = json!([1, "a"]);
+        for data in [&b""[..], b"ab", &[0xFF, 0]] {
+            let (read, bytes) = parse(line(&metadata, Some(data)).as_bytes()).unwrap();
+            assert_eq!((&read, bytes.as_slice()), (&metadata, data));
+        }
+        assert_eq!(parse(b"{}").unwrap(), (json!({}), vec![]));
+        for (wrong, word) in [
+            (line(&metadata, None), "without all of its data"),
+            ("[]".to_owned(), "object"),
+            (r#"{"data": 1}"#.to_owned(), "must be text"),
+            (r#"{"data": "", "data_base64": ""}"#.to_owned(), "both"),
+            (r#"{"data_base64": "x"}"#.to_owned(), "base64"),
+            (r#"{"metdata": {}}"#.to_owned(), "metdata"),
+        ] {
+            let error = parse(wrong.as_bytes()).unwrap_err();
+            assert!(error.contains(word), "{wrong}: {error}");
+        }
     }
 }

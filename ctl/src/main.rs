@@ -1,17 +1,21 @@
 //! `mofka-ctl`: administration of Mofka. The same program answers to the names of the original's tools.
 #![forbid(unsafe_code)]
 
+mod base64;
 mod cli;
 mod commands;
 mod daemon;
 mod dotted;
 mod event_line;
 mod failure;
+mod format;
+mod interrupt;
 mod measure;
 mod node;
 mod original_names;
 mod output;
 mod retention;
+mod suggest;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

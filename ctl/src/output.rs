@@ -33,15 +33,18 @@ pub(crate) fn on_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Prints a line on standard output. A reader that went away is a failure, not a panic.
+/// Prints a line on standard output.
 pub(crate) fn line(text: &str) -> Outcome {
+    match text {
+        "" => Ok(()),
+        text => raw(format!("{text}\n").as_bytes()),
+    }
+}
+
+/// Prints bytes on standard output. A reader that went away is a failure, not a panic.
+pub(crate) fn raw(bytes: &[u8]) -> Outcome {
     let mut out = io::stdout().lock();
-    let written = if text.is_empty() {
-        Ok(())
-    } else {
-        writeln!(out, "{text}")
-    };
-    written
+    out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|e| Failure::failed(format!("cannot write to standard output: {e}")))
 }

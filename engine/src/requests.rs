@@ -5,7 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use mofka_log::{Batch, Durability, EventId, check_consumer_name};
 use mofka_net::control::{
-    From, GroupSyncRequest, SeekRequest, SeekResponse, Selection, SubscribeRequest, SubscribeResponse,
+    ConsumerDeleteRequest, From, GroupSyncRequest, SeekRequest, SeekResponse, Selection, SubscribeRequest,
+    SubscribeResponse,
 };
 use mofka_net::limits::FEATURE_REFERENCES;
 use mofka_net::{
@@ -63,6 +64,7 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
         Opcode::Fetch => fetch(session, request),
         Opcode::Acknowledge => acknowledge(session, &request),
         Opcode::Seek => seek(session, &request).await,
+        Opcode::ConsumerDelete => consumer_delete(session, &request),
         Opcode::Feed | Opcode::RingDetour => {
             let message = match opcode {
                 Opcode::Feed => "feeds go from the server to the client",
@@ -423,6 +425,39 @@ async fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
                             })
                         });
                         session.conclude(&header, body);
+                    }
+                }),
+            );
+        }
+    }
+}
+
+fn consumer_delete<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
+    let header = request.header;
+    let begun = || {
+        let delete: ConsumerDeleteRequest = json(&request.body)?;
+        check_consumer(&delete.consumer)?;
+        let partition = session.shard.partition(delete.partition)?;
+        let reading = partition.connected(&delete.consumer);
+        if reading > 0 {
+            let message = format!(
+                "consumer \"{}\" reads the partition now ({reading} subscriptions): stop it first, since what it \
+                 acknowledges would bring its cursor back",
+                delete.consumer
+            );
+            return Err(WireError::new(ErrorCode::InvalidArgument, message));
+        }
+        Ok((partition, delete.consumer))
+    };
+    match begun() {
+        Err(error) => session.fail(header.request_id(), &error),
+        Ok((partition, consumer)) => {
+            let weak = session.me.clone();
+            partition.forget(
+                &consumer,
+                Box::new(move |outcome| {
+                    if let Some(session) = weak.upgrade() {
+                        session.conclude(&header, outcome.and_then(|_| to_body(&serde_json::json!({}))));
                     }
                 }),
             );

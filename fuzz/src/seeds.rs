@@ -417,6 +417,11 @@ fn sessions(seeds: &mut Seeds) {
         (Opcode::Unsubscribe, 0, text(json!({"subscription": 1000}))),
         (Opcode::ConsumerList, 0, text(json!({"topic": "t"}))),
         (
+            Opcode::ConsumerDelete,
+            0,
+            text(json!({"partition": on_device, "consumer": "c"})),
+        ),
+        (
             Opcode::Subscribe,
             0,
             text(

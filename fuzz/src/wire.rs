@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use mofka_log::Batch;
 use mofka_net::control::{
-    ConsumerListRequest, ConsumerListResponse, EmptyRequest, GroupLeaveRequest, GroupSyncRequest,
-    GroupSyncResponse, HelloRequest, HelloResponse, NodeStatus, PartitionAddRequest,
+    ConsumerDeleteRequest, ConsumerListRequest, ConsumerListResponse, EmptyRequest, GroupLeaveRequest,
+    GroupSyncRequest, GroupSyncResponse, HelloRequest, HelloResponse, NodeStatus, PartitionAddRequest,
     PartitionDescribeRequest, PartitionInfo, PartitionStatus, ProducerDoneRequest, ProducerDoneResponse,
     SeekRequest, SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, SubscribeRequest,
     SubscribeResponse, TopicCompleteRequest, TopicCreateRequest, TopicInfo, TopicListResponse, TopicRequest,
@@ -48,6 +48,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("seek answer", json::<SeekResponse>),
     ("consumer_list request", json::<ConsumerListRequest>),
     ("consumer_list answer", json::<ConsumerListResponse>),
+    ("consumer_delete request", json::<ConsumerDeleteRequest>),
     ("empty request", json::<EmptyRequest>),
     ("node status", json::<NodeStatus>),
     ("error", error),
@@ -208,6 +209,7 @@ fn body_of(kind: FrameKind) -> Option<&'static str> {
         FrameKind::Response(Opcode::Seek) => "seek answer",
         FrameKind::Request(Opcode::ConsumerList) => "consumer_list request",
         FrameKind::Response(Opcode::ConsumerList) => "consumer_list answer",
+        FrameKind::Request(Opcode::ConsumerDelete) => "consumer_delete request",
         FrameKind::Request(Opcode::GroupSync) => "group_sync request",
         FrameKind::Response(Opcode::GroupSync) => "group_sync answer",
         FrameKind::Request(Opcode::GroupLeave) => "group_leave request",

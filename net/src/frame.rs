@@ -134,6 +134,8 @@ opcodes! {
     GroupSync = 0x38;
     /// Leaves them.
     GroupLeave = 0x39;
+    /// Forgets a consumer of a partition.
+    ConsumerDelete = 0x3A;
     /// State of the node.
     Status = 0x40;
     /// Stops the node.

@@ -1,35 +1,34 @@
-//! `consume` and `tail`: events as JSON lines.
+//! `consume` and `tail`: events as they come.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mofka_client::{Consumer, ConsumerOptions, DataSelector, Event};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use mofka_client::{Consumer, ConsumerOptions, DataSelector, Event, Recipe, Segment};
 
 use crate::cli::{ConsumeArgs, DataWanted, ReadingArgs, TailArgs};
-use crate::event_line::{EventFacts, render};
+use crate::event_line::EventFacts;
 use crate::failure::{Failure, Outcome};
+use crate::format::Format;
+use crate::interrupt::Interrupt;
 use crate::node::{self, Place};
-use crate::output::line;
+use crate::output::{self, Output};
 
 /// How often a wait looks whether it was interrupted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-pub(crate) fn consume(args: &ConsumeArgs, place: &Place) -> Outcome {
+pub(crate) fn consume(args: &ConsumeArgs, place: &Place, output: Output) -> Outcome {
     let reading = Reading {
         consumer: &args.consumer,
         from: args.from_time.unwrap_or(args.from),
         ack_every: args.ack_every,
         args: &args.reading,
     };
-    reading.run(&args.topic, place)
+    reading.run(&args.topic, place, output)
 }
 
-pub(crate) fn tail(args: &TailArgs, place: &Place) -> Outcome {
+pub(crate) fn tail(args: &TailArgs, place: &Place, output: Output) -> Outcome {
     // Of a name that nobody else has: consumers of one name share the events.
     let consumer = format!("mofka-ctl-tail-{}", uuid::Uuid::new_v4());
     Reading {
@@ -38,7 +37,62 @@ pub(crate) fn tail(args: &TailArgs, place: &Place) -> Outcome {
         ack_every: 0,
         args: &args.reading,
     }
-    .run(&args.topic, place)
+    .run(&args.topic, place, output)
+}
+
+/// Options that say something only together with others.
+fn check(args: &ReadingArgs, output: Output) -> Outcome {
+    let is_json = args.format == Format::Json;
+    if output.is_json() && !is_json {
+        return Err(Failure::usage(
+            "--json and another --format are two formats: give one of them",
+        ));
+    }
+    if args.format.is_lines() && args.separator != "\n" {
+        return Err(Failure::usage(
+            "--separator is for --format raw and templates: what json and hex print ends by itself",
+        ));
+    }
+    let has_no_data = args.data == DataWanted::None || args.data_to.is_some();
+    if has_no_data && args.format.shows_data() && args.format == Format::Raw {
+        return Err(Failure::usage(
+            "--format raw prints the data of events, and none is fetched: leave out --data none and --data-to",
+        ));
+    }
+    Ok(())
+}
+
+/// What of each event's data comes with it.
+fn selector(args: &ReadingArgs) -> DataSelector {
+    let is_unwanted = args.data_to.is_some() || !args.format.shows_data();
+    match &args.data {
+        _ if is_unwanted => DataSelector::none(),
+        DataWanted::None => DataSelector::none(),
+        DataWanted::All => DataSelector::all(),
+        DataWanted::Ranges(ranges) => match ranges.as_slice() {
+            // Of one range the node knows in advance, and cuts it to what there is.
+            [range] => DataSelector::views(Recipe::new().sub_view(range.start, range.end - range.start)),
+            ranges => {
+                let ranges = ranges.to_vec();
+                DataSelector::new(move |_, data| {
+                    let cut = ranges
+                        .iter()
+                        .map(|range| (range.start, range.end.min(data.bytes())));
+                    let segments: Vec<Segment> = cut
+                        .filter(|(start, end)| start < end)
+                        .map(|(start, end)| Segment {
+                            offset: start,
+                            bytes: end - start,
+                        })
+                        .collect();
+                    Ok(match segments.as_slice() {
+                        [] => data.sub_view(0, 0),
+                        segments => data.unstructured_view(segments)?,
+                    })
+                })
+            }
+        },
+    }
 }
 
 struct Reading<'a> {
@@ -49,7 +103,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn run(&self, topic: &str, place: &Place) -> Outcome {
+    fn run(&self, topic: &str, place: &Place, output: Output) -> Outcome {
+        check(self.args, output)?;
         let idle_max = match self.args.timeout {
             Some(seconds) => Some(
                 Duration::try_from_secs_f64(seconds)
@@ -57,18 +112,10 @@ impl Reading<'_> {
             ),
             None => None,
         };
-        let stopped = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&stopped))
-                .map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;
-        }
+        let interrupt = Interrupt::listen()?;
         let topic = node::connect(place)?.open_topic(topic).map_err(node::failure)?;
         let options = ConsumerOptions {
-            data_selector: match self.args.data {
-                _ if self.args.data_to.is_some() => DataSelector::none(),
-                DataWanted::None => DataSelector::none(),
-                DataWanted::All => DataSelector::all(),
-            },
+            data_selector: selector(self.args),
             filter: self.args.filter.clone(),
             start: node::start_at(self.from),
             ..ConsumerOptions::default()
@@ -80,31 +127,42 @@ impl Reading<'_> {
             every: self.ack_every,
             lanes: BTreeMap::new(),
         };
-        let ended = self.read(&consumer, &stopped, idle_max, &mut acknowledger);
+        let mut printed = 0;
+        let ended = self.read(
+            &consumer,
+            &topic.name(),
+            idle_max,
+            &interrupt,
+            &mut acknowledger,
+            &mut printed,
+        );
         // Also after a failure: what was printed was delivered.
-        acknowledger.finish()?;
+        let acknowledged = acknowledger.finish()?;
+        if interrupt.came() {
+            eprintln!("Interrupted: {printed} events printed{acknowledged}");
+        }
         ended
     }
 
     fn read(
         &self,
         consumer: &Consumer,
-        stopped: &AtomicBool,
+        topic: &str,
         idle_max: Option<Duration>,
+        interrupt: &Interrupt,
         acknowledger: &mut Acknowledger,
+        printed: &mut u64,
     ) -> Outcome {
-        let mut printed = 0;
         let mut missed = Missed::default();
-        while self.args.count.is_none_or(|count| printed < count) {
-            let next = next(consumer, stopped, idle_max)?;
+        while self.args.count.is_none_or(|count| *printed < count) {
+            let next = next(consumer, interrupt, idle_max)?;
             missed.tell(consumer);
             match next {
                 Next::Event(event) => {
-                    self.print(&event)?;
-                    printed += 1;
+                    self.print(&event, topic)?;
+                    *printed += 1;
                     acknowledger.printed(event);
                 }
-                Next::Stopped => return Ok(()),
                 Next::End(why) => {
                     return match self.args.count {
                         Some(count) => {
@@ -118,19 +176,24 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn print(&self, event: &Event) -> Outcome {
-        let is_printed = self.args.data == DataWanted::All && self.args.data_to.is_none();
-        let data = is_printed.then(|| event.data().to_bytes());
+    fn print(&self, event: &Event, topic: &str) -> Outcome {
+        let is_fetched = self.args.data != DataWanted::None
+            && self.args.data_to.is_none()
+            && self.args.format.shows_data();
+        let data = is_fetched.then(|| event.data().to_bytes());
         if let Some(dir) = &self.args.data_to {
             save(event, dir)?;
         }
-        line(&render(EventFacts {
+        let facts = EventFacts {
+            topic,
             partition: event.partition(),
             event_id: event.id().get(),
-            metadata: event.metadata().clone(),
+            timestamp_us: event.timestamp_us(),
+            metadata: event.metadata(),
             data_bytes: event.data_bytes(),
             data: data.as_deref(),
-        }))
+        };
+        output::raw(&self.args.format.render(&facts, &self.args.separator))
     }
 }
 
@@ -171,15 +234,14 @@ enum Next {
     Event(Event),
     /// Nothing more is to be waited for, and why.
     End(&'static str),
-    Stopped,
 }
 
-fn next(consumer: &Consumer, stopped: &AtomicBool, idle_max: Option<Duration>) -> Outcome<Next> {
+fn next(consumer: &Consumer, interrupt: &Interrupt, idle_max: Option<Duration>) -> Outcome<Next> {
     let pull = consumer.pull();
     let started = Instant::now();
     loop {
-        if stopped.load(Ordering::Relaxed) {
-            return Ok(Next::Stopped);
+        if interrupt.came() {
+            return Ok(Next::End("interrupted"));
         }
         let left = idle_max.map(|max| max.saturating_sub(started.elapsed()));
         let pulled = pull.wait_timeout(left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)));
@@ -218,16 +280,20 @@ impl Acknowledger {
         lane.last = Some(event);
     }
 
-    fn finish(self) -> Outcome {
+    /// Acknowledges the last of each partition, and tells what that is.
+    fn finish(self) -> Outcome<String> {
         let last: Vec<_> = self
             .lanes
-            .into_values()
-            .filter_map(|lane| lane.last)
-            .map(|event| event.acknowledge())
+            .into_iter()
+            .filter_map(|(partition, lane)| Some((partition, lane.last?)))
+            .map(|(partition, event)| (partition, event.id().get() + 1, event.acknowledge()))
             .collect();
-        for future in last {
+        let mut told = String::new();
+        for (partition, end, future) in last {
             future.wait().map_err(|e| node::acknowledge_failure(&e))?;
+            let begin = if told.is_empty() { "; acknowledged: " } else { ", " };
+            told.push_str(&format!("{begin}partition {partition} up to event {end}"));
         }
-        Ok(())
+        Ok(told)
     }
 }

@@ -1,15 +1,15 @@
-//! `partition add|list`.
+//! `partition add|list|describe`.
 
 use mofka_client::{PartitionKind, PartitionOptions};
-use mofka_net::control::PartitionStatus;
-use serde_json::{Map, Value};
+use mofka_net::control::{ConsumerInfo, PartitionStatus};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{PartitionAddArgs, PartitionCommand};
-use crate::commands::status::partitions_text;
+use crate::commands::status::{partitions_text, pin_text};
 use crate::dotted::Dotted;
 use crate::failure::{Failure, Outcome};
 use crate::node::{self, Place};
-use crate::output::Output;
+use crate::output::{Output, bytes_text, table};
 
 pub(crate) fn run(command: PartitionCommand, mut dotted: Dotted, place: &Place, output: Output) -> Outcome {
     match command {
@@ -23,6 +23,10 @@ pub(crate) fn run(command: PartitionCommand, mut dotted: Dotted, place: &Place, 
         PartitionCommand::List { topic } => {
             dotted.expect_none_left()?;
             list(&topic, place, output)
+        }
+        PartitionCommand::Describe { topic, index } => {
+            dotted.expect_none_left()?;
+            describe(&topic, index, place, output)
         }
     }
 }
@@ -85,4 +89,56 @@ fn list(topic: &str, place: &Place, output: Output) -> Outcome {
     let mut partitions: Vec<&PartitionStatus> = all.filter(|p| p.topic == info.name()).collect();
     partitions.sort_by_key(|p| p.info.index);
     output.print(&node::to_json(&partitions)?, || partitions_text(&partitions))
+}
+
+fn describe(topic: &str, index: usize, place: &Place, output: Output) -> Outcome {
+    let driver = node::connect(place)?;
+    let handle = driver.open_topic(topic).map_err(node::failure)?;
+    let status = handle.partition_status(index).map_err(node::failure)?;
+    let mut consumers = driver.list_consumers(topic).map_err(node::failure)?;
+    consumers.retain(|consumer| consumer.partition == status.info.id);
+    let facts = json!({"partition": node::to_json(&status)?, "consumers": node::to_json(&consumers)?});
+    output.print(&facts, || text(&status, &consumers))
+}
+
+fn text(status: &PartitionStatus, consumers: &[ConsumerInfo]) -> String {
+    let info = &status.info;
+    let mut lines = vec![
+        format!("partition   {} of {} ({})", info.index, status.topic, info.id),
+        format!("type        {}", node::word(&info.kind)),
+        format!(
+            "where       rank {}, shard {}, {}",
+            info.rank,
+            info.shard,
+            info.addresses.join(" ")
+        ),
+        match &status.reason {
+            Some(reason) => format!("state       {}: {reason}", node::word(&status.state)),
+            None => format!("state       {}", node::word(&status.state)),
+        },
+        format!("complete    {}", if info.complete { "yes" } else { "no" }),
+        format!(
+            "events      {}: {} to {} (ends are not included); consumers see up to {}, durable are up to {}",
+            status.events, status.trim_end, status.appended_end, status.visible_end, status.synced_end
+        ),
+        format!("used        {}", bytes_text(status.bytes)),
+        format!("opened      {}", status.verdict),
+    ];
+    for pin in &status.pins {
+        lines.push(pin_text(pin));
+    }
+    if !consumers.is_empty() {
+        let row = |c: &ConsumerInfo| {
+            let numbers = [c.next_event_id, c.lag, u64::from(c.connected)];
+            std::iter::once(c.consumer.clone())
+                .chain(numbers.map(|n| n.to_string()))
+                .collect()
+        };
+        let rows: Vec<Vec<String>> = consumers.iter().map(row).collect();
+        lines.extend([
+            String::new(),
+            table(&["consumer", "next_event_id", "lag", "connected"], &rows),
+        ]);
+    }
+    lines.join("\n")
 }

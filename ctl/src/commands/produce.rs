@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
 use mofka_client::{BatchSize, Data, Metadata, Producer, ProducerOptions, PushFuture};
 use serde_json::{Map, Value, json};
 
-use crate::cli::ProduceArgs;
+use crate::cli::{LineFormat, ProduceArgs};
+use crate::event_line;
 use crate::failure::{Failure, Outcome};
+use crate::interrupt::{Interrupt, Interruptible};
 use crate::node::{self, Place};
 use crate::output::Output;
 
@@ -22,7 +25,8 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
         return stream(args, path, place, output);
     }
     let maker = EventMaker::new(args)?;
-    let mut input = open(&args.file)?;
+    let interrupt = Interrupt::listen()?;
+    let mut input = open(&args.file, &interrupt)?;
     let topic = node::connect(place)?
         .open_topic(&args.topic)
         .map_err(node::failure)?;
@@ -34,7 +38,14 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
     });
     let started = Instant::now();
     let mut answers = Answers::default();
-    let pushed = push_all(&mut input, &maker, &producer, args.partition, &mut answers);
+    let mut pushed = push_all(&mut input, &maker, &producer, args.partition, &mut answers);
+    if interrupt.came() {
+        // The read that was interrupted is no failure of its own.
+        pushed = Err(Failure::failed(format!(
+            "interrupted before line {}; every line before it was sent",
+            answers.lines + 1
+        )));
+    }
     // What was pushed before a bad line is delivered all the same.
     producer
         .flush()
@@ -45,7 +56,7 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
     let rate = answers.acknowledged as f64 / elapsed.as_secs_f64().max(1e-9);
     let facts = json!({
         "topic": args.topic, "acknowledged": answers.acknowledged, "failed": answers.failed,
-        "elapsed_ms": elapsed.as_secs_f64() * 1e3, "events_per_second": rate,
+        "interrupted": interrupt.came(), "elapsed_ms": elapsed.as_secs_f64() * 1e3, "events_per_second": rate,
     });
     output.print(&facts, || {
         let ms = elapsed.as_secs_f64() * 1e3;
@@ -66,7 +77,8 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
 /// One event, whose data is sent as it is read.
 fn stream(args: &ProduceArgs, path: &Path, place: &Place, output: Output) -> Outcome {
     let metadata = template(&args.metadata)?;
-    let mut input = open(path)?;
+    let interrupt = Interrupt::listen()?;
+    let mut input = open(path, &interrupt)?;
     let topic = node::connect(place)?
         .open_topic(&args.topic)
         .map_err(node::failure)?;
@@ -112,13 +124,17 @@ fn template(metadata: &str) -> Outcome<Map<String, Value>> {
         .map_err(|e| Failure::usage(format!("--metadata is not a JSON object: {e}")))
 }
 
-fn open(path: &Path) -> Outcome<Box<dyn BufRead>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let file =
-        File::open(path).map_err(|e| Failure::failed(format!("cannot open {}: {e}", path.display())))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
+fn open(path: &Path, interrupt: &Interrupt) -> Outcome<BufReader<Interruptible>> {
+    let opened = if path == Path::new("-") {
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    } else {
+        File::open(path)
+    };
+    let file = opened.map_err(|e| Failure::failed(format!("cannot open {}: {e}", path.display())))?;
+    Ok(BufReader::with_capacity(
+        1 << 20,
+        Interruptible::new(file, interrupt),
+    ))
 }
 
 fn push_all(
@@ -141,11 +157,13 @@ fn push_all(
             .event(line)
             .map_err(|e| e.while_doing(format!("line {number}")))?
         else {
+            answers.lines = number;
             continue;
         };
         let future = producer
             .push(metadata, data, partition)
             .map_err(|e| Failure::failed(format!("line {number}: {e}")))?;
+        answers.lines = number;
         answers.expect(number, future);
     }
     Ok(())
@@ -153,7 +171,7 @@ fn push_all(
 
 /// Makes events of lines.
 struct EventMaker {
-    raw: bool,
+    format: LineFormat,
     template: Map<String, Value>,
     data: Data,
 }
@@ -161,6 +179,11 @@ struct EventMaker {
 impl EventMaker {
     fn new(args: &ProduceArgs) -> Outcome<Self> {
         let template = template(&args.metadata)?;
+        if args.data_file.is_some() && args.format != LineFormat::Metadata {
+            return Err(Failure::usage(
+                "--data-file gives every event its data, and so does --format: only lines of metadata leave room for it",
+            ));
+        }
         let data = match &args.data_file {
             Some(path) => Data::from(
                 std::fs::read(path)
@@ -169,7 +192,7 @@ impl EventMaker {
             None => Data::empty(),
         };
         Ok(Self {
-            raw: args.raw,
+            format: if args.raw { LineFormat::Raw } else { args.format },
             template,
             data,
         })
@@ -177,31 +200,75 @@ impl EventMaker {
 
     /// The line's event; none for a blank line of JSON.
     fn event(&self, line: &[u8]) -> Outcome<Option<(Metadata, Data)>> {
-        if self.raw {
-            return Ok(Some((
-                Metadata::from(Value::Object(self.template.clone())),
-                Data::from(line),
-            )));
-        }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        if self.template.is_empty() {
+        let is_blank = line.iter().all(u8::is_ascii_whitespace);
+        match self.format {
+            LineFormat::Raw => Ok(Some((self.metadata(), Data::from(line)))),
+            LineFormat::Hex => Ok(Some((self.metadata(), Data::from(from_hex(line)?)))),
+            LineFormat::Metadata | LineFormat::Event if is_blank => Ok(None),
             // `push` checks it; it is stored as it is written.
-            return Ok(Some((Metadata::from(line), self.data.clone())));
+            LineFormat::Metadata if self.template.is_empty() => {
+                Ok(Some((Metadata::from(line), self.data.clone())))
+            }
+            LineFormat::Metadata => {
+                let own = serde_json::from_slice(line).map_err(|e| {
+                    Failure::failed(format!("not a JSON object, which --metadata could complete: {e}"))
+                })?;
+                Ok(Some((self.completed(own), self.data.clone())))
+            }
+            LineFormat::Event => {
+                let (metadata, data) = event_line::parse(line).map_err(Failure::failed)?;
+                let metadata = match metadata {
+                    Value::Object(own) => self.completed(own),
+                    other if self.template.is_empty() => Metadata::from(other),
+                    other => {
+                        return Err(Failure::failed(format!(
+                            "the metadata {other} is no JSON object, which --metadata could complete"
+                        )));
+                    }
+                };
+                Ok(Some((metadata, Data::from(data))))
+            }
         }
-        let own: Map<String, Value> = serde_json::from_slice(line).map_err(|e| {
-            Failure::failed(format!("not a JSON object, which --metadata could complete: {e}"))
-        })?;
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::from(Value::Object(self.template.clone()))
+    }
+
+    fn completed(&self, own: Map<String, Value>) -> Metadata {
         let mut whole = self.template.clone();
         whole.extend(own);
-        Ok(Some((Metadata::from(Value::Object(whole)), self.data.clone())))
+        Metadata::from(Value::Object(whole))
     }
+}
+
+/// Bytes that are written as pairs of hexadecimal digits; blanks between the pairs are skipped.
+fn from_hex(line: &[u8]) -> Outcome<Vec<u8>> {
+    let digits: Vec<u8> = line
+        .iter()
+        .copied()
+        .filter(|c| !c.is_ascii_whitespace())
+        .collect();
+    let (pairs, odd) = digits.as_chunks::<2>();
+    if !odd.is_empty() {
+        return Err(Failure::failed(format!(
+            "{} hexadecimal digits are no whole bytes",
+            digits.len()
+        )));
+    }
+    let byte = |pair: &[u8; 2]| {
+        let text = std::str::from_utf8(pair).ok().filter(|text| !text.contains('+'));
+        text.and_then(|text| u8::from_str_radix(text, 16).ok())
+    };
+    let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+    bytes.ok_or_else(|| Failure::failed("not a line of hexadecimal digits"))
 }
 
 /// The answers that are still to come, and what the others were.
 #[derive(Default)]
 struct Answers {
+    /// Lines whose events were sent, blank ones included.
+    lines: u64,
     waiting: VecDeque<(u64, PushFuture)>,
     acknowledged: u64,
     failed: u64,
@@ -242,11 +309,12 @@ impl Answers {
 mod tests {
     use super::*;
 
-    fn maker(raw: bool, metadata: &str) -> EventMaker {
+    fn maker(format: LineFormat, metadata: &str) -> EventMaker {
         let args = ProduceArgs {
             topic: "t".to_owned(),
             file: "-".into(),
-            raw,
+            format,
+            raw: false,
             metadata: metadata.to_owned(),
             data_file: None,
             stream: None,
@@ -258,24 +326,46 @@ mod tests {
 
     #[test]
     fn raw_lines_are_data_and_others_metadata() {
-        let (metadata, data) = maker(true, r#"{"from": "x"}"#).event(b"a line").unwrap().unwrap();
+        let raw = maker(LineFormat::Raw, r#"{"from": "x"}"#);
+        let (metadata, data) = raw.event(b"a line").unwrap().unwrap();
         assert_eq!(
             (metadata.value(), data.to_bytes().as_ref()),
             (&json!({"from": "x"}), &b"a line"[..])
         );
-        let (metadata, data) = maker(false, "{}").event(b"{ \"a\": 1 }").unwrap().unwrap();
+        let plain = maker(LineFormat::Metadata, "{}");
+        let (metadata, data) = plain.event(b"{ \"a\": 1 }").unwrap().unwrap();
         assert_eq!(
             (metadata.raw().as_ref(), data.is_empty()),
             (&b"{ \"a\": 1 }"[..], true)
         );
-        assert!(maker(false, "{}").event(b" \t").unwrap().is_none());
+        assert!(plain.event(b" \t").unwrap().is_none());
     }
 
     #[test]
     fn a_line_overrides_the_template() {
-        let maker = maker(false, r#"{"a": 1, "b": 2}"#);
+        let maker = maker(LineFormat::Metadata, r#"{"a": 1, "b": 2}"#);
         let (metadata, _) = maker.event(br#"{"b": 3}"#).unwrap().unwrap();
         assert_eq!(metadata.value(), &json!({"a": 1, "b": 3}));
         assert!(maker.event(b"[1]").is_err());
+    }
+
+    #[test]
+    fn whole_events_and_hexadecimal_digits_are_understood() {
+        let events = maker(LineFormat::Event, r#"{"a": 1}"#);
+        let (metadata, data) = events
+            .event(br#"{"id": 7, "partition": 0, "metadata": {"b": 2}, "data_base64": "/wA="}"#)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (metadata.value(), data.to_bytes().as_ref()),
+            (&json!({"a": 1, "b": 2}), &[0xFF, 0][..])
+        );
+        assert!(events.event(b"").unwrap().is_none());
+        assert!(events.event(br#"{"metadata": 7}"#).is_err());
+        let (_, data) = maker(LineFormat::Hex, "{}").event(b"00 fF 7a").unwrap().unwrap();
+        assert_eq!(data.to_bytes().as_ref(), [0, 255, b'z']);
+        for wrong in ["0", "0g", "+1", "\u{e4}"] {
+            assert!(from_hex(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 }

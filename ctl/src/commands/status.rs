@@ -1,6 +1,6 @@
 //! `status`: what the node says about itself.
 
-use mofka_net::control::{NodeStatus, PartitionState, PartitionStatus};
+use mofka_net::control::{NodeStatus, PartitionState, PartitionStatus, PinStatus};
 
 use crate::failure::{Failure, Outcome};
 use crate::node::{self, Place};
@@ -101,14 +101,7 @@ pub(crate) fn partitions_text(partitions: &[&PartitionStatus]) -> String {
     let mut text = table(&heads, &sorted.iter().map(row).collect::<Vec<_>>());
     for p in sorted {
         for pin in &p.pins {
-            let by = match (&pin.topic, pin.index) {
-                (Some(topic), Some(index)) => format!("{topic} {index}"),
-                _ => format!("partition {}, which was deleted", pin.partition),
-            };
-            text.push_str(&format!(
-                "\n{} {}: events from {} on are kept for {by}, which refers to them",
-                p.topic, p.info.index, pin.first_event_id
-            ));
+            text.push_str(&format!("\n{} {}: {}", p.topic, p.info.index, pin_text(pin)));
         }
         if let Some(reason) = &p.reason {
             text.push_str(&format!(
@@ -120,4 +113,16 @@ pub(crate) fn partitions_text(partitions: &[&PartitionStatus]) -> String {
         }
     }
     text
+}
+
+/// What refers to a partition's data.
+pub(crate) fn pin_text(pin: &PinStatus) -> String {
+    let by = match (&pin.topic, pin.index) {
+        (Some(topic), Some(index)) => format!("{topic} {index}"),
+        _ => format!("partition {}, which was deleted", pin.partition),
+    };
+    format!(
+        "events from {} on are kept for {by}, which refers to them",
+        pin.first_event_id
+    )
 }

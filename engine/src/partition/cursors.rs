@@ -287,6 +287,15 @@ impl<I: Io> Partition<I> {
         self.cursors.set(consumer, next, self.io.now_us(), done);
     }
 
+    /// Forgets a consumer's cursor; `done` hears it when that is durable.
+    pub fn forget(&self, consumer: &str, done: CursorDone) {
+        match self.cursors.get(consumer) {
+            Some(_) => self.cursors.remove(consumer, self.io.now_us(), done),
+            // Answered when an earlier removal, which this may repeat, is durable.
+            None => self.cursors.barrier(EventId::default(), done),
+        }
+    }
+
     /// Where a consumer goes on, if it ever acknowledged anything here.
     pub fn cursor(&self, consumer: &str) -> Option<EventId> {
         self.cursors.get(consumer)

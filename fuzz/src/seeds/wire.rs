@@ -193,6 +193,10 @@ fn json_bodies() -> Vec<(&'static str, Value)> {
         ("seek answer", json!({"next_event_id": 1})),
         ("consumer_list request", json!({"topic": "bgl"})),
         (
+            "consumer_delete request",
+            json!({"partition": PARTITION, "consumer": "c"}),
+        ),
+        (
             "consumer_list answer",
             json!([{"consumer": "c", "partition": PARTITION, "index": 0, "next_event_id": 1,
                                          "lag": 2, "connected": 1}]),

@@ -190,6 +190,18 @@ pub struct ConsumerListRequest {
     pub topic: String,
 }
 
+/// Forgets a consumer's cursor in a partition, durably. The answer is `{}`, also when there was none.
+///
+/// Refused while anybody reads the partition under that name: the next acknowledgement would bring it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumerDeleteRequest {
+    /// Which partition.
+    pub partition: Uuid,
+    /// The consumer's name.
+    pub consumer: String,
+}
+
 /// The consumers of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 
 pub use config::{ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, Setting, SettingChange};
 pub use consumer::{
-    ConsumerInfo, ConsumerListRequest, ConsumerListResponse, From, GroupLeaveRequest, GroupPartition,
-    GroupPlace, GroupSyncRequest, GroupSyncResponse, SeekRequest, SeekResponse, Selection, SubscribeRequest,
-    SubscribeResponse, UnsubscribeRequest,
+    ConsumerDeleteRequest, ConsumerInfo, ConsumerListRequest, ConsumerListResponse, From, GroupLeaveRequest,
+    GroupPartition, GroupPlace, GroupSyncRequest, GroupSyncResponse, SeekRequest, SeekResponse, Selection,
+    SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
 };
 pub use hello::{HelloRequest, HelloResponse, NodeLimits};
 pub use node::{EmptyRequest, NodeStatus, ReadStatus, RingStatus, ShardStatus};
@@ -121,6 +121,7 @@ mod tests {
         }
         same::<SeekRequest>(json!({"partition":id,"consumer":"c","to":{"id":4}}));
         same::<ConsumerListRequest>(json!({"topic":"t"}));
+        same::<ConsumerDeleteRequest>(json!({"partition":id,"consumer":"c"}));
         same::<GroupSyncRequest>(json!({
             "topic":"t","consumer":"c","member":id,"targets":[1],"generation":4,"holding":[{"partition":0}],
             "released":[{"partition":2,"next_event_id":7}],"wait_ms":10

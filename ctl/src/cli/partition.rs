@@ -1,0 +1,48 @@
+//! The command line of `partition`.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PartitionCommand {
+    /// Add a partition to a topic. Options of the partition: --config.KEY VALUE.
+    Add(PartitionAddArgs),
+    /// List the partitions of a topic with their state.
+    List {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// Describe a partition: its state, its ends, its consumers.
+    Describe {
+        /// Name of the topic.
+        topic: String,
+        /// Its index in the topic.
+        index: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PartitionAddArgs {
+    /// Name of the topic.
+    pub(crate) topic: String,
+    /// Node that holds it: its place in the group file.
+    #[arg(short, long, default_value_t = 0)]
+    pub(crate) rank: u32,
+    /// default: a log on disk; memory: lost when the node stops.
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "default")]
+    pub(crate) kind: String,
+    /// Shard that owns it [default: the node chooses]
+    #[arg(long)]
+    pub(crate) shard: Option<u32>,
+    /// Of the original; has no meaning here.
+    #[arg(short, long, hide = true)]
+    pub(crate) pool: Option<String>,
+    /// Of the original; has no meaning here.
+    #[arg(short, long, hide = true)]
+    pub(crate) metadata: Option<String>,
+    /// Of the original; has no meaning here.
+    #[arg(short, long, hide = true)]
+    pub(crate) data: Option<String>,
+    /// Of the original; has no meaning here.
+    #[arg(long, hide = true)]
+    pub(crate) abt_io: Option<String>,
+}
