@@ -103,10 +103,19 @@ diaspora: cpp cmake ## libmofka.so, the driver for programs of the Diaspora Stre
 	cmake --install "$(TARGET)/diaspora"
 
 .PHONY: install
-install: build cpp ## Daemon, tool, C and C++ interface into PREFIX (make install PREFIX=/usr/local)
+install: build cpp ## Daemon, tool, completions, manual pages, C and C++ interface into PREFIX (make install PREFIX=/usr/local)
 	@mkdir -p "$(PREFIX)/bin"
 	install -m 755 "$(BIN)/mofkad" "$(BIN)/mofka-ctl" "$(PREFIX)/bin/"
 	@for name in $(LINKS); do ln -sfn mofka-ctl "$(PREFIX)/bin/$$name"; done
+	@share="$(PREFIX)/share"; \
+	mkdir -p "$$share/bash-completion/completions" "$$share/zsh/site-functions" "$$share/fish/vendor_completions.d"; \
+	for name in mofka-ctl mofkactl mofkad; do \
+	  complete() { "$(BIN)/mofka-ctl" generate completions "$$1" --name "$$name"; }; \
+	  complete bash > "$$share/bash-completion/completions/$$name"; \
+	  complete zsh > "$$share/zsh/site-functions/_$$name"; \
+	  complete fish > "$$share/fish/vendor_completions.d/$$name.fish"; \
+	done; \
+	"$(BIN)/mofka-ctl" generate man "$$share/man/man1"
 
 .PHONY: header
 header: needs ## client/c/include/mofka.h, written anew from client/c/src

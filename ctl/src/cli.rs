@@ -1,5 +1,6 @@
 //! The command line of `mofka-ctl` and `mofkactl`.
 
+mod config;
 mod consumer;
 mod examples;
 mod log;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::config::{ConfigCheckArgs, ConfigGenerateArgs, GenerateCommand};
 pub(crate) use self::consumer::{ConsumerCommand, LagArgs};
 pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
 pub(crate) use self::partition::{PartitionAddArgs, PartitionCommand};
@@ -69,7 +71,7 @@ pub(crate) enum Command {
     Shutdown(ShutdownArgs),
     /// Show the node's state.
     Status,
-    /// Show the settings of a node that runs, and change those that can be changed.
+    /// Show and change settings of a node that runs; check, generate and explain configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Create, list, describe, alter, complete and delete topics.
@@ -92,6 +94,9 @@ pub(crate) enum Command {
     Log(LogCommand),
     /// Put 2,000 real log lines through a node, kill it half-way, and check that nothing is lost or repeated.
     Demo(DemoArgs),
+    /// Completions of shells, and manual pages.
+    #[command(subcommand)]
+    Generate(GenerateCommand),
     /// Create the links mofkactl, bedrock, bedrock-shutdown and bedrock-query to this program.
     Links {
         /// Directory for the links.
@@ -151,6 +156,15 @@ pub(crate) enum ConfigCommand {
         /// Its new value: JSON, or else text.
         #[arg(allow_hyphen_values = true)]
         value: String,
+    },
+    /// Say all that is wrong with a configuration, by the rules of a node's start, and what becomes of a Bedrock one.
+    Check(ConfigCheckArgs),
+    /// Print a whole configuration with its defaults. Under the name mofkactl: a Bedrock one, as the original's does.
+    Generate(ConfigGenerateArgs),
+    /// Say what the settings mean, their units, defaults and bounds, and which can be changed while a node runs.
+    Explain {
+        /// A key, or what several begin with, as limits; all without.
+        key: Option<String>,
     },
 }
 

@@ -1,9 +1,11 @@
 //! One module for each command.
 
 pub(crate) mod config;
+pub(crate) mod config_file;
 pub(crate) mod consume;
 pub(crate) mod consumer;
 pub(crate) mod demo;
+pub(crate) mod generate;
 pub(crate) mod links;
 pub(crate) mod log;
 pub(crate) mod partition;
@@ -32,7 +34,7 @@ pub(crate) fn run(cli: Cli, dotted: Dotted) -> Outcome {
         Command::Start(args) => start::run(&args, groupfile_given, output),
         Command::Shutdown(args) => shutdown::run(&place, args.timeout, output),
         Command::Status => status::run(&place, output),
-        Command::Config(command) => config::run(&command, &place, output),
+        Command::Config(command) => config::run(&command, &place, groupfile_given.as_deref(), output),
         Command::Topic(command) => topic::run(command, dotted, &place, output),
         Command::Partition(command) => partition::run(command, dotted, &place, output),
         Command::Produce(args) => produce::run(&args, &place, output),
@@ -41,6 +43,7 @@ pub(crate) fn run(cli: Cli, dotted: Dotted) -> Outcome {
         Command::Consumer(command) => consumer::run(command, &place, output),
         Command::Log(command) => log::run(command, output),
         Command::Demo(args) => demo::run(&args, output),
+        Command::Generate(command) => generate::run(&command),
         Command::Links { directory } => links::run(&directory, output),
     }
 }

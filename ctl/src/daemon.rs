@@ -127,7 +127,13 @@ impl Daemon {
     /// What it said last: its error, or else the last lines of its log.
     fn last_words(&self) -> String {
         let text = self.log_since_start().unwrap_or_default();
-        let error = text.lines().rev().find_map(|line| line.strip_prefix("mofkad: "));
+        // An error may have several lines, and is the last that it says.
+        let mut marks = text.rmatch_indices("mofkad: ");
+        let begin = marks.find(|(at, _)| {
+            text.get(..*at)
+                .is_some_and(|before| before.is_empty() || before.ends_with('\n'))
+        });
+        let error = begin.and_then(|(at, mark)| text.get(at + mark.len()..).map(str::trim_end));
         let quoted = || {
             let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
             lines

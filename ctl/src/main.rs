@@ -12,6 +12,7 @@ mod format;
 mod interrupt;
 mod measure;
 mod node;
+mod original_config;
 mod original_names;
 mod output;
 mod retention;
@@ -25,6 +26,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
+use crate::original_config::ConfigGenerate;
 use crate::original_names::{Bedrock, BedrockQuery, BedrockShutdown, basename};
 
 fn main() -> ExitCode {
@@ -39,6 +41,14 @@ fn main() -> ExitCode {
             original::<BedrockShutdown>(arguments, "bedrock-shutdown").and_then(BedrockShutdown::run)
         }
         "bedrock-query" => original::<BedrockQuery>(arguments, "bedrock-query").and_then(BedrockQuery::run),
+        "mofkactl"
+            if arguments
+                .get(1..3)
+                .is_some_and(|words| words == ["config", "generate"]) =>
+        {
+            let arguments = [&arguments[..1], &arguments[3..]].concat();
+            original::<ConfigGenerate>(arguments, "mofkactl config generate").and_then(ConfigGenerate::run)
+        }
         "mofkactl" => administrate(arguments, "mofkactl"),
         _ => administrate(arguments, "mofka-ctl"),
     };

@@ -2,11 +2,19 @@
 //!
 //! The original's Bedrock JSON is recognised by its keys and mapped by the module `bedrock`.
 
+mod checking;
+mod places;
+mod reference;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use checking::{Checked, Complaint, Form, check_text};
+pub use places::Place;
+pub use reference::{KEYS, Key};
 
 use crate::bedrock;
 use crate::limits::EngineLimits;
@@ -148,8 +156,13 @@ impl NodeConfig {
             path: path.to_path_buf(),
             reason,
         };
-        let mut loaded = Self::parse(&text, protocol).map_err(invalid)?;
-        loaded.config.check().map_err(invalid)?;
+        let parsed = Self::parse(&text, protocol).and_then(|loaded| loaded.config.check().map(|()| loaded));
+        let mut loaded = parsed.map_err(|first| {
+            // All that is wrong, not only what was met first.
+            let found = check_text(&text).errors;
+            let all: Vec<String> = found.iter().map(ToString::to_string).collect();
+            invalid(if all.is_empty() { first } else { all.join("\n  ") })
+        })?;
         if let Some(protocol) = protocol {
             loaded.config.listen = vec![listen_of_protocol(protocol).map_err(invalid)?];
         }
@@ -251,24 +264,33 @@ pub fn listen_of_protocol(protocol: &str) -> Result<String, String> {
 
 /// Adds what was probably meant to serde's message about an unknown key.
 fn with_suggestion(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
+    let mut quoted = quoted(message);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
         return message.to_owned();
     };
-    let best = quoted
-        .map(|known| (strsim::jaro_winkler(unknown, known), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
     let place = message
         .rsplit(" at line ")
         .next()
         .filter(|_| message.contains(" at line "));
     let place = place.map(|place| format!(" (line {place})")).unwrap_or_default();
-    match best {
-        Some((likeness, known)) if likeness > 0.75 => {
-            format!("unknown key \"{unknown}\"{place}; did you mean \"{known}\"?")
-        }
-        _ => message.replace("unknown field", "unknown key"),
+    match nearest(unknown, quoted) {
+        Some(known) => format!("unknown key \"{unknown}\"{place}; did you mean \"{known}\"?"),
+        None => message.replace("unknown field", "unknown key"),
     }
+}
+
+/// The words that serde's message has in backquotes: the wrong one, then those that there are.
+fn quoted(message: &str) -> impl Iterator<Item = &str> {
+    message.split('`').skip(1).step_by(2)
+}
+
+/// The word that is most like `wrong`, when one is like it at all.
+fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (strsim::jaro_winkler(wrong, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

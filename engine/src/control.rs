@@ -22,6 +22,8 @@ use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(crate) use configuring::is_live;
+
 use crate::catalog::CatalogStore;
 use crate::enforcing::Enforcer;
 use crate::facts::NodeFacts;

@@ -38,6 +38,28 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["mofka-ctl config set log_level info,mofka_engine=debug"],
     ),
     (
+        "config check",
+        &[
+            "mofka-ctl config check mofkad.json",
+            "mofka-ctl --json config check bedrock.json | jq -r '.notes[]'",
+        ],
+    ),
+    (
+        "config generate",
+        &[
+            "mofka-ctl config generate > mofkad.json",
+            "mofka-ctl config generate --minimal --data-dir /nvme/mofka --listen tcp://0.0.0.0:7000 --set direct_io=auto",
+        ],
+    ),
+    (
+        "config explain",
+        &[
+            "mofka-ctl config explain",
+            "mofka-ctl config explain limits.heartbeat_ms",
+            "mofka-ctl --json config explain limits | jq -r '.[].key'",
+        ],
+    ),
+    (
         "topic create",
         &[
             "mofka-ctl topic create logs --partitions 4",
@@ -142,6 +164,17 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["mofka-ctl demo", "mofka-ctl demo --dir /nvme --keep"]),
+    (
+        "generate completions",
+        &[
+            "mofka-ctl generate completions bash > ~/.local/share/bash-completion/completions/mofka-ctl",
+            "mofka-ctl generate completions zsh --name mofkad > _mofkad",
+        ],
+    ),
+    (
+        "generate man",
+        &["mofka-ctl generate man ~/.local/share/man/man1"],
+    ),
     ("links", &["mofka-ctl links ~/.local/bin"]),
 ];
 
@@ -178,7 +211,14 @@ mod tests {
     use crate::dotted;
 
     /// Commands that print no JSON, and why.
-    const WITHOUT_JSON: &[(&str, &str)] = &[];
+    const WITHOUT_JSON: &[(&str, &str)] = &[
+        (
+            "config generate",
+            "prints a configuration, which is JSON of its own form",
+        ),
+        ("generate completions", "prints a shell's script"),
+        ("generate man", "writes files, and prints nothing"),
+    ];
 
     fn schemas() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")

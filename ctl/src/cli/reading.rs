@@ -158,10 +158,10 @@ pub(crate) struct ReadingArgs {
     /// How to print an event: json (a line), raw (its data as it is), hex (a dump), or a template such as
     /// '{topic}/{partition}/{id} {time} {metadata.level} {data:hex}'. Fields are topic, partition, id, time, timestamp_us,
     /// metadata (with .KEY for what is inside), data, data_bytes; :json, :hex, :base64 say how metadata and data are written; {{
-    /// and }} are braces, \\n, \\t and \\0 what they are elsewhere.
+    /// and }} are braces, \n, \t and \0 what they are elsewhere.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) format: Format,
-    /// What follows each event that is printed raw or by a template, with \\n, \\t and \\0; nothing: --separator ''.
+    /// What follows each event that is printed raw or by a template, with \n, \t and \0; nothing: --separator ''.
     #[arg(long, value_name = "TEXT", default_value = "\\n", value_parser = unescape)]
     pub(crate) separator: String,
     /// Write each event's data, of any size, to a file PARTITION-ID.data in this directory, in pieces, instead of printing it.

@@ -1,19 +1,29 @@
 //! `config get|set`: settings of a node that runs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use mofka_client::{Setting, SettingChange};
 use serde_json::{Value, json};
 
 use crate::cli::ConfigCommand;
+use crate::commands::config_file;
 use crate::failure::{Failure, Outcome};
 use crate::node::{self, Place};
 use crate::output::{Output, table};
 
-pub(crate) fn run(command: &ConfigCommand, place: &Place, output: Output) -> Outcome {
+pub(crate) fn run(
+    command: &ConfigCommand,
+    place: &Place,
+    groupfile_given: Option<&Path>,
+    output: Output,
+) -> Outcome {
     match command {
         ConfigCommand::Get { key } => get(key.as_deref(), place, output),
         ConfigCommand::Set { key, value } => set(key, value, place, output),
+        ConfigCommand::Check(args) => config_file::check(args, output),
+        ConfigCommand::Generate(args) => config_file::generate(args, groupfile_given),
+        ConfigCommand::Explain { key } => config_file::explain(key.as_deref(), output),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs the real `mofka-ctl`, and the real `mofkad` where a test needs one.
 
 mod command_line;
+mod config_file;
 mod events;
 mod log;
 mod node;

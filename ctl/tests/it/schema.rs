@@ -63,14 +63,11 @@ pub(crate) fn lines_conform(name: &str, text: &str) {
 /// Commands that print a JSON document for each line, with `--json` or when nothing else is asked for.
 const LINES: [&str; 2] = ["consume", "tail"];
 
-/// Holds what a command line printed against its schema, when it printed JSON.
-#[track_caller]
-pub(crate) fn check(line: &str, out: &str) {
+/// The schema of what a command line prints, if that is JSON.
+fn schema_of(line: &str) -> Option<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let has = |word: &str| words.contains(&word);
-    let Some((program, rest)) = words.split_first() else {
-        return;
-    };
+    let (program, rest) = words.split_first()?;
     let is_ours = ["mofka-ctl", "mofkactl"].contains(program);
     let commands: Vec<&str> = rest
         .iter()
@@ -79,19 +76,93 @@ pub(crate) fn check(line: &str, out: &str) {
         .collect();
     let first = commands.first().copied().unwrap_or_default();
     let is_lines = LINES.contains(&first) && !words.iter().any(|word| word.starts_with("--format"));
-    if out.is_empty() || !is_ours || has("--help") || !(has("--json") || is_lines) {
-        return;
-    }
-    if is_lines {
-        return lines_conform(first, out);
+    if !is_ours || has("--help") || !(has("--json") || is_lines) {
+        return None;
     }
     // A command's words are one or two.
     let two = commands.get(..2).map(|two| two.join("-")).unwrap_or_default();
-    let known = |name: &str| directory().join(format!("{name}.json")).exists();
-    let name = [two.as_str(), first].into_iter().find(|name| known(name));
-    let name = name.unwrap_or_else(|| panic!("no schema for {line:?} in ctl/schemas"));
+    let known = |name: &&str| directory().join(format!("{name}.json")).exists();
+    let name = [two.as_str(), first].into_iter().find(known);
+    Some(
+        name.unwrap_or_else(|| panic!("no schema for {line:?} in ctl/schemas"))
+            .to_owned(),
+    )
+}
+
+/// Holds what a command line printed against its schema, when it printed JSON.
+#[track_caller]
+pub(crate) fn check(line: &str, out: &str) {
+    let Some(name) = schema_of(line).filter(|_| !out.is_empty()) else {
+        return;
+    };
+    if LINES.contains(&name.as_str()) {
+        return lines_conform(&name, out);
+    }
     let value = serde_json::from_str(out).unwrap_or_else(|e| panic!("{line}: {e}: {out:?}"));
-    conforms(name, &value);
+    conforms(&name, &value);
+}
+
+/// Every command whose JSON no other test looks at, in an order in which all of them succeed.
+const EVERY_COMMAND: &[&str] = &[
+    "start --shards 1",
+    "status",
+    "config get",
+    "config get log_level",
+    "config set log_level debug",
+    "config check made.json",
+    "config explain",
+    "topic create t --retention-age 7d --retention-keep-unacknowledged=a",
+    "topic list",
+    "topic describe t",
+    "topic alter t --retention-bytes 1GiB --retention-acknowledged",
+    "partition add t --shard 0",
+    "partition add t --type memory",
+    "partition list t",
+    "partition describe t 0",
+    "produce t lines --partition 0",
+    "produce t --stream lines --partition 1",
+    "consume t --count 3 -c c",
+    "tail t --from first --count 3 --data none",
+    "consumer list t",
+    "consumer describe t c",
+    "consumer lag t",
+    "consumer seek t c first",
+    "consumer delete t c",
+    "topic complete t --partition 0",
+    "topic complete t",
+    "topic delete t",
+    "links .",
+    "shutdown",
+];
+/// Commands whose JSON other tests look at.
+const ELSEWHERE: &[&str] = &[
+    "log-inspect",
+    "log-verify",
+    "log-repair",
+    "log-export",
+    "log-import",
+    "demo",
+];
+
+#[test]
+fn every_command_prints_json_as_its_schema_says() {
+    let bench = crate::run::Bench::with_daemon();
+    std::fs::write(bench.path().join("lines"), "{\"a\": 1}\n{\"a\": 2}\n").unwrap();
+    std::fs::write(bench.path().join("made.json"), "{}").unwrap();
+    let mut looked_at: Vec<String> = ELSEWHERE.iter().map(|name| (*name).to_owned()).collect();
+    for line in EVERY_COMMAND {
+        let line = format!("mofka-ctl --json {line}");
+        assert_ne!(bench.run(&line).ok(), "", "{line}");
+        looked_at.extend(schema_of(&line));
+    }
+    for entry in std::fs::read_dir(directory()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            name == "common" || looked_at.iter().any(|looked_at| looked_at == name),
+            "{name}: nothing looks whether it is so: add the command to EVERY_COMMAND"
+        );
+    }
 }
 
 /// Every schema inside of this one, at any depth.

@@ -2,13 +2,15 @@
 
 #![deny(unsafe_code)]
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
-use mofka_engine::config::{Loaded, NodeConfig, listen_of_protocol};
+use clap::{CommandFactory, Parser, ValueEnum};
+use clap_complete::Shell;
+use mofka_engine::config::{self, Loaded, NodeConfig, listen_of_protocol};
 use mofka_engine::logging::{self, LogFormat};
 use mofka_engine::uring;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -58,6 +60,25 @@ struct Options {
     /// Address for metrics and the status page, by HTTP: HOST:PORT; replaces "monitoring.listen"; default: none
     #[arg(long, value_name = "HOST:PORT")]
     monitoring: Option<String>,
+
+    /// Only check the configuration, and print what was found as JSON; mofka-ctl config check prints it for people
+    #[arg(long, requires = "config", conflicts_with = "tell")]
+    check_config: bool,
+
+    /// Print something about this program instead of starting: for mofka-ctl, and for its installation
+    #[arg(long, value_name = "WHAT", hide = true)]
+    tell: Option<Tell>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Tell {
+    /// Every key of the configuration, as JSON.
+    ConfigKeys,
+    /// The manual page.
+    Man,
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -68,7 +89,12 @@ enum FormatName {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match run(options) {
+    let outcome = match (&options.config, options.tell) {
+        (_, Some(tell)) => self::tell(tell),
+        (Some(path), None) if options.check_config => return check(path),
+        _ => run(options),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("mofkad: {reason}");
@@ -120,6 +146,71 @@ fn run(options: Options) -> Result<(), String> {
     }
     tracing::info!("stopped");
     outcome
+}
+
+/// Prints what is wrong with a configuration; 1 when anything is.
+fn check(path: &Path) -> ExitCode {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!(
+                "mofkad: could not read the configuration {}: {error}",
+                path.display()
+            );
+            return ExitCode::from(2);
+        }
+    };
+    let checked = config::check_text(&text);
+    let printed = serde_json::to_string(&checked)
+        .map_err(io::Error::other)
+        .and_then(|text| print(&text));
+    match printed {
+        Ok(()) if checked.errors.is_empty() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("mofkad: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn tell(what: Tell) -> Result<(), String> {
+    let mut command = Options::command();
+    let mut complete = |shell: Shell| {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command, "mofkad", &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let text = match what {
+        Tell::Bash => complete(Shell::Bash),
+        Tell::Zsh => complete(Shell::Zsh),
+        Tell::Fish => complete(Shell::Fish),
+        Tell::Man => {
+            let mut text = Vec::new();
+            let rendered = clap_mangen::Man::new(command).render(&mut text);
+            rendered.map_err(|error| error.to_string())?;
+            String::from_utf8_lossy(&text).into_owned()
+        }
+        Tell::ConfigKeys => {
+            let keys = config::KEYS.iter().map(|key| {
+                let mut told = serde_json::to_value(key)?;
+                if let Some(told) = told.as_object_mut() {
+                    told.insert("default".to_owned(), key.default());
+                    told.insert("live".to_owned(), key.is_live().into());
+                }
+                Ok(told)
+            });
+            let keys: Result<Vec<_>, serde_json::Error> = keys.collect();
+            let text = keys.and_then(|keys| serde_json::to_string(&keys));
+            text.map_err(|error| error.to_string())?
+        }
+    };
+    print(text.trim_end()).map_err(|error| format!("could not write to standard output: {error}"))
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
 fn configuration(options: &Options) -> Result<Loaded, String> {

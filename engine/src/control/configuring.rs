@@ -33,6 +33,11 @@ fn live(key: &str) -> Option<&'static Live> {
     LIVE.iter().find(|live| live.key == key)
 }
 
+/// Whether a setting can be changed while the node runs.
+pub(crate) fn is_live(key: &str) -> bool {
+    live(key).is_some()
+}
+
 pub(super) fn get(facts: &NodeFacts) -> ConfigGetResponse {
     let setting = |(key, configured): (&String, &Value)| {
         let live = live(key);
