@@ -116,7 +116,7 @@ const EVERY_COMMAND: &[&str] = &[
     "topic describe t",
     "topic alter t --retention-bytes 1GiB --retention-acknowledged",
     "partition add t --shard 0",
-    "partition add t --type memory",
+    "partition add t",
     "partition list t",
     "partition describe t 0",
     "produce t lines --partition 0",

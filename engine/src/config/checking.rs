@@ -169,7 +169,8 @@ fn walk(object: &Map<String, Value>, known: &Map<String, Value>, above: &str, er
                     .to_owned()
                     + "/"
                     + &name.replace('~', "~0").replace('/', "~1");
-                let everywhere = super::reference::KEYS.iter().map(|key| key.key);
+                // From the end, where the limits are: of two keys of one name, those are meant mostly.
+                let everywhere = super::reference::KEYS.iter().rev().map(|key| key.key);
                 let here = nearest(name, known.keys().map(String::as_str)).map(str::to_owned);
                 errors.push(Complaint {
                     pointer,

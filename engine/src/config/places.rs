@@ -147,8 +147,8 @@ mod tests {
     fn keys_and_values_have_their_places() {
         let found = places("{\n  \"a\": [1, {\"b\\\"/~\": true}],\n  \"shards\" : -1.5e3, \"a\": null}");
         let place = |line, column| Some(Place { line, column });
-        assert_eq!(found.keys.get("/a/1/b\"~1~0").copied(), place(2, 14));
-        assert_eq!(found.values.get("/a/1/b\"~1~0").copied(), place(2, 23));
+        assert_eq!(found.keys.get("/a/1/b\"~1~0").copied(), place(2, 13));
+        assert_eq!(found.values.get("/a/1/b\"~1~0").copied(), place(2, 22));
         assert_eq!(found.of("/shards"), place(3, 14));
         assert_eq!(found.repeated, [("/a".to_owned(), Place { line: 3, column: 22 })]);
         assert_eq!(found.of("/absent"), None);
