@@ -3,6 +3,7 @@
 mod completing;
 mod configuring;
 mod deleting;
+pub(crate) mod reporting;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -85,6 +86,10 @@ pub(crate) async fn handle<I: Io, P: Peers>(
         Opcode::Status => {
             let EmptyRequest {} = parse(body)?;
             to_body(&node_status(shard).await?)
+        }
+        Opcode::Report => {
+            let EmptyRequest {} = parse(body)?;
+            return reporting::report(shard).await;
         }
         Opcode::ConfigGet => {
             let EmptyRequest {} = parse(body)?;

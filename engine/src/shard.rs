@@ -21,6 +21,7 @@ pub use observing::{ShardPage, SnapshotPage, gather};
 use uuid::Uuid;
 
 use crate::catalog::{CatalogStore, CatalogView};
+use crate::control::reporting::Told;
 use crate::facts::NodeFacts;
 use crate::groups::{Groups, SessionId};
 use crate::io::Io;
@@ -153,6 +154,8 @@ pub struct Shard<I: Io, P: Peers> {
     measures: ShardMeasures,
     /// What was counted of partitions that were deleted.
     gone: RefCell<PartitionCounts>,
+    /// What those who watch the node were told last; used on the shard that owns the catalog.
+    told: async_lock::Mutex<Option<Told>>,
 }
 
 impl<I: Io, P: Peers> Shard<I, P> {
@@ -179,6 +182,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             rings: Rc::default(),
             measures: ShardMeasures::default(),
             gone: RefCell::default(),
+            told: async_lock::Mutex::new(None),
         });
         if shard.catalog.is_some() {
             shard.parts.view.publish();
@@ -255,6 +259,10 @@ impl<I: Io, P: Peers> Shard<I, P> {
         let count = self.session_count.get();
         self.session_count.set(count + 1);
         count * self.facts().shards as u64 + self.number() as u64
+    }
+
+    pub(crate) fn told(&self) -> &async_lock::Mutex<Option<Told>> {
+        &self.told
     }
 
     pub(crate) fn catalog_store(&self) -> Option<&Rc<CatalogStore<I>>> {

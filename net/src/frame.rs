@@ -144,6 +144,8 @@ opcodes! {
     ConfigGet = 0x42;
     /// Changes some of them while it runs.
     ConfigSet = 0x43;
+    /// What the node counted.
+    Report = 0x44;
 }
 
 impl Opcode {

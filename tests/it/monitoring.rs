@@ -181,6 +181,20 @@ fn metrics_tell_exactly_what_was_done() {
     // The document tells the same.
     let document: Value = serde_json::from_str(&get(&url, "/status.json", &[]).body).unwrap();
     assert_eq!(document["totals"]["accepted_events"], EVENTS + 1);
+    // The same comes by the protocol, for those who do not know where metrics are.
+    let report = serde_json::to_value(driver.node_report(0).unwrap()).unwrap();
+    for key in [
+        "node",
+        "totals",
+        "topics",
+        "partitions",
+        "problems",
+        "bucket_bounds_us",
+    ] {
+        assert_eq!(report[key], document[key], "{key}");
+    }
+    let keys = |document: &Value| document.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&report), keys(&document));
     // The machine's disk may be low.
     let problems = document["problems"].as_array().unwrap().clone();
     assert!(

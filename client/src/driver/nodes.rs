@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use mofka_net::Opcode;
 use mofka_net::control::{
-    ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, EmptyRequest, NodeStatus, Setting, SettingChange,
-    decode_any,
+    ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, EmptyRequest, NodeReport, NodeStatus, Setting,
+    SettingChange, decode_any,
 };
 
 use super::{Driver, body};
@@ -32,6 +32,21 @@ impl Driver {
         let answer = self.core.call(&connection, Opcode::Status, "status", body)?;
         decode_any("status answer", &answer).map_err(|error| DriverError::Answer {
             what: "status",
+            error,
+        })
+    }
+
+    /// What one node counted since it started, with what is wrong with it: the document of its status page. It is not looked for
+    /// when it is lost. The node counts at most four times a second.
+    ///
+    /// # Errors
+    /// When there is no such rank, or it does not answer.
+    pub fn node_report(&self, rank: usize) -> Result<NodeReport, DriverError> {
+        let connection = self.core.node(rank)?;
+        let body = body("report", &EmptyRequest {})?;
+        let answer = self.core.call(&connection, Opcode::Report, "report", body)?;
+        decode_any("report answer", &answer).map_err(|error| DriverError::Answer {
+            what: "report",
             error,
         })
     }

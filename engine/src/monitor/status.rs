@@ -1,8 +1,11 @@
-//! The document that the status page shows: what programs may read as well (`/status.json`).
+//! The document that the status page shows: what programs may read as well, by HTTP (`/status.json`) and as the answer to a
+//! request (report).
 
 use mofka_net::ErrorCode;
-use mofka_net::control::PartitionState;
-use serde::Serialize;
+use mofka_net::control::{
+    ConsumerReport, DiskReport, Durations, NodeReport, PartitionReport, PartitionState, Problem,
+    ProcessReport, ShardReport, TopicReport, Totals,
+};
 
 use super::detail::by_topic;
 use super::metrics::{STATE_NAMES, Surroundings};
@@ -20,214 +23,10 @@ const PROBLEMS_MAX: usize = 100;
 /// A device with less than one part in this many left is a problem.
 const DISK_PART: u64 = 20;
 
-/// The document.
-#[derive(Clone, Debug, Serialize)]
-pub struct Status {
-    /// The software's version.
-    pub version: &'static str,
-    /// The node's identity.
-    pub node: String,
-    /// Its place in the group.
-    pub rank: u32,
-    /// Its process.
-    pub pid: u32,
-    /// How long it has been running.
-    pub uptime_ms: u64,
-    /// Where it stores.
-    pub data_dir: String,
-    /// Whether log files bypass the page cache.
-    pub direct_io: bool,
-    /// What is wrong; the worst first.
-    pub problems: Vec<Problem>,
-    /// How many more problems there are.
-    pub problems_left_out: usize,
-    /// The device, when it could be asked.
-    pub disk: Option<DiskStatus>,
-    /// The process.
-    pub process: ProcessStatus,
-    /// All partitions together, with those that were deleted.
-    pub totals: Totals,
-    /// Topics by name.
-    pub topics: Vec<TopicStatus>,
-    /// How many more there are.
-    pub topics_left_out: usize,
-    /// Partitions; those that are not well first.
-    pub partitions: Vec<PartitionLine>,
-    /// How many more there are.
-    pub partitions_left_out: usize,
-    /// Consumers of topics; those that lag most first.
-    pub consumers: Vec<ConsumerLine>,
-    /// How many more there are.
-    pub consumers_left_out: usize,
-    /// Shards by number.
-    pub shards: Vec<ShardLine>,
-    /// Inclusive upper bounds of the buckets of all durations, in microseconds; the last bucket has none.
-    pub bucket_bounds_us: &'static [u64],
-}
-
-/// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// `critical` or `warning`.
-    pub severity: &'static str,
-    /// A stable name: `partition_poisoned`, `disk_low`, ...
-    pub kind: &'static str,
-    /// What it is about.
-    pub subject: String,
-    /// What is the matter, and what to do.
-    pub message: String,
-}
-
-/// The file system of the data directory.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct DiskStatus {
-    /// All of it.
-    pub size_bytes: u64,
-    /// What is left.
-    pub available_bytes: u64,
-    /// What the partitions take of it.
-    pub stored_bytes: u64,
-}
-
-/// The process.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct ProcessStatus {
-    /// CPU time of all threads.
-    pub cpu_us: u64,
-    /// Memory that is there.
-    pub resident_bytes: u64,
-    /// Descriptors.
-    pub open_fds: u64,
-    /// How many of these it may have.
-    pub max_fds: u64,
-}
-
-/// What was counted since the start of the node, and durations.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Totals {
-    /// Events that got ids.
-    pub accepted_events: u64,
-    /// Bytes of these, metadata and data.
-    pub accepted_bytes: u64,
-    /// Batches of these.
-    pub accepted_batches: u64,
-    /// Batches that were refused.
-    pub refused_batches: u64,
-    /// Events that were sent to consumers.
-    pub fed_events: u64,
-    /// Bytes that were sent to consumers, with data that they asked for.
-    pub sent_bytes: u64,
-    /// From the arrival of a batch to its answer.
-    pub produce: Durations,
-    /// From the begin of a commit until it is durable.
-    pub commit: Durations,
-    /// From a request for data to its answer.
-    pub fetch: Durations,
-}
-
-/// Counts in buckets.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Durations {
-    /// How many in each.
-    pub buckets: Vec<u64>,
-    /// All of them together.
-    pub sum_us: u64,
-}
-
-/// A topic.
-#[derive(Clone, Debug, Serialize)]
-pub struct TopicStatus {
-    /// Its name.
-    pub topic: String,
-    /// Partitions.
-    pub partitions: u64,
-    /// Of these, how many are not well.
-    pub unwell: u64,
-    /// Events that are there.
-    pub events: u64,
-    /// Bytes that they take.
-    pub bytes: u64,
-    /// The largest lag of a consumer, over all partitions; absent without consumers.
-    pub lag: Option<u64>,
-    /// What was counted of it.
-    pub totals: Totals,
-}
-
-/// A partition.
-#[derive(Clone, Debug, Serialize)]
-pub struct PartitionLine {
-    /// Its topic.
-    pub topic: String,
-    /// Its place in the topic.
-    pub partition: u32,
-    /// Its shard.
-    pub shard: usize,
-    /// `open`, `full`, `complete`, `read_only`, `poisoned` or `broken`.
-    pub state: &'static str,
-    /// Why, if it does not work.
-    pub reason: Option<String>,
-    /// Events that are there.
-    pub events: u64,
-    /// Bytes that they take.
-    pub bytes: u64,
-    /// Events that are not durable yet.
-    pub unsynced_events: u64,
-    /// Bytes that wait to be written.
-    pub waiting_bytes: u64,
-    /// Subscriptions.
-    pub subscriptions: u64,
-    /// Of these, how many may be sent nothing.
-    pub starved_subscriptions: u64,
-    /// Events that got ids since the start.
-    pub accepted_events: u64,
-    /// Bytes of these.
-    pub accepted_bytes: u64,
-}
-
-/// A consumer of a topic, over all partitions.
-#[derive(Clone, Debug, Serialize)]
-pub struct ConsumerLine {
-    /// Its name.
-    pub consumer: String,
-    /// The topic.
-    pub topic: String,
-    /// Partitions of which it has a place.
-    pub partitions: u64,
-    /// Visible events that it has not acknowledged.
-    pub lag: u64,
-    /// Its subscriptions now.
-    pub subscriptions: u64,
-}
-
-/// A shard.
-#[derive(Clone, Debug, Serialize)]
-pub struct ShardLine {
-    /// Its number.
-    pub shard: usize,
-    /// Partitions that it has.
-    pub partitions: u64,
-    /// Connections.
-    pub connections: u64,
-    /// Clients attached through shared memory.
-    pub rings: u64,
-    /// Requests that came.
-    pub requests: u64,
-    /// Errors that clients were told.
-    pub errors: u64,
-    /// Bytes of requests that are not answered.
-    pub unanswered_bytes: u64,
-    /// Bytes that clients have not taken.
-    pub outbox_bytes: u64,
-    /// Reads that memory answered.
-    pub memory_reads: u64,
-    /// Reads that the device answered.
-    pub device_reads: u64,
-}
-
 /// The document of a snapshot.
-pub fn of(snapshot: &NodeSnapshot, around: &Surroundings) -> Status {
+pub fn of(snapshot: &NodeSnapshot, around: &Surroundings) -> NodeReport {
     let stored_bytes = snapshot.partitions.iter().map(|p| p.gauges.bytes).sum();
-    let disk = around.disk.map(|disk| DiskStatus {
+    let disk = around.disk.map(|disk| DiskReport {
         size_bytes: disk.size_bytes,
         available_bytes: disk.available_bytes,
         stored_bytes,
@@ -244,8 +43,8 @@ pub fn of(snapshot: &NodeSnapshot, around: &Surroundings) -> Status {
     sorted.sort_by(|a, b| (is_well(a), &a.topic, a.index).cmp(&(is_well(b), &b.topic, b.index)));
     let (partitions, partitions_left_out) = bounded(sorted, PARTITIONS_MAX);
     let (consumers, consumers_left_out) = bounded(consumers(snapshot), CONSUMERS_MAX);
-    Status {
-        version: env!("CARGO_PKG_VERSION"),
+    NodeReport {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         node: snapshot.node.to_string(),
         rank: snapshot.rank,
         pid: std::process::id(),
@@ -255,7 +54,7 @@ pub fn of(snapshot: &NodeSnapshot, around: &Surroundings) -> Status {
         problems,
         problems_left_out,
         disk,
-        process: ProcessStatus {
+        process: ProcessReport {
             cpu_us: around.process.cpu_us,
             resident_bytes: around.process.resident_bytes,
             open_fds: around.process.open_fds,
@@ -273,12 +72,12 @@ pub fn of(snapshot: &NodeSnapshot, around: &Surroundings) -> Status {
             .iter()
             .map(|shard| shard_line(shard, snapshot))
             .collect(),
-        bucket_bounds_us: &BOUNDS_US,
+        bucket_bounds_us: BOUNDS_US.to_vec(),
     }
 }
 
-fn bounded<T>(mut items: Vec<T>, max: usize) -> (Vec<T>, usize) {
-    let left_out = items.len().saturating_sub(max);
+fn bounded<T>(mut items: Vec<T>, max: usize) -> (Vec<T>, u64) {
+    let left_out = items.len().saturating_sub(max) as u64;
     items.truncate(max);
     (items, left_out)
 }
@@ -307,11 +106,11 @@ fn totals(counts: &PartitionCounts) -> Totals {
     }
 }
 
-fn topics(snapshot: &NodeSnapshot) -> Vec<TopicStatus> {
-    let mut sums: std::collections::BTreeMap<&str, (TopicStatus, PartitionCounts)> = Default::default();
+fn topics(snapshot: &NodeSnapshot) -> Vec<TopicReport> {
+    let mut sums: std::collections::BTreeMap<&str, (TopicReport, PartitionCounts)> = Default::default();
     for partition in &snapshot.partitions {
         let (topic, counts) = sums.entry(&partition.topic).or_insert_with(|| {
-            let topic = TopicStatus {
+            let topic = TopicReport {
                 topic: partition.topic.clone(),
                 partitions: 0,
                 unwell: 0,
@@ -334,20 +133,20 @@ fn topics(snapshot: &NodeSnapshot) -> Vec<TopicStatus> {
         }
     }
     sums.into_values()
-        .map(|(topic, counts)| TopicStatus {
+        .map(|(topic, counts)| TopicReport {
             totals: totals(&counts),
             ..topic
         })
         .collect()
 }
 
-fn line(partition: &PartitionSnapshot) -> PartitionLine {
+fn line(partition: &PartitionSnapshot) -> PartitionReport {
     let (gauges, counts) = (&partition.gauges, &partition.counts);
-    PartitionLine {
+    PartitionReport {
         topic: partition.topic.clone(),
         partition: partition.index,
-        shard: partition.shard,
-        state: state_name(partition),
+        shard: partition.shard as u64,
+        state: state_name(partition).to_owned(),
         reason: partition.reason.clone(),
         events: gauges.events,
         bytes: gauges.bytes,
@@ -373,10 +172,10 @@ fn state_name(partition: &PartitionSnapshot) -> &'static str {
     }
 }
 
-fn consumers(snapshot: &NodeSnapshot) -> Vec<ConsumerLine> {
-    let mut lines: Vec<ConsumerLine> = by_topic(snapshot)
+fn consumers(snapshot: &NodeSnapshot) -> Vec<ConsumerReport> {
+    let mut lines: Vec<ConsumerReport> = by_topic(snapshot)
         .into_iter()
-        .map(|row| ConsumerLine {
+        .map(|row| ConsumerReport {
             consumer: row.consumer,
             topic: row.topic,
             partitions: row.partitions,
@@ -388,15 +187,17 @@ fn consumers(snapshot: &NodeSnapshot) -> Vec<ConsumerLine> {
     lines
 }
 
-fn shard_line(shard: &ShardSnapshot, snapshot: &NodeSnapshot) -> ShardLine {
+fn shard_line(shard: &ShardSnapshot, snapshot: &NodeSnapshot) -> ShardReport {
     let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0_u64, u64::wrapping_add);
-    ShardLine {
-        shard: shard.shard,
-        partitions: snapshot
-            .partitions
-            .iter()
-            .filter(|p| p.shard == shard.shard)
-            .count() as u64,
+    let (mut partitions, mut all) = (0, shard.gone.clone());
+    for partition in snapshot.partitions.iter().filter(|p| p.shard == shard.shard) {
+        partitions += 1;
+        all.add(&partition.counts);
+    }
+    ShardReport {
+        shard: shard.shard as u64,
+        partitions,
+        totals: totals(&all),
         connections: shard.connection_count,
         rings: shard.rings.attached_count,
         requests: sum(&mut shard.counts.requests.iter().map(|(_, count)| *count)),
@@ -422,8 +223,8 @@ fn problems(snapshot: &NodeSnapshot, around: &Surroundings) -> Vec<Problem> {
         .filter(|disk| disk.available_bytes < disk.size_bytes / DISK_PART)
     {
         problems.push(Problem {
-            severity: "warning",
-            kind: "disk_low",
+            severity: "warning".to_owned(),
+            kind: "disk_low".to_owned(),
             subject: snapshot.data_dir.display().to_string(),
             message: format!(
                 "{} of {} are left: free some space, or set a retention",
@@ -435,8 +236,8 @@ fn problems(snapshot: &NodeSnapshot, around: &Surroundings) -> Vec<Problem> {
     let process = &around.process;
     if process.max_fds > 0 && process.open_fds > process.max_fds / 10 * 9 {
         problems.push(Problem {
-            severity: "warning",
-            kind: "descriptors_low",
+            severity: "warning".to_owned(),
+            kind: "descriptors_low".to_owned(),
             subject: format!("process {}", std::process::id()),
             message: format!(
                 "{} of {} file descriptors are open: raise the limit",
@@ -455,8 +256,8 @@ fn problems(snapshot: &NodeSnapshot, around: &Surroundings) -> Vec<Problem> {
         };
         if of(ErrorCode::Internal) > 0 {
             problems.push(Problem {
-                severity: "warning",
-                kind: "internal_errors",
+                severity: "warning".to_owned(),
+                kind: "internal_errors".to_owned(),
                 subject: format!("shard {}", shard.shard),
                 message: format!(
                     "{} requests failed by a defect of the node: see its log",
@@ -466,8 +267,8 @@ fn problems(snapshot: &NodeSnapshot, around: &Surroundings) -> Vec<Problem> {
         }
         if shard.rings.fault_count > 0 {
             problems.push(Problem {
-                severity: "warning",
-                kind: "faulty_rings",
+                severity: "warning".to_owned(),
+                kind: "faulty_rings".to_owned(),
                 subject: format!("shard {}", shard.shard),
                 message: format!(
                     "{} clients wrote to shared memory what cannot be, and were cut off: see the log for who they are",
@@ -514,8 +315,8 @@ fn of_partition(partition: &PartitionSnapshot) -> Option<Problem> {
         PartitionState::Open => return None,
     };
     Some(Problem {
-        severity,
-        kind,
+        severity: severity.to_owned(),
+        kind: kind.to_owned(),
         subject: format!("topic {}, partition {}", partition.topic, partition.index),
         message,
     })

@@ -8,6 +8,7 @@ mod consumer;
 mod hello;
 mod node;
 mod partition;
+mod report;
 mod ring;
 mod stream;
 mod topic;
@@ -25,6 +26,10 @@ pub use hello::{HelloRequest, HelloResponse, NodeLimits};
 pub use node::{EmptyRequest, NodeStatus, ReadStatus, RingStatus, ShardStatus};
 pub use partition::{
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus, PinStatus,
+};
+pub use report::{
+    ConsumerReport, DiskReport, Durations, NodeReport, PartitionReport, Problem, ProcessReport, ShardReport,
+    TopicReport, Totals,
 };
 pub use ring::{RingBounds, RingLane, RingOpenRequest, RingOpenResponse};
 pub use stream::{StreamAbortRequest, StreamOpenRequest, StreamOpenResponse};

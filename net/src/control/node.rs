@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::partition::PartitionStatus;
 
-/// A request without fields: topic_list, status (answer: [`NodeStatus`]), shutdown (answer: `{}`), config_get.
+/// A request without fields: topic_list, status (answer: [`NodeStatus`]), report (answer:
+/// [`NodeReport`](super::NodeReport)), shutdown (answer: `{}`), config_get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmptyRequest {}

@@ -55,7 +55,11 @@ fn problems_come_first_and_the_worst_of_them_before_the_others() {
         ..Process::default()
     };
     let status = of(&snapshot, &around);
-    let kinds: Vec<&str> = status.problems.iter().map(|problem| problem.kind).collect();
+    let kinds: Vec<&str> = status
+        .problems
+        .iter()
+        .map(|problem| problem.kind.as_str())
+        .collect();
     assert_eq!(
         kinds,
         [
@@ -72,7 +76,7 @@ fn problems_come_first_and_the_worst_of_them_before_the_others() {
         .partitions
         .iter()
         .take(2)
-        .map(|p| (p.state, p.partition))
+        .map(|p| (p.state.as_str(), p.partition))
         .collect();
     assert_eq!(first, [("poisoned", 1), ("full", 2)]);
     assert_eq!(status.topics[1].unwell, 2);
