@@ -1,23 +1,31 @@
 //! The command line of `mofka-ctl` and `mofkactl`.
 
+mod bench;
 mod config;
 mod consumer;
+mod doctor;
 mod examples;
 mod log;
 mod partition;
 mod produce;
 mod reading;
+mod top;
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::bench::{
+    BenchArgs, BenchCommand, BenchConsumeArgs, BenchProduceArgs, BenchRoundtripArgs,
+};
 pub(crate) use self::config::{ConfigCheckArgs, ConfigGenerateArgs, GenerateCommand};
 pub(crate) use self::consumer::{ConsumerCommand, LagArgs};
+pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
 pub(crate) use self::partition::{PartitionAddArgs, PartitionCommand};
 pub(crate) use self::produce::{LineFormat, ProduceArgs};
 pub(crate) use self::reading::{ConsumeArgs, DataWanted, From, ReadingArgs, TailArgs};
+pub(crate) use self::top::{TopArgs, View};
 use crate::failure::EXIT_CODES;
 use crate::retention::RetentionArgs;
 
@@ -92,6 +100,13 @@ pub(crate) enum Command {
     /// Look at, check, repair, export and import stored partitions, on the files, without a node.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Watch a node at work: rates, latencies, lag, what is wrong.
+    Top(TopArgs),
+    /// Look whether this machine is one for a node: kernel, limits, file system, device; what was found, what it means, what to do.
+    Doctor(DoctorArgs),
+    /// Measure a node that runs: rates, latencies, the work of the client.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Put 2,000 real log lines through a node, kill it half-way, and check that nothing is lost or repeated.
     Demo(DemoArgs),
     /// Completions of shells, and manual pages.

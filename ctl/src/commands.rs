@@ -1,10 +1,12 @@
 //! One module for each command.
 
+pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod config_file;
 pub(crate) mod consume;
 pub(crate) mod consumer;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod links;
 pub(crate) mod log;
@@ -13,6 +15,7 @@ pub(crate) mod produce;
 pub(crate) mod shutdown;
 pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod topic;
 
 use crate::cli::{Cli, Command};
@@ -42,6 +45,9 @@ pub(crate) fn run(cli: Cli, dotted: Dotted) -> Outcome {
         Command::Tail(args) => consume::tail(&args, &place, output),
         Command::Consumer(command) => consumer::run(command, &place, output),
         Command::Log(command) => log::run(command, output),
+        Command::Top(args) => top::run(&args, &place, output),
+        Command::Doctor(args) => doctor::run(&args, output),
+        Command::Bench(command) => bench::run(&command, &place, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Generate(command) => generate::run(&command),
         Command::Links { directory } => links::run(&directory, output),

@@ -6,8 +6,16 @@ use crate::tree::File;
 /// Lines a source file may have without a written reason.
 pub const FILE_LINES_MAX: usize = 600;
 
-/// Where the runtime may be named. System tests look from outside whether it is in use.
-const URING_PLACES: [&str; 4] = ["engine/src/uring", "engine/src/bin/", "benches/", "tests/"];
+/// Where the runtime may be named. System tests look from outside whether it is in use; the tool's doctor looks whether it can be.
+const URING_PLACES: [&str; 7] = [
+    "engine/src/uring",
+    "engine/src/bin/",
+    "benches/",
+    "tests/",
+    "ctl/src/commands/doctor/",
+    "ctl/src/cli/doctor.rs",
+    "ctl/tests/it/doctor.rs",
+];
 /// Where `unsafe` may stand.
 const UNSAFE_PLACES: [&str; 6] = [
     "engine/src/uring",

@@ -65,8 +65,15 @@ fn check(args: &ReadingArgs, output: Output) -> Outcome {
 /// What of each event's data comes with it.
 fn selector(args: &ReadingArgs) -> DataSelector {
     let is_unwanted = args.data_to.is_some() || !args.format.shows_data();
-    match &args.data {
-        _ if is_unwanted => DataSelector::none(),
+    match is_unwanted {
+        true => DataSelector::none(),
+        false => selector_of(&args.data),
+    }
+}
+
+/// What is fetched of each event's data.
+pub(super) fn selector_of(data: &DataWanted) -> DataSelector {
+    match data {
         DataWanted::None => DataSelector::none(),
         DataWanted::All => DataSelector::all(),
         DataWanted::Ranges(ranges) => match ranges.as_slice() {

@@ -3,7 +3,7 @@
 //! Nothing is written but what a command is told to write: `repair --apply`, the output of `export`, the target of
 //! `import`.
 
-mod aligned;
+pub(crate) mod aligned;
 mod data;
 mod durable;
 mod export;

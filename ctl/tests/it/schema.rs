@@ -142,6 +142,11 @@ const ELSEWHERE: &[&str] = &[
     "log-export",
     "log-import",
     "demo",
+    "doctor",
+    "top",
+    "bench-produce",
+    "bench-consume",
+    "bench-roundtrip",
 ];
 
 #[test]

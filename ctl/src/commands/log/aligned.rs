@@ -1,29 +1,29 @@
 //! Memory at an address that direct I/O accepts.
 
 /// What every device here accepts: the alignment of addresses, positions and lengths.
-pub(super) const ALIGN_BYTES: usize = 4096;
+pub(crate) const ALIGN_BYTES: usize = 4096;
 
 /// Bytes that begin at a multiple of [`ALIGN_BYTES`]: a little more is allocated, and the front is left out.
 #[derive(Debug)]
-pub(super) struct AlignedBuf {
+pub(crate) struct AlignedBuf {
     bytes: Vec<u8>,
     start: usize,
     len: usize,
 }
 
 impl AlignedBuf {
-    pub(super) fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         let bytes = vec![0; len + ALIGN_BYTES];
         // usize::MAX when the address cannot be told, which happens only at compile time.
         let start = bytes.as_ptr().align_offset(ALIGN_BYTES).min(ALIGN_BYTES);
         Self { bytes, start, len }
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..self.start + self.len]
     }
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + self.len]
     }
 }
