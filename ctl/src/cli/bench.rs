@@ -7,44 +7,29 @@ use clap::{Args, Subcommand};
 
 use super::DurabilityName;
 
-const PRODUCE_EXAMPLES: &str = "\
+const PRODUCE_MEANING: &str = "\
 Each producer pushes as fast as it may, so a latency here is mostly the wait behind what was pushed before: for the latency at
-a rate that you choose, see bench roundtrip.
+a rate that you choose, see bench roundtrip.";
 
-Examples:
-  mofka-ctl bench produce
-  mofka-ctl bench produce --duration 30s --producers 4 --partitions 4 --data-bytes 64KiB
-  mofka-ctl bench produce --events 1000000 --batch-size 1000 --durability written --hdr produce.hdr";
-
-const CONSUME_EXAMPLES: &str = "\
+const CONSUME_MEANING: &str = "\
 The topic is filled first, unless --topic names one that has events. What was stored last comes from the node's memory. A latency
-here is how long a pull waits for its event.
+here is how long a pull waits for its event.";
 
-Examples:
-  mofka-ctl bench consume
-  mofka-ctl bench consume --events 1000000 --data none
-  mofka-ctl bench consume --topic my_topic --duration 10s";
-
-const ROUNDTRIP_EXAMPLES: &str = "\
+const ROUNDTRIP_MEANING: &str = "\
 Events are pushed by a schedule, --rate of them a second, and a consumer in this process notes when each comes. A latency begins
 when its event was to be pushed, not when it was: while the node, or this program, makes the schedule late, the events that wait
-count their wait too (no coordinated omission). What is counted from the real push on is told as well (uncorrected).
-
-Examples:
-  mofka-ctl bench roundtrip --rate 1000 --duration 30s
-  mofka-ctl bench roundtrip --rate 50000 --producers 2 --partitions 2 --data-bytes 0
-  mofka-ctl --json bench roundtrip --hdr roundtrip.hdr | jq .latency.p99_us";
+count their wait too (no coordinated omission). What is counted from the real push on is told as well (uncorrected).";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// How many events a second the node takes from producers.
-    #[command(after_help = PRODUCE_EXAMPLES)]
+    #[command(after_help = PRODUCE_MEANING)]
     Produce(BenchProduceArgs),
     /// How many events a second a consumer gets.
-    #[command(after_help = CONSUME_EXAMPLES)]
+    #[command(after_help = CONSUME_MEANING)]
     Consume(BenchConsumeArgs),
     /// How long events take from a producer to a consumer.
-    #[command(after_help = ROUNDTRIP_EXAMPLES)]
+    #[command(after_help = ROUNDTRIP_MEANING)]
     Roundtrip(BenchRoundtripArgs),
 }
 

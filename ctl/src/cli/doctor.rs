@@ -4,18 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-const EXAMPLES: &str = "\
+const MEANING: &str = "\
 Each check says what it found, what that means, and what to do. Ends with 4 when one is bad: a node would not start, or would
-not keep what it promises.
-
-Examples:
-  mofka-ctl doctor --data-dir /var/lib/mofka
-  mofka-ctl doctor -c /etc/mofka/mofkad.json
-  sudo -u mofka mofka-ctl doctor -c /etc/mofka/mofkad.json --no-write
-  mofka-ctl --json doctor | jq '.checks[] | select(.verdict != \"good\")'";
+not keep what it promises.";
 
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = MEANING)]
 pub(crate) struct DoctorArgs {
     /// Configuration of the node: its data_dir, shards, listen, direct_io and limits are looked at.
     #[arg(short, long, value_name = "FILE")]

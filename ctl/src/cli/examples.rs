@@ -176,6 +176,48 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["mofka-ctl generate man ~/.local/share/man/man1"],
     ),
     ("links", &["mofka-ctl links ~/.local/bin"]),
+    (
+        "top",
+        &[
+            "mofka-ctl top",
+            "mofka-ctl top --view consumers --interval 5s",
+            "mofka-ctl top --once",
+            "mofka-ctl --json top --once | jq '.consumers[] | select(.lag > 1000)'",
+        ],
+    ),
+    (
+        "doctor",
+        &[
+            "mofka-ctl doctor --data-dir /var/lib/mofka",
+            "mofka-ctl doctor -c /etc/mofka/mofkad.json",
+            "mofka-ctl doctor -c /etc/mofka/mofkad.json --no-write",
+            "mofka-ctl --json doctor | jq '.checks[] | select(.verdict != \"good\")'",
+        ],
+    ),
+    (
+        "bench produce",
+        &[
+            "mofka-ctl bench produce",
+            "mofka-ctl bench produce --duration 30s --producers 4 --partitions 4 --data-bytes 64KiB",
+            "mofka-ctl bench produce --events 1000000 --batch-size 1000 --durability written --hdr produce.hdr",
+        ],
+    ),
+    (
+        "bench consume",
+        &[
+            "mofka-ctl bench consume",
+            "mofka-ctl bench consume --events 1000000 --data none",
+            "mofka-ctl bench consume --topic my_topic --duration 10s",
+        ],
+    ),
+    (
+        "bench roundtrip",
+        &[
+            "mofka-ctl bench roundtrip --rate 1000 --duration 30s",
+            "mofka-ctl bench roundtrip --rate 50000 --producers 2 --partitions 2 --data-bytes 0",
+            "mofka-ctl --json bench roundtrip --hdr roundtrip.hdr | jq .latency.p99_us",
+        ],
+    ),
 ];
 
 /// The command, each of its commands with its examples at the foot of the help.

@@ -4,15 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-const EXAMPLES: &str = "\
+const KEYS: &str = "\
 Keys: Tab and 1 to 5 change the view, arrows, PageUp, PageDown, Home, End scroll, s sorts by the next column, r the other way
-round, p pauses, h helps, q ends.
-
-Examples:
-  mofka-ctl top
-  mofka-ctl top --view consumers --interval 5s
-  mofka-ctl top --once
-  mofka-ctl --json top --once | jq '.consumers[] | select(.lag > 1000)'";
+round, p pauses, h helps, q ends.";
 
 /// What is shown below the summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,7 +38,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = KEYS)]
 pub(crate) struct TopArgs {
     /// Time between two looks at the node, over which rates are: seconds, or with a unit, as in 500ms.
     #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = interval)]

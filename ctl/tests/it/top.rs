@@ -1,6 +1,7 @@
 //! `top` against a node at work: as text, as JSON, and on a terminal that tmux has.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -244,4 +245,15 @@ fn on_a_terminal_numbers_move_and_it_is_left_as_it_was() {
     terminal.until("the shell at last", is_back);
     terminal.keys(&["clear; stty -a | cksum", "Enter"]);
     terminal.until("the settings as they were", |screen| screen.contains(&settings));
+    // So does a terminal that is gone.
+    terminal.keys(&["clear; sh -c 'echo $$ > top.pid; exec ./mofka-ctl top'", "Enter"]);
+    terminal.until("top once more", |screen| screen.contains("q end"));
+    let pid = std::fs::read_to_string(bench.path().join("top.pid")).unwrap();
+    drop(terminal);
+    let deadline = Instant::now() + PATIENCE;
+    let is_there = || Path::new("/proc").join(pid.trim()).join("exe").exists();
+    while is_there() {
+        assert!(Instant::now() < deadline, "top goes on without a terminal");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

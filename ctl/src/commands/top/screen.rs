@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::View;
@@ -34,6 +35,31 @@ impl Drop for Screen {
     }
 }
 
+/// How often it is looked whether the terminal is there.
+const GONE_EVERY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+/// How long an end that was asked for may take.
+const END_MAX: Duration = Duration::from_secs(1);
+
+/// Asks for the end when the terminal is gone, and ends the program when that does not help: who reads keys from a terminal that
+/// has hung up reads nothing for ever, without a look at signals (crossterm 0.29).
+fn end_without_terminal(stop: &AtomicBool) {
+    let stdin = io::stdin();
+    while !stop.load(Ordering::SeqCst) {
+        let mut terminal = [PollFd::new(&stdin, PollFlags::empty())];
+        match rustix::event::poll(&mut terminal, Some(&GONE_EVERY)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            // Nothing was asked for, so this is a hang-up or an error.
+            Ok(_) | Err(_) => stop.store(true, Ordering::SeqCst),
+        }
+    }
+    std::thread::sleep(END_MAX);
+    ratatui::restore();
+    std::process::exit(1);
+}
+
 /// Shows the model until somebody ends it.
 pub(crate) fn show(mut model: Model, told: &Receiver<Told>) -> Outcome {
     let stop = Arc::new(AtomicBool::new(false));
@@ -41,6 +67,8 @@ pub(crate) fn show(mut model: Model, told: &Receiver<Told>) -> Outcome {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|error| Failure::failed(format!("cannot handle signal {signal}: {error}")))?;
     }
+    let watched = Arc::clone(&stop);
+    std::thread::spawn(move || end_without_terminal(&watched));
     let failed = |error: io::Error| Failure::failed(format!("cannot use the terminal: {error}; use --once"));
     let mut screen = Screen::take().map_err(failed)?;
     let mut is_stale = true;
