@@ -63,8 +63,7 @@ impl Frames {
     /// When the connection ended, or what came is not a frame.
     pub(crate) fn next(&mut self, stream: &Stream, wait: Wait) -> io::Result<Next> {
         loop {
-            if let Some((header, body)) = self.take_frame()? {
-                header.check_body(&body).map_err(invalid)?;
+            if let Some((header, body)) = self.next_here()? {
                 return Ok(Next::Frame(header, body));
             }
             let read = match &mut self.large {
@@ -84,6 +83,18 @@ impl Frames {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The next frame, if all of it was read from the socket already.
+    ///
+    /// # Errors
+    /// When what came is not a frame.
+    pub(crate) fn next_here(&mut self) -> io::Result<Option<(FrameHeader, Bytes)>> {
+        let frame = self.take_frame()?;
+        if let Some((header, body)) = &frame {
+            header.check_body(body).map_err(invalid)?;
+        }
+        Ok(frame)
     }
 
     /// A frame that is wholly here.

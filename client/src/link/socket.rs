@@ -8,6 +8,9 @@
 //!   somebody nudges it who waits and does not read ([`SocketLink::awaited`]);
 //! - *reading*: somebody is fed. It waits in the socket's own read, and nobody else reads.
 //!
+//! Whoever has the frames takes those that are wholly read before he gives them up, for others too: a thread that sleeps at the
+//! socket hears nothing of what was taken from it.
+//!
 //! Handlers run only in `drive`, whose caller has no lock, and in the reader thread: never where something is sent.
 
 use std::io;
@@ -137,7 +140,7 @@ impl Connection {
         self.end_if_failed(taken.map(|_| ()));
     }
 
-    /// Reads until this is done, or nothing came for a while.
+    /// Reads until this is done, or nothing came for a while. No whole frame is left in the buffer.
     fn read_until(
         self: &Arc<Self>,
         socket: &SocketLink,
@@ -147,6 +150,9 @@ impl Connection {
         let mut naps = 0;
         loop {
             if is_done() {
+                while let Some((header, body)) = frames.next_here().map_err(cannot_read)? {
+                    self.dispatch(&header, body)?;
+                }
                 return Ok(true);
             }
             if self.take_from(socket, frames, Wait::No)? {
@@ -176,7 +182,7 @@ impl Connection {
         match next {
             Ok(Next::Frame(header, body)) => self.dispatch(&header, body).map(|()| true),
             Ok(Next::Quiet) => Ok(false),
-            Err(error) => Err(format!("reading failed: {error}")),
+            Err(error) => Err(cannot_read(error)),
         }
     }
 
@@ -219,6 +225,10 @@ impl Connection {
         let timeout = if is_away { LAZY } else { heartbeat };
         socket.sleep(self.stream(), is_away, timeout).map_err(cannot_wait)
     }
+}
+
+fn cannot_read(error: io::Error) -> String {
+    format!("reading failed: {error}")
 }
 
 fn cannot_wait(error: io::Error) -> String {

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::node::{Node, block_on};
 
 const THREADS: usize = 8;
-const EVENTS: u64 = 200;
+const EVENTS: u64 = 2000;
 
 #[test]
 fn everybody_who_waits_over_one_connection_gets_his_own_answers() {
