@@ -20,5 +20,6 @@ mod restart;
 mod retention;
 mod ring;
 mod selection;
+mod settled;
 mod start;
 mod streams;
