@@ -7,7 +7,7 @@ use mofka_client::{Consumer, ConsumerOptions, Event, PushError, Start};
 use crate::cli::{BenchConsumeArgs, DataWanted};
 use crate::commands::bench::content::Template;
 use crate::commands::bench::progress::{Goal, Progress};
-use crate::commands::bench::report::{Measured, latencies, note};
+use crate::commands::bench::report::{Measured, note};
 use crate::commands::bench::run::{Run, cpu_time};
 use crate::commands::consume::selector_of;
 use crate::failure::{Failure, Outcome};
@@ -66,18 +66,7 @@ pub(crate) fn run(args: &BenchConsumeArgs, place: &Place, output: Output) -> Out
     let warm_up = args.warm_up_events.min(there);
     let goal = args.duration.map_or(Goal::Events(there - warm_up), Goal::Time);
     let progress = Progress::new("consume", goal);
-    let mut measured = Measured {
-        benchmark: "consume",
-        events: 0,
-        failed: 0,
-        missing: 0,
-        bytes: 0,
-        elapsed: Duration::ZERO,
-        cpu: Duration::ZERO,
-        latencies: latencies(),
-        uncorrected: None,
-        rate: None,
-    };
+    let mut measured = Measured::nothing("consume");
     let consumer = consumer(&run, &args.data, Start::First)?;
     let (mut begun, mut cpu_before) = (Instant::now(), cpu_time());
     let mut is_cut_short = run.is_interrupted();

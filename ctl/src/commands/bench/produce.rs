@@ -94,18 +94,7 @@ pub(crate) fn run(args: &BenchProduceArgs, place: &Place, output: Output) -> Out
         if run.is_interrupted() || args.duration.is_some() {
             state.ends.store(true, Ordering::Relaxed);
         }
-        let mut measured = Measured {
-            benchmark: "produce",
-            events: 0,
-            failed: 0,
-            missing: 0,
-            bytes: 0,
-            elapsed: Duration::ZERO,
-            cpu: Duration::ZERO,
-            latencies: latencies(),
-            uncorrected: None,
-            rate: None,
-        };
+        let mut measured = Measured::nothing("produce");
         let mut failure = None;
         for thread in threads {
             let ended = thread

@@ -122,6 +122,22 @@ impl Summary {
 }
 
 impl Measured {
+    /// Before anything was done.
+    pub(crate) fn nothing(benchmark: &'static str) -> Self {
+        Self {
+            benchmark,
+            events: 0,
+            failed: 0,
+            missing: 0,
+            bytes: 0,
+            elapsed: Duration::ZERO,
+            cpu: Duration::ZERO,
+            latencies: latencies(),
+            uncorrected: None,
+            rate: None,
+        }
+    }
+
     /// Prints it and writes the histogram, if that was asked for.
     pub(crate) fn tell(&self, run: &Run<'_>, output: Output) -> Outcome {
         // In no time nothing happened.
