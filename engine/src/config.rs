@@ -20,6 +20,7 @@ use crate::bedrock;
 use crate::limits::EngineLimits;
 use crate::logging::{self, LogFormat};
 use crate::monitor::Monitoring;
+use crate::nearest::nearest;
 
 /// Whether log files must bypass the page cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,15 +283,6 @@ fn with_suggestion(message: &str) -> String {
 /// The words that serde's message has in backquotes: the wrong one, then those that there are.
 fn quoted(message: &str) -> impl Iterator<Item = &str> {
     message.split('`').skip(1).step_by(2)
-}
-
-/// The word that is most like `wrong`, when one is like it at all.
-fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|known| (strsim::jaro_winkler(wrong, known), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod limits;
 pub mod logging;
 pub mod measures;
 pub mod monitor;
+mod nearest;
 mod outbox;
 pub mod partition;
 mod promise;

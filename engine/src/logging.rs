@@ -10,6 +10,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 
+use crate::nearest::nearest;
+
 /// Levels, from none to all.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Longest text that says what is logged.
@@ -94,17 +96,8 @@ pub fn check_level(text: &str) -> Result<EnvFilter, String> {
         // A word alone would be taken for the name of a module, of which everything is logged, and of others nothing.
         let is_level = LEVELS.iter().any(|level| directive.eq_ignore_ascii_case(level));
         if !is_level && !directive.contains('=') {
-            let best = LEVELS
-                .map(|level| {
-                    (
-                        strsim::jaro_winkler(&directive.to_ascii_lowercase(), level),
-                        level,
-                    )
-                })
-                .into_iter()
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .filter(|(likeness, _)| *likeness > 0.75);
-            let hint = best.map(|(_, level)| format!("; did you mean \"{level}\"?"));
+            let best = nearest(&directive.to_ascii_lowercase(), LEVELS);
+            let hint = best.map(|level| format!("; did you mean \"{level}\"?"));
             return Err(format!(
                 "log level \"{directive}\" is none of {}, nor MODULE=LEVEL{}",
                 LEVELS.join(", "),

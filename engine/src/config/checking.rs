@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::places::{Place, places};
-use super::{NodeConfig, nearest, quoted};
+use super::{NodeConfig, quoted};
 use crate::bedrock;
+use crate::nearest::nearest;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

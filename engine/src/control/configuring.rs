@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::facts::NodeFacts;
 use crate::logging;
+use crate::nearest::nearest;
 
 /// A setting that can be changed while the node runs.
 struct Live {
@@ -90,12 +91,7 @@ pub(super) fn set(facts: &NodeFacts, request: &ConfigSetRequest) -> Result<Confi
 }
 
 fn unknown(facts: &NodeFacts, key: &str) -> String {
-    let best = facts
-        .settings
-        .keys()
-        .map(|known| (strsim::jaro_winkler(key, known), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.75);
-    let hint = best.map(|(_, known)| format!("; did you mean \"{known}\"?"));
+    let best = nearest(key, facts.settings.keys().map(String::as_str));
+    let hint = best.map(|known| format!("; did you mean \"{known}\"?"));
     format!("there is no setting \"{key}\"{}", hint.unwrap_or_default())
 }
