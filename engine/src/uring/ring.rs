@@ -334,14 +334,12 @@ impl Inner {
 
     /// Queues the shared syncs that are due, or makes one here when it is all that is under way.
     fn begin_shared_syncs(&mut self, woken: &mut Vec<Waker>) {
-        while let Some((number, fd)) = self.syncs.next_due() {
-            if self.operations.in_flight() == 1
-                && self.on_the_spot.is_wanted(Instant::now())
-                && let Some(file) = self
-                    .syncs
-                    .operation(number)
-                    .and_then(|place| self.operations.file(place))
-            {
+        while let Some((number, written)) = self.syncs.next_due() {
+            let Some(target) = self.operations.written(written.operation, written.file) else {
+                unreachable!("what is synced was written")
+            };
+            let file = Rc::clone(&target.file);
+            if self.operations.in_flight() == 1 && self.on_the_spot.is_wanted(Instant::now()) {
                 let begun = Instant::now();
                 let result = match file.sync_here() {
                     Ok(()) => 0,
@@ -352,7 +350,7 @@ impl Inner {
                 self.synced(number, result, woken);
                 continue;
             }
-            let entry = entries::sync(fd, Kind::SharedSync, number, 0);
+            let entry = entries::sync(file.fd(), Kind::SharedSync, number, 0);
             let pushed = self.make_room(1).is_ok_and(|()| {
                 // SAFETY: a sync touches no memory of ours; the writes that it is for hold the file until it is over.
                 unsafe { self.ring.submission().push(&entry) }.is_ok()
@@ -403,7 +401,10 @@ impl Inner {
                     let noted = operations.note(kind, place, result, file);
                     woken.extend(noted.waker);
                     let Some((fd, device)) = file_of else { continue };
-                    let written = Written { operation: place, fd };
+                    let written = Written {
+                        operation: place,
+                        file,
+                    };
                     match (kind, device) {
                         (Kind::DeviceWrite, Some(device)) if noted.is_written => {
                             syncs.written(Place::Device(device), written);

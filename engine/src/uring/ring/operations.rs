@@ -1,9 +1,7 @@
 //! The operations that are under way, each at a place of its own.
 
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::super::file::UringFile;
 use super::op::{Finished, Kind, Op, Target};
 
 /// See the module.
@@ -50,12 +48,6 @@ impl Operations {
         assert!(matches!(slot, Slot::Free), "place {place} is taken");
         *slot = Slot::Busy(op);
         self.in_flight += 1;
-    }
-
-    /// A file of an operation.
-    pub(super) fn file(&mut self, place: usize) -> Option<Rc<UringFile>> {
-        let target = self.busy(place).target(0)?;
-        Some(Rc::clone(&target.file))
     }
 
     /// The file that this operation writes as its `file`th.

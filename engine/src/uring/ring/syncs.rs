@@ -57,8 +57,8 @@ struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) operation: usize,
-    /// A file that it holds.
-    pub(super) fd: RawFd,
+    /// Which of its files is to be synced.
+    pub(super) file: usize,
 }
 
 impl Syncs {
@@ -116,22 +116,15 @@ impl Syncs {
         covered
     }
 
-    /// The next lane whose sync is to be made now, and the file to sync.
-    pub(super) fn next_due(&mut self) -> Option<(usize, RawFd)> {
+    /// The next lane whose sync is to be made now, and what of it says which file to sync: any will do, and is open until then.
+    pub(super) fn next_due(&mut self) -> Option<(usize, Written)> {
         let number = self.due.pop()?;
-        // Any of them will do, and is open until the sync is over.
-        let fd = self.lanes[number].covered.first()?.fd;
+        let written = *self.lanes[number].covered.first()?;
         #[cfg(test)]
         {
             self.shared_count += 1;
         }
-        Some((number, fd))
-    }
-
-    /// One of the operations that the sync of this lane is for.
-    pub(super) fn operation(&self, number: usize) -> Option<usize> {
-        let written = self.lanes.get(number)?.covered.first()?;
-        Some(written.operation)
+        Some((number, written))
     }
 
     /// Its sync could not be begun: it is due again.
@@ -162,8 +155,8 @@ impl Lane {
 mod tests {
     use super::*;
 
-    fn written(operation: usize, fd: RawFd) -> Written {
-        Written { operation, fd }
+    fn written(operation: usize, file: usize) -> Written {
+        Written { operation, file }
     }
 
     fn operations(written: &[Written]) -> Vec<usize> {
@@ -194,12 +187,16 @@ mod tests {
                 }
             }
             syncs.written(place, written(11, 3));
-            assert_eq!(syncs.next_due(), Some((0, 3)));
+            assert_eq!(syncs.next_due(), Some((0, written(11, 3))));
             syncs.written(place, written(12, 5));
             syncs.written(place, written(13, 6));
             assert_eq!(syncs.next_due(), None, "one at a time");
             assert_eq!(operations(&syncs.synced(0, true)), [11]);
-            assert_eq!(syncs.next_due(), Some((0, 5)), "a file of what is covered");
+            assert_eq!(
+                syncs.next_due(),
+                Some((0, written(12, 5))),
+                "a file of what is covered"
+            );
             assert_eq!(operations(&syncs.synced(0, true)), [12, 13]);
             assert_eq!(syncs.next_due(), None);
             assert_eq!(syncs.lanes[0].under_way, 1);
@@ -232,8 +229,8 @@ mod tests {
         syncs.written(Place::File(3), written(1, 3));
         syncs.written(Place::File(4), written(2, 4));
         let mut due = [syncs.next_due(), syncs.next_due()];
-        due.sort();
-        assert_eq!(due, [Some((0, 3)), Some((1, 4))]);
+        due.sort_by_key(|due| due.map(|(number, _)| number));
+        assert_eq!(due, [Some((0, written(1, 3))), Some((1, written(2, 4)))]);
         assert_eq!(operations(&syncs.synced(1, true)), [2]);
         assert_eq!(operations(&syncs.synced(0, true)), [1]);
     }
