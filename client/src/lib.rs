@@ -67,8 +67,8 @@ pub use error::{
 pub use metadata::Metadata;
 pub use mofka_log::{AcknowledgedBy, Durability, EventId, PartitionKind, Retention};
 pub use mofka_net::control::{
-    ConsumerInfo, NodeStatus, PartitionInfo, PartitionState, PartitionStatus, PinStatus, ReadStatus, Setting,
-    SettingChange, ShardStatus, TopicInfo, TopicSummary,
+    ConfigFileInfo, ConfigGetResponse, ConsumerInfo, NodeStatus, PartitionInfo, PartitionState,
+    PartitionStatus, PinStatus, ReadStatus, Setting, SettingChange, ShardStatus, TopicInfo, TopicSummary,
 };
 pub use mofka_net::{
     DataDescriptor, ErrorCode, Pattern, PatternError, Recipe, ReferenceError, Segment, ViewError, WireError,

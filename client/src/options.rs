@@ -98,7 +98,7 @@ pub struct TopicOptions {
     pub partition_selector: Option<Value>,
     /// The serializer's JSON; `None`: JSON text.
     pub serializer: Option<Value>,
-    /// What of its events may go; `None`: nothing.
+    /// What of its events may go; `None`: what the node says (`default_retention`, which is nothing by default).
     pub retention: Option<Retention>,
     /// How many producers there will be: the topic is complete when so many said that they are done
     /// ([`Producer::done`](crate::Producer::done)). 0, the default: that is not counted.

@@ -164,13 +164,17 @@ pub(crate) enum ConfigCommand {
         /// Its key, as in the configuration; keys inside of others with dots: limits.connections_max
         key: Option<String>,
     },
-    /// Change a setting until the node stops, as in: mofka-ctl config set log_level debug
+    /// Change a setting while the node runs, as in: mofka-ctl config set limits.connections_max 500 --save
     Set {
         /// Its key.
         key: String,
         /// Its new value: JSON, or else text.
         #[arg(allow_hyphen_values = true)]
         value: String,
+        /// Also write it into the node's configuration, if that is on this machine and says what the node was started with;
+        /// otherwise what to write there is printed, and the exit code is 1.
+        #[arg(long)]
+        save: bool,
     },
     /// Say all that is wrong with a configuration, by the rules of a node's start, and what becomes of a Bedrock one.
     Check(ConfigCheckArgs),

@@ -2,6 +2,7 @@
 //!
 //! The original's Bedrock JSON is recognised by its keys and mapped by the module `bedrock`.
 
+mod changing;
 mod checking;
 mod places;
 mod reference;
@@ -9,9 +10,11 @@ mod reference;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use mofka_log::Retention;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use changing::{Change, change_of};
 pub use checking::{Checked, Complaint, Form, check_text};
 pub use places::Place;
 pub use reference::{KEYS, Key};
@@ -54,6 +57,8 @@ pub struct NodeConfig {
     pub rank: u32,
     /// Who may connect over a Unix socket.
     pub local_clients: LocalClients,
+    /// What of a topic's events may go, when whoever creates it says nothing of that. Topics that exist are not touched.
+    pub default_retention: Retention,
     /// What to log: a level (off, error, warn, info, debug, trace), or a list such as `info,mofka_engine::room=debug`.
     pub log_level: String,
     /// The form of the log.
@@ -104,6 +109,7 @@ impl Default for NodeConfig {
             direct_io: DirectIo::Require,
             rank: 0,
             local_clients: LocalClients::default(),
+            default_retention: Retention::default(),
             log_level: "info".to_owned(),
             log_format: LogFormat::default(),
             monitoring: Monitoring::default(),
@@ -140,6 +146,26 @@ pub struct Loaded {
     pub config: NodeConfig,
     /// Remarks for the log.
     pub notes: Vec<String>,
+    /// Where it came from, when that is a file of our own form.
+    pub file: Option<ConfigFile>,
+}
+
+/// The file of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Where it is, absolute.
+    pub path: PathBuf,
+    /// Keys for which the command line or the environment said something else.
+    pub overridden: Vec<String>,
+}
+
+impl Loaded {
+    /// Notes that the configuration's file does not decide about these.
+    pub fn override_keys(&mut self, keys: impl IntoIterator<Item = &'static str>) {
+        if let Some(file) = &mut self.file {
+            file.overridden.extend(keys.into_iter().map(str::to_owned));
+        }
+    }
 }
 
 impl NodeConfig {
@@ -164,8 +190,12 @@ impl NodeConfig {
             let all: Vec<String> = found.iter().map(ToString::to_string).collect();
             invalid(if all.is_empty() { first } else { all.join("\n  ") })
         })?;
+        if let Some(file) = &mut loaded.file {
+            file.path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        }
         if let Some(protocol) = protocol {
             loaded.config.listen = vec![listen_of_protocol(protocol).map_err(invalid)?];
+            loaded.override_keys(["listen"]);
         }
         Ok(loaded)
     }
@@ -184,6 +214,7 @@ impl NodeConfig {
         Ok(Loaded {
             config,
             notes: Vec::new(),
+            file: Some(ConfigFile::default()),
         })
     }
 
@@ -199,7 +230,7 @@ impl NodeConfig {
     }
 
     /// What serde cannot check.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.shards == Some(0) {
             return Err("\"shards\" is 0, and a node needs at least one".to_owned());
         }
@@ -210,6 +241,9 @@ impl NodeConfig {
             return Err("\"listen\" is empty: nobody could reach the node".to_owned());
         }
         logging::check_level(&self.log_level).map_err(|error| format!("\"log_level\": {error}"))?;
+        self.default_retention
+            .check()
+            .map_err(|error| format!("\"default_retention\": {error}"))?;
         self.monitoring.check()?;
         let limits = &self.limits;
         for (name, value) in [
@@ -219,7 +253,13 @@ impl NodeConfig {
             ("commit_bytes_max", limits.commit_bytes_max),
             ("frame_bytes_max", limits.frame_bytes_max),
             ("batch_events_max", u64::from(limits.batch_events_max)),
+            (
+                "connection_inflight_bytes_max",
+                limits.connection_inflight_bytes_max,
+            ),
+            ("connection_outbox_bytes_max", limits.connection_outbox_bytes_max),
             ("connections_max", limits.connections_max as u64),
+            ("subscriptions_max", limits.subscriptions_max as u64),
             ("heartbeat_ms", limits.heartbeat_ms),
             ("retention_check_ms", limits.retention_check_ms),
         ] {
@@ -227,13 +267,22 @@ impl NodeConfig {
                 return Err(format!("\"limits.{name}\" is 0, which would let nothing through"));
             }
         }
+        if limits.frame_bytes_max < FRAME_BYTES_MIN {
+            return Err(format!(
+                "\"limits.frame_bytes_max\" is {}, and requests of clients need {FRAME_BYTES_MIN} at least",
+                limits.frame_bytes_max
+            ));
+        }
         Ok(())
     }
 }
 
+/// Settings that are one value although it has parts.
+const WHOLE: [&str; 1] = ["default_retention"];
+
 fn flatten(key: String, value: Value, settings: &mut BTreeMap<String, Value>) {
     match value {
-        Value::Object(inner) => {
+        Value::Object(inner) if !WHOLE.contains(&key.as_str()) => {
             for (name, value) in inner {
                 flatten(format!("{key}.{name}"), value, settings);
             }
@@ -243,6 +292,9 @@ fn flatten(key: String, value: Value, settings: &mut BTreeMap<String, Value>) {
         }
     }
 }
+
+/// The least that `limits.frame_bytes_max` may be: a part of a stream, and requests of administrators, fit it.
+const FRAME_BYTES_MIN: u64 = 128 << 10;
 
 /// Shards that a node may have.
 pub const SHARDS_MAX: usize = 256;
@@ -360,7 +412,16 @@ mod tests {
         };
         assert!(zero.check().unwrap_err().contains("at least one"));
         let mut limits = NodeConfig::default();
-        limits.limits.frame_bytes_max = 0;
-        assert!(limits.check().unwrap_err().contains("limits.frame_bytes_max"));
+        for (bytes, words) in [(0, "let nothing through"), (1000, "at least")] {
+            limits.limits.frame_bytes_max = bytes;
+            let error = limits.check().unwrap_err();
+            assert!(
+                error.contains("limits.frame_bytes_max") && error.contains(words),
+                "{error}"
+            );
+        }
+        let retention = NodeConfig::parse("{\"default_retention\": {\"bytes_max\": 0}}", None).unwrap();
+        let error = retention.config.check().unwrap_err();
+        assert!(error.starts_with("\"default_retention\": "), "{error}");
     }
 }

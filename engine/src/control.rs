@@ -23,13 +23,13 @@ use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub(crate) use configuring::is_live;
 
 use crate::catalog::CatalogStore;
 use crate::enforcing::Enforcer;
 use crate::facts::NodeFacts;
 use crate::groups;
 use crate::io::Io;
+use crate::limits::EngineLimits;
 use crate::partition::Partition;
 use crate::requests::{json as parse, to_body};
 use crate::shard::{Peers, Shard, ShardCall, ShardReply};
@@ -93,9 +93,9 @@ pub(crate) async fn handle<I: Io, P: Peers>(
         }
         Opcode::ConfigGet => {
             let EmptyRequest {} = parse(body)?;
-            to_body(&configuring::get(shard.facts()))
+            to_body(&configuring::get(shard.facts())?)
         }
-        Opcode::ConfigSet => to_body(&configuring::set(shard.facts(), &parse(body)?)?),
+        Opcode::ConfigSet => to_body(&configuring::set(shard, &parse(body)?).await?),
         Opcode::Shutdown => {
             tracing::info!("stopping: a client asked for it");
             shard
@@ -112,10 +112,11 @@ pub(crate) async fn handle<I: Io, P: Peers>(
     answer.map(|body| body.to_vec())
 }
 
-/// The answer to hello: who this is, and what it bounds.
+/// The answer to hello: who this is, and what bounds this connection.
 pub(crate) fn hello<I: Io, P: Peers>(
     shard: &Rc<Shard<I, P>>,
     facts: &NodeFacts,
+    limits: &EngineLimits,
     agreed: Negotiated,
 ) -> HelloResponse {
     HelloResponse {
@@ -126,15 +127,15 @@ pub(crate) fn hello<I: Io, P: Peers>(
         shards: u32::try_from(facts.shards).unwrap_or(u32::MAX),
         endpoints: facts.addresses().to_vec(),
         limits: NodeLimits {
-            frame_bytes_max: facts.limits.frame_bytes_max,
-            batch_events_max: facts.limits.batch_events_max,
-            fetch_bytes_max: facts.limits.frame_bytes_max / 2,
-            subscriptions_max: u32::try_from(facts.limits.subscriptions_max).unwrap_or(u32::MAX),
+            frame_bytes_max: limits.frame_bytes_max,
+            batch_events_max: limits.batch_events_max,
+            fetch_bytes_max: limits.frame_bytes_max / 2,
+            subscriptions_max: u32::try_from(limits.subscriptions_max).unwrap_or(u32::MAX),
         },
-        heartbeat_ms: facts.limits.heartbeat_ms,
+        heartbeat_ms: limits.heartbeat_ms,
         ring: agreed.has(FEATURE_RING).then_some(RingBounds {
-            slots_max: facts.limits.ring_slots_max,
-            ring_bytes_max: facts.limits.ring_bytes_max,
+            slots_max: limits.ring_slots_max,
+            ring_bytes_max: limits.ring_bytes_max,
         }),
         features: agreed.features,
     }
@@ -167,6 +168,9 @@ async fn topic_create<I: Io, P: Peers>(
         Some(partition) => (partition.kind, partition.config),
         None => (PartitionKind::Default, json!({})),
     };
+    let retention = request
+        .retention
+        .unwrap_or_else(|| shard.facts().now().default_retention.clone());
     let topic = TopicRecord {
         id: Uuid::new_v4(),
         name: request.name.clone(),
@@ -178,7 +182,7 @@ async fn topic_create<I: Io, P: Peers>(
         complete: false,
         producers_expected: request.producers_expected.unwrap_or(0),
         producers_done: BTreeSet::new(),
-        retention: checked(request.retention.unwrap_or_default())?,
+        retention: checked(retention)?,
     };
     Enforcer::of(&topic).map_err(invalid)?;
     let mut created = Vec::new();
@@ -235,7 +239,7 @@ fn check_room<I: Io, P: Peers>(
     more: u64,
 ) -> Result<(), WireError> {
     let there = catalog.partitions().count() as u64;
-    let max = shard.facts().limits.partitions_max as u64;
+    let max = shard.limits().partitions_max as u64;
     if there.saturating_add(more) > max {
         let message =
             format!("the node has {there} partitions, and {more} more would exceed its limit of {max}");

@@ -1,18 +1,23 @@
 //! What every shard knows of its node.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use serde_json::Value;
 use uuid::Uuid;
 
-use crate::config::{LocalClients, NodeConfig};
+use crate::config::{ConfigFile, NodeConfig};
 use crate::home::Home;
-use crate::limits::EngineLimits;
+use crate::monitor::Monitoring;
 use crate::ring::RingQuota;
+
+/// Who may open a Unix socket's file; who may say something there is decided when he has come.
+pub(crate) fn socket_permissions(is_open_to_others: bool) -> Permissions {
+    Permissions::from_mode(if is_open_to_others { 0o666 } else { 0o600 })
+}
 
 /// Facts of a node, the same for all of its shards.
 #[derive(Debug)]
@@ -27,21 +32,28 @@ pub struct NodeFacts {
     pub data_dir: PathBuf,
     /// Whether log files bypass the page cache.
     pub direct_io: bool,
-    /// Bounds.
-    pub limits: EngineLimits,
     /// When it was started.
     pub started: Instant,
     /// What its rings in shared memory take.
     pub(crate) rings: RingQuota,
-    /// Who may connect over a Unix socket.
-    pub local_clients: LocalClients,
     /// Set when the node is to stop.
     pub stop: AtomicBool,
-    /// The configuration, with keys inside of others written with dots.
-    pub(crate) settings: BTreeMap<String, Value>,
+    /// The configuration that it was started with.
+    pub(crate) configured: NodeConfig,
+    /// The same with what was changed since then. What a shard goes by, it has itself: see [`Shard::limits`].
+    ///
+    /// [`Shard::limits`]: crate::shard::Shard::limits
+    now: Mutex<NodeConfig>,
+    /// Held while settings are changed, so that every shard gets changes in one order.
+    pub(crate) changing: async_lock::Mutex<()>,
+    /// What the threads for metrics go by.
+    pub(crate) monitoring_config: Arc<Mutex<Monitoring>>,
+    /// Where the configuration came from.
+    pub(crate) file: Option<ConfigFile>,
     /// Where its metrics are, if they are anywhere.
     pub(crate) monitoring: OnceLock<String>,
     addresses: OnceLock<Vec<Vec<String>>>,
+    sockets: OnceLock<Vec<PathBuf>>,
 }
 
 impl NodeFacts {
@@ -53,20 +65,55 @@ impl NodeFacts {
             shards,
             data_dir: home.dir().to_path_buf(),
             direct_io,
-            limits: config.limits,
             started: Instant::now(),
             rings: RingQuota::default(),
-            local_clients: config.local_clients.clone(),
             stop: AtomicBool::new(false),
-            settings: config.settings(),
+            configured: config.clone(),
+            now: Mutex::new(config.clone()),
+            changing: async_lock::Mutex::new(()),
+            monitoring_config: Arc::new(Mutex::new(config.monitoring.clone())),
+            file: None,
             monitoring: OnceLock::new(),
             addresses: OnceLock::new(),
+            sockets: OnceLock::new(),
         }
+    }
+
+    /// The same, with the file that the configuration came from.
+    #[must_use]
+    pub fn with_file(mut self, file: Option<ConfigFile>) -> Self {
+        self.file = file;
+        self
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn now(&self) -> MutexGuard<'_, NodeConfig> {
+        // Changed by one assignment: a panic leaves nothing half done.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the settings are these.
+    pub(crate) fn change(&self, config: &NodeConfig) {
+        self.now().clone_from(config);
+        let monitoring = self.monitoring_config.lock();
+        monitoring
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&config.monitoring);
     }
 
     /// Where each shard listens; set once, before the first connection is accepted.
     pub fn set_addresses(&self, addresses: Vec<Vec<String>>) {
         assert!(self.addresses.set(addresses).is_ok(), "addresses are set once");
+    }
+
+    /// The Unix sockets of all shards; set once, before the addresses.
+    pub(crate) fn set_sockets(&self, sockets: Vec<PathBuf>) {
+        assert!(self.sockets.set(sockets).is_ok(), "sockets are set once");
+    }
+
+    /// The Unix sockets of all shards.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = &Path> {
+        self.sockets.get().into_iter().flatten().map(PathBuf::as_path)
     }
 
     /// Whether the addresses are known.

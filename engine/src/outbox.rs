@@ -24,7 +24,7 @@ pub(crate) struct Outbox {
     ring: RefCell<Option<Rc<RingEnd>>>,
     frames: RefCell<VecDeque<Vec<Bytes>>>,
     bytes: Cell<u64>,
-    bytes_max: u64,
+    bytes_max: Cell<u64>,
     changed: Event,
     closed: Cell<bool>,
 }
@@ -36,7 +36,7 @@ impl Outbox {
             ring: RefCell::new(None),
             frames: RefCell::new(VecDeque::new()),
             bytes: Cell::new(0),
-            bytes_max,
+            bytes_max: Cell::new(bytes_max),
             changed: Event::new(),
             closed: Cell::new(false),
         }
@@ -84,7 +84,7 @@ impl Outbox {
     pub(crate) async fn room(&self) {
         loop {
             let listener = self.changed.listen();
-            if self.bytes.get() < self.bytes_max || self.closed.get() {
+            if self.bytes.get() < self.bytes_max.get() || self.closed.get() {
                 return;
             }
             listener.await;
@@ -93,7 +93,13 @@ impl Outbox {
 
     /// Whether [`Outbox::room`] would not wait.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes.get() < self.bytes_max
+        self.bytes.get() < self.bytes_max.get()
+    }
+
+    /// Bounds what is queued in another way from now on. What is queued stays.
+    pub(crate) fn set_bytes_max(&self, bytes_max: u64) {
+        self.bytes_max.set(bytes_max);
+        self.changed.notify(usize::MAX);
     }
 
     /// Nothing will be sent any more.

@@ -105,7 +105,12 @@ fn hello<I: Io, P: Peers>(session: &Session<I, P>, body: &Bytes) -> Result<Bytes
     let facts = session.shard.facts();
     let hello = json(body)?;
     let answer = session.state().hello(&hello)?;
-    to_body(&crate::control::hello(&session.shard, facts, answer))
+    to_body(&crate::control::hello(
+        &session.shard,
+        facts,
+        &session.limits,
+        answer,
+    ))
 }
 
 async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
@@ -187,7 +192,7 @@ fn admit_produce<I: Io, P: Peers>(session: &Session<I, P>, body: Bytes) -> Resul
         )
     })?;
     partition.validate(&batch)?;
-    let events_max = session.shard.facts().limits.batch_events_max;
+    let events_max = session.limits.batch_events_max;
     if batch.event_count() > events_max {
         let message = format!(
             "a batch of {} events is more than this node takes ({events_max})",
@@ -221,7 +226,7 @@ async fn subscribe<I: Io, P: Peers>(
 ) -> Result<Subscribed<I>, WireError> {
     let request: SubscribeRequest = json(body)?;
     check_consumer(&request.consumer)?;
-    let limits = session.shard.facts().limits;
+    let limits = session.limits;
     let known = session.subscriptions.borrow().len();
     if session.subscriptions.borrow().contains_key(&request.subscription) {
         let message = format!("subscription {} exists on this connection", request.subscription);
@@ -321,7 +326,7 @@ fn fetch<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
         Ok(begun) => begun,
         Err(error) => return session.fail(header.request_id(), &error),
     };
-    let bytes_max = session.shard.facts().limits.frame_bytes_max / 2;
+    let bytes_max = session.limits.frame_bytes_max / 2;
     let cost = fetch
         .items
         .iter()

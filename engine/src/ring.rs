@@ -320,8 +320,8 @@ async fn try_open<I: Io, P: Peers>(
         .memory_bytes()
         .map_err(|error| invalid(error.to_string()))?;
     let facts = session.shard.facts();
-    check_bounds(&config, memory_bytes, &facts.limits)?;
-    let seat = facts.rings.take(memory_bytes, &facts.limits)?;
+    check_bounds(&config, memory_bytes, &session.limits)?;
+    let seat = facts.rings.take(memory_bytes, &session.shard.limits())?;
     // Nothing of what was answered before may come after the offer.
     session.outbox.drained().await;
     let internal = |error: &dyn std::fmt::Display| {

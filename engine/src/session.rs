@@ -18,9 +18,11 @@ use mofka_net::limits::{FEATURE_REFERENCES, FEATURES};
 use mofka_net::shm::ReceiveError;
 use mofka_net::{ErrorCode, FrameHeader, Opcode, ServerSession, WireError};
 
+use crate::config::LocalClients;
 use crate::groups::SessionId;
 use crate::intake::{Intake, Nonsense, Request};
 use crate::io::Io;
+use crate::limits::EngineLimits;
 use crate::outbox::Outbox;
 use crate::partition::{Partition, Upload};
 use crate::ring::{Door, RingEnd};
@@ -39,6 +41,8 @@ pub(crate) trait SessionHandle {
     fn finish(&self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
     /// Bytes of requests that are not answered yet, and of answers and feeds that the client has not taken yet.
     fn waiting_bytes(&self) -> (u64, u64);
+    /// Settings of the node changed. A client that may not use its Unix sockets any more is let go.
+    fn settings_changed(&self, limits: &EngineLimits, local_clients: &LocalClients);
 }
 
 /// An event's data on its way, and where it goes.
@@ -49,7 +53,23 @@ pub(crate) struct Peer {
     name: String,
     /// Why it may do nothing here.
     refusal: Option<String>,
+    user: Option<LocalUser>,
     door: Option<Box<dyn Door>>,
+}
+
+/// Whose process is at the other end of a Unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalUser {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The node's own.
+    pub(crate) own_uid: u32,
+}
+
+impl LocalUser {
+    fn refusal(&self, local_clients: &LocalClients) -> Option<String> {
+        local_clients.refusal(self.uid, self.gid, self.own_uid)
+    }
 }
 
 impl Peer {
@@ -58,6 +78,7 @@ impl Peer {
         Self {
             name,
             refusal: None,
+            user: None,
             door: None,
         }
     }
@@ -67,9 +88,27 @@ impl Peer {
         &self.name
     }
 
-    /// A process of this machine: why it may do nothing here, if it may not, and how it comes to a ring.
-    pub(crate) fn local(name: String, refusal: Option<String>, door: Option<Box<dyn Door>>) -> Self {
-        Self { name, refusal, door }
+    /// A process of this machine, which may do here what `local_clients` says, and how it comes to a ring.
+    pub(crate) fn local(
+        name: String,
+        user: LocalUser,
+        local_clients: &LocalClients,
+        door: Box<dyn Door>,
+    ) -> Self {
+        Self {
+            name,
+            refusal: user.refusal(local_clients),
+            user: Some(user),
+            door: Some(door),
+        }
+    }
+
+    /// A process of this machine that may do nothing here, and why.
+    pub(crate) fn refused(name: String, reason: String) -> Self {
+        Self {
+            refusal: Some(reason),
+            ..Self::named(name)
+        }
     }
 }
 
@@ -81,6 +120,8 @@ pub(crate) struct Session<I: Io, P: Peers> {
     /// Events whose data comes over this connection.
     pub(crate) streams: RefCell<HashMap<u64, Stream<I>>>,
     state: RefCell<ServerSession>,
+    /// As they were when the connection began, since the client was told them.
+    pub(crate) limits: EngineLimits,
     peer: Peer,
     /// What the connection goes on over.
     ring: RefCell<Option<Rc<RingEnd>>>,
@@ -89,6 +130,8 @@ pub(crate) struct Session<I: Io, P: Peers> {
     has_members: Cell<bool>,
     inflight_bytes: Cell<u64>,
     changed: Event,
+    /// The client is to go.
+    dismissed: Event,
     /// Set by every frame, cleared by the watchdog.
     heard: Cell<bool>,
     /// Partitions that got something appended in this burst.
@@ -109,6 +152,15 @@ impl<I: Io, P: Peers> SessionHandle for Session<I, P> {
     fn waiting_bytes(&self) -> (u64, u64) {
         (self.inflight_bytes.get(), self.outbox.bytes())
     }
+
+    fn settings_changed(&self, limits: &EngineLimits, local_clients: &LocalClients) {
+        self.outbox.set_bytes_max(limits.connection_outbox_bytes_max);
+        self.changed.notify(usize::MAX);
+        if let Some(reason) = self.peer.user.and_then(|user| user.refusal(local_clients)) {
+            tracing::warn!(peer = self.peer_name(), %reason, "closing a connection: its user was taken off the list");
+            self.dismissed.notify(usize::MAX);
+        }
+    }
 }
 
 impl<I: Io, P: Peers> Session<I, P> {
@@ -119,7 +171,7 @@ impl<I: Io, P: Peers> Session<I, P> {
         writer: impl AsyncWrite + Unpin,
         peer: Peer,
     ) {
-        let limits = shard.facts().limits;
+        let limits = shard.limits();
         let session = Rc::new_cyclic(|me| Self {
             shard: Rc::clone(shard),
             outbox: Rc::new(Outbox::new(limits.connection_outbox_bytes_max)),
@@ -131,7 +183,9 @@ impl<I: Io, P: Peers> Session<I, P> {
                     _ => &[FEATURE_REFERENCES],
                 }),
             ),
+            limits,
             peer,
+            dismissed: Event::new(),
             ring: RefCell::new(None),
             id: shard.number_session(),
             has_members: Cell::new(false),
@@ -147,7 +201,12 @@ impl<I: Io, P: Peers> Session<I, P> {
         let read = session.read_requests(reader);
         let write = session.outbox.write_to(writer);
         let watch = session.watch(Duration::from_millis(limits.heartbeat_ms));
-        let ended = future::or(future::or(read, write), watch).await;
+        let dismissed = session.dismissed.listen();
+        let dismissed = async {
+            dismissed.await;
+            Ok(())
+        };
+        let ended = future::or(dismissed, future::or(future::or(read, write), watch)).await;
         if let Err(error) = ended {
             tracing::debug!(peer = session.peer_name(), %error, "connection ended");
         }
@@ -361,7 +420,7 @@ impl<I: Io, P: Peers> Session<I, P> {
 
     /// Whether the client may have more unanswered.
     fn has_room(&self) -> bool {
-        let bytes_max = self.shard.facts().limits.connection_inflight_bytes_max;
+        let bytes_max = self.shard.limits().connection_inflight_bytes_max;
         self.inflight_bytes.get() < bytes_max && self.outbox.has_room()
     }
 
@@ -371,7 +430,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             return;
         }
         self.outbox.room().await;
-        let bytes_max = self.shard.facts().limits.connection_inflight_bytes_max;
+        let bytes_max = self.shard.limits().connection_inflight_bytes_max;
         loop {
             let listener = self.changed.listen();
             if self.inflight_bytes.get() < bytes_max || self.outbox.is_closed() {

@@ -5,6 +5,7 @@
 //! addresses and the client goes there, so that no event ever hops between cores.
 
 mod observing;
+mod tuning;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,12 +13,13 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 use mofka_log::{Catalog, EventId, PartitionKind, PartitionRecord, TopicRecord};
 use mofka_net::control::{ConsumerInfo, GroupSyncRequest, ShardStatus};
 use mofka_net::{DataDescriptor, ErrorCode, Opcode, WireError};
 pub use observing::{ShardPage, SnapshotPage, gather};
+use tuning::Tuned;
+pub use tuning::Tuning;
 use uuid::Uuid;
 
 use crate::catalog::{CatalogStore, CatalogView};
@@ -86,6 +88,8 @@ pub enum ShardCall {
     Status,
     /// Tell about the consumers of these partitions.
     Consumers(Vec<Uuid>),
+    /// Go by these settings from now on.
+    Tune(Box<Tuning>),
     /// Tell what you counted.
     Snapshot(SnapshotPage),
     /// What is a consumer to read, which asks over this connection? For the shard that owns the catalog.
@@ -148,6 +152,7 @@ pub struct Shard<I: Io, P: Peers> {
     catalog: Option<Rc<CatalogStore<I>>>,
     sessions: RefCell<Vec<Weak<dyn SessionHandle>>>,
     memory: Rc<ShardMemory>,
+    tuned: Tuned,
     groups: Groups,
     session_count: Cell<u64>,
     rings: Rc<RingCounters>,
@@ -171,7 +176,8 @@ impl<I: Io, P: Peers> Shard<I, P> {
             None
         };
         let shard = Rc::new(Self {
-            memory: ShardMemory::new(&parts.facts.limits),
+            memory: ShardMemory::new(&parts.facts.configured.limits),
+            tuned: Tuned::new(&parts.facts.configured),
             parts,
             partitions: RefCell::new(BTreeMap::new()),
             broken: RefCell::new(BTreeMap::new()),
@@ -206,7 +212,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
     /// retention says.
     fn look_after_retention(self: &Rc<Self>) {
         let me = Rc::downgrade(self);
-        let every = Duration::from_millis(self.facts().limits.retention_check_ms);
+        let timer = self.tuned.retention_timer.clone();
         let partitions = move || {
             let shard = me.upgrade()?;
             let partitions = shard.partitions.borrow();
@@ -219,7 +225,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             }
         };
         self.io()
-            .spawn(look_after_retention(self.io().clone(), every, partitions, review));
+            .spawn(look_after_retention(self.io().clone(), timer, partitions, review));
     }
 
     /// What this shard knows of its node.
@@ -320,7 +326,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
         }
         let spec = PartitionSpec {
             dir: self.dir_of(id),
-            limits: self.facts().limits,
+            limits: self.limits(),
             topic,
             record,
         };
@@ -419,6 +425,10 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 for partition in self.those(&ids) {
                     partition.reopen_to_references();
                 }
+                Ok(ShardReply::Done)
+            }
+            ShardCall::Tune(tuning) => {
+                self.tune(*tuning);
                 Ok(ShardReply::Done)
             }
             ShardCall::Status => Ok(ShardReply::Status(Box::new(self.status()))),

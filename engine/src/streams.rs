@@ -24,7 +24,7 @@ pub(crate) fn open<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) 
     let partition = json::<StreamOpenRequest>(&request.body)
         .and_then(|open| session.shard.partition(open.partition))
         .and_then(|partition| {
-            let most = session.shard.facts().limits.connection_streams_max;
+            let most = session.shard.limits().connection_streams_max;
             if session.streams.borrow().len() < most {
                 return Ok(partition);
             }
@@ -38,7 +38,8 @@ pub(crate) fn open<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) 
         Err(error) => return session.fail(header.request_id(), &error),
     };
     let weak = session.me.clone();
-    let limits = session.shard.facts().limits;
+    let frame_bytes_max = session.limits.frame_bytes_max;
+    let inflight_bytes_max = session.shard.limits().connection_inflight_bytes_max;
     session.shard.io().spawn(async move {
         let begun = partition.begin_upload().await;
         let session = weak.upgrade().filter(|session| !session.outbox.is_closed());
@@ -50,14 +51,13 @@ pub(crate) fn open<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) 
         };
         let stream = upload.stream();
         session.streams.borrow_mut().insert(stream, (partition, upload));
-        let frame_bytes_max = limits
-            .frame_bytes_max
-            .saturating_sub((FRAME_HEADER_BYTES + STREAM_PREFIX_BYTES) as u64);
+        let frame_bytes_max =
+            frame_bytes_max.saturating_sub((FRAME_HEADER_BYTES + STREAM_PREFIX_BYTES) as u64);
         let piece_bytes = PIECE_BYTES as u64;
         let answer = StreamOpenResponse {
             stream,
             part_bytes_max: STREAM_PART_BYTES_MAX.min(frame_bytes_max / piece_bytes * piece_bytes),
-            window_bytes: WINDOW_BYTES.min(limits.connection_inflight_bytes_max),
+            window_bytes: WINDOW_BYTES.min(inflight_bytes_max),
             data_bytes_max: EVENT_DATA_BYTES_MAX,
         };
         session.conclude(&header, to_body(&answer));

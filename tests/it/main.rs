@@ -23,3 +23,4 @@ mod selection;
 mod settled;
 mod start;
 mod streams;
+mod tuning;

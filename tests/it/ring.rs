@@ -1,6 +1,7 @@
 //! Clients of the node's own machine, which go on through shared memory: the same events, the same accounts, and nothing left of
 //! those that die.
 
+mod allowed;
 mod hostile;
 mod in_place;
 mod process;

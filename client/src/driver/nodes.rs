@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mofka_net::Opcode;
 use mofka_net::control::{
-    ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, EmptyRequest, NodeReport, NodeStatus, Setting,
+    ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, EmptyRequest, NodeReport, NodeStatus,
     SettingChange, decode_any,
 };
 
@@ -51,23 +51,20 @@ impl Driver {
         })
     }
 
-    /// The settings of one node.
+    /// The settings of one node, and the file that they came from.
     ///
     /// # Errors
     /// When there is no such rank, or it does not answer.
-    pub fn node_config(&self, rank: usize) -> Result<Vec<Setting>, DriverError> {
+    pub fn node_config(&self, rank: usize) -> Result<ConfigGetResponse, DriverError> {
         let connection = self.core.node(rank)?;
         let body = body("config_get", &EmptyRequest {})?;
         let answer = self
             .core
             .call(&connection, Opcode::ConfigGet, "config_get", body)?;
-        let answer: Result<ConfigGetResponse, _> = decode_any("config_get answer", &answer);
-        answer
-            .map(|answer| answer.settings)
-            .map_err(|error| DriverError::Answer {
-                what: "config_get",
-                error,
-            })
+        decode_any("config_get answer", &answer).map_err(|error| DriverError::Answer {
+            what: "config_get",
+            error,
+        })
     }
 
     /// Changes settings of one node until it stops: all of these or, when one cannot be changed while it runs, none. What

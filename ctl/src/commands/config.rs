@@ -1,9 +1,11 @@
 //! `config get|set`: settings of a node that runs.
 
+mod saving;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mofka_client::{Setting, SettingChange};
+use mofka_client::{ConfigGetResponse, Driver, Setting, SettingChange};
 use serde_json::{Value, json};
 
 use crate::cli::ConfigCommand;
@@ -20,7 +22,7 @@ pub(crate) fn run(
 ) -> Outcome {
     match command {
         ConfigCommand::Get { key } => get(key.as_deref(), place, output),
-        ConfigCommand::Set { key, value } => set(key, value, place, output),
+        ConfigCommand::Set { key, value, save } => set(key, value, *save, place, output),
         ConfigCommand::Check(args) => config_file::check(args, output),
         ConfigCommand::Generate(args) => config_file::generate(args, groupfile_given),
         ConfigCommand::Explain { key } => config_file::explain(key.as_deref(), output),
@@ -28,15 +30,19 @@ pub(crate) fn run(
 }
 
 fn get(key: Option<&str>, place: &Place, output: Output) -> Outcome {
-    let settings = node::connect(place)?.node_config(0).map_err(node::failure)?;
+    let settings = settings(&node::connect(place)?)?.settings;
     let Some(key) = key else {
         let row = |setting: &Setting| {
             let live = if setting.live { "yes" } else { "" };
-            vec![setting.key.clone(), shown(&setting.value), live.to_owned()]
+            let was = match setting.configured == setting.value {
+                true => String::new(),
+                false => shown(&setting.configured),
+            };
+            vec![setting.key.clone(), shown(&setting.value), live.to_owned(), was]
         };
         let rows: Vec<Vec<String>> = settings.iter().map(row).collect();
         return output.print(&node::to_json(&settings)?, || {
-            table(&["key", "value", "live"], &rows)
+            table(&["key", "value", "live", "at the start"], &rows)
         });
     };
     let Some(setting) = settings.iter().find(|setting| setting.key == key) else {
@@ -47,19 +53,50 @@ fn get(key: Option<&str>, place: &Place, output: Output) -> Outcome {
     output.print(&node::to_json(setting)?, || shown(&setting.value))
 }
 
-fn set(key: &str, value: &str, place: &Place, output: Output) -> Outcome {
+fn settings(driver: &Driver) -> Outcome<ConfigGetResponse> {
+    driver.node_config(0).map_err(node::failure)
+}
+
+fn set(key: &str, value: &str, save: bool, place: &Place, output: Output) -> Outcome {
+    let driver = node::connect(place)?;
     let wanted = BTreeMap::from([(key.to_owned(), read(value))]);
-    let changed = node::connect(place)?
-        .change_config(0, wanted)
-        .map_err(node::failure)?;
-    output.print(&json!({"changed": changed}), || match changed.first() {
+    let changed = driver.change_config(0, wanted).map_err(node::failure)?;
+    let what = |changed: &[SettingChange]| match changed.first() {
         None => format!("{key} is {value} already"),
-        Some(SettingChange { key, was, is }) => format!(
-            "{key}: {} (was {}); holds until the node stops",
-            shown(is),
-            shown(was)
-        ),
-    })
+        Some(SettingChange { key, was, is, note }) => {
+            format!("{key}: {} (was {}), {note}", shown(is), shown(was))
+        }
+    };
+    if !save {
+        return output.print(&json!({"changed": changed}), || match changed.is_empty() {
+            true => what(&changed),
+            false => format!(
+                "{}\nholds until the node stops; --save writes it into the node's configuration",
+                what(&changed)
+            ),
+        });
+    }
+    let node = settings(&driver)?;
+    match saving::save(&node, &[key]) {
+        Ok(path) => output.print(&json!({"changed": changed, "saved": path}), || {
+            format!("{}\nsaved in {}", what(&changed), path.display())
+        }),
+        Err(reason) => {
+            let lines = saving::lines(&node, &[key]);
+            output.print(
+                &json!({"changed": changed, "not_saved": reason, "lines": lines}),
+                || {
+                    format!(
+                        "{}\nto keep it, put this into the configuration: {lines}",
+                        what(&changed)
+                    )
+                },
+            )?;
+            Err(Failure::failed(format!(
+                "{key} holds until the node stops, and was not saved: {reason}"
+            )))
+        }
+    }
 }
 
 /// A value as it is written on a command line: JSON, or else text.

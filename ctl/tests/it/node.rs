@@ -61,7 +61,7 @@ fn settings_are_shown_and_what_can_be_is_changed() {
     let changed = bench.run("mofka-ctl config set log_level debug --json").ok();
     assert_eq!(
         parse(&changed),
-        json!({"changed": [{"key": "log_level", "was": "info", "is": "debug"}]})
+        json!({"changed": [{"key": "log_level", "was": "info", "is": "debug", "note": "at once"}]})
     );
     assert_eq!(bench.run("mofka-ctl config get log_level").ok(), "debug\n");
     let again = bench.run("mofka-ctl config set log_level debug").ok();
@@ -69,13 +69,21 @@ fn settings_are_shown_and_what_can_be_is_changed() {
     bench
         .run("mofka-ctl config set log_level loud")
         .fails(1, &["log level \"loud\" is none of", "invalid_argument"]);
-    bench.run("mofka-ctl config set limits.rings_max 3").fails(
+    bench.run("mofka-ctl config set limits.heartbeat_ms 3").fails(
         1,
         &[
-            "limits.rings_max",
+            "limits.heartbeat_ms",
             "cannot be changed while the node runs",
-            "log_level",
+            "told to every client",
+            "config get",
         ],
+    );
+    let unsaved = bench.run("mofka-ctl config set limits.rings_max 3 --save");
+    unsaved.fails(1, &["was not saved", "without a configuration file"]);
+    assert!(
+        unsaved.out.contains("limits.rings_max: 3 (was 256)")
+            && unsaved.out.contains("{\"limits\":{\"rings_max\":3}}"),
+        "{unsaved:?}"
     );
     bench
         .run("mofka-ctl config set log_levl debug")
@@ -87,6 +95,41 @@ fn settings_are_shown_and_what_can_be_is_changed() {
     assert!(
         all.contains("limits.connections_max") && all.contains("4096"),
         "{all}"
+    );
+}
+
+#[test]
+fn a_setting_is_saved_in_the_configuration_and_counts_at_the_next_start() {
+    let bench = Bench::with_daemon();
+    let path = bench.path().join("node.json");
+    std::fs::write(&path, "{\n  \"limits\": {\n    \"connections_max\": 90\n  }\n}\n").unwrap();
+    bench.run("mofka-ctl start -c node.json --shards 1").ok();
+    let said = bench
+        .run("mofka-ctl config set limits.connections_max 80 --save")
+        .ok();
+    assert!(said.contains("(was 90)") && said.contains("saved in "), "{said}");
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        "{\n  \"limits\": {\n    \"connections_max\": 80\n  }\n}\n"
+    );
+    let saved = bench
+        .run("mofka-ctl --json config set log_level warn --save")
+        .ok();
+    assert!(
+        parse(&saved)["saved"].as_str().unwrap().ends_with("/node.json"),
+        "{saved}"
+    );
+    bench.run("mofka-ctl shutdown").ok();
+    bench.run("mofka-ctl start -c node.json --shards 1").ok();
+    assert_eq!(
+        bench.run("mofka-ctl config get limits.connections_max").ok(),
+        "80\n"
+    );
+    assert_eq!(bench.run("mofka-ctl config get log_level").ok(), "warn\n");
+    std::fs::write(&path, "{\"limits\": {\"connections_max\": 70}}").unwrap();
+    bench.run("mofka-ctl config set limits.rings_max 3 --save").fails(
+        1,
+        &["limits.connections_max: 70", "another node's, or was edited"],
     );
 }
 

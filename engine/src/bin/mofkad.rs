@@ -109,7 +109,7 @@ fn run(options: Options) -> Result<(), String> {
     // Before any thread starts, so that a signal during the start is not lost.
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("could not handle signals: {error}"))?;
-    let node = uring::start(loaded.config, &loaded.notes).map_err(|error| error.to_string())?;
+    let node = uring::start(loaded).map_err(|error| error.to_string())?;
     let facts = node.facts().clone();
     let addresses: Vec<String> = facts.addresses().iter().flatten().cloned().collect();
     tracing::info!(
@@ -226,6 +226,21 @@ fn configuration(options: &Options) -> Result<Loaded, String> {
             loaded
         }
     };
+    let given = [
+        (!options.listen.is_empty(), "listen"),
+        (options.data_dir.is_some(), "data_dir"),
+        (options.group_file.is_some(), "group_file"),
+        (options.shards.is_some(), "shards"),
+        (options.log_level.is_some(), "log_level"),
+        (options.log_format.is_some(), "log_format"),
+        (options.monitoring.is_some(), "monitoring.listen"),
+    ];
+    loaded.override_keys(
+        given
+            .iter()
+            .filter(|(is_given, _)| *is_given)
+            .map(|(_, key)| *key),
+    );
     let config = &mut loaded.config;
     if !options.listen.is_empty() {
         config.listen.clone_from(&options.listen);

@@ -72,7 +72,7 @@ impl Key {
 
     /// Whether it can be changed while the node runs.
     pub fn is_live(&self) -> bool {
-        crate::control::is_live(self.key)
+        matches!(super::change_of(self.key), Some(super::Change::Live(_)))
     }
 
     /// What it is when the configuration does not say.

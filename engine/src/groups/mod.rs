@@ -80,7 +80,7 @@ pub(crate) async fn sync<I: Io, P: Peers>(
         );
         return Err(WireError::new(ErrorCode::InvalidArgument, message));
     }
-    let heartbeat_ms = shard.facts().limits.heartbeat_ms;
+    let heartbeat_ms = shard.limits().heartbeat_ms;
     let wait = Duration::from_millis(u64::from(request.wait_ms).min(heartbeat_ms));
     let mut over = std::pin::pin!(shard.io().sleep(wait));
     let mut is_over = wait.is_zero();
@@ -150,7 +150,7 @@ fn look<I: Io, P: Peers>(
     if !*is_known {
         *is_known = true;
         let now_us = shard.io().now_us();
-        let silent_us = shard.facts().limits.heartbeat_ms * 1000 * SILENT_HEARTBEATS_MAX;
+        let silent_us = shard.limits().heartbeat_ms * 1000 * SILENT_HEARTBEATS_MAX;
         outcome = group.sync(session, now_us, request);
         if outcome.is_ok() {
             group.expire(now_us.saturating_sub(silent_us));

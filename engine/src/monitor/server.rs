@@ -75,7 +75,8 @@ struct Slot {
 
 struct Shared<S> {
     source: S,
-    config: Monitoring,
+    /// Changes while the node runs, but for where it listens.
+    config: Arc<Mutex<Monitoring>>,
     on_loopback: bool,
     started_s: u64,
     told: Mutex<Option<Told>>,
@@ -102,12 +103,16 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot.
-    pub fn start(config: &Monitoring, (host, port): &(String, u16), source: impl Source) -> io::Result<Self> {
+    pub fn start(
+        config: Arc<Mutex<Monitoring>>,
+        (host, port): &(String, u16),
+        source: impl Source,
+    ) -> io::Result<Self> {
         let listener = Arc::new(TcpListener::bind((host.as_str(), *port))?);
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             source,
-            config: config.clone(),
+            config,
             on_loopback: is_loopback(address.ip()),
             started_s: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -212,7 +217,7 @@ impl<S> Shared<S> {
     fn seat(&self, number: u64, stream: TcpStream) -> Option<Arc<TcpStream>> {
         let stream = Arc::new(stream);
         let mut slots = lock(&self.slots);
-        if slots.len() >= self.config.connections_max {
+        if slots.len() >= lock(&self.config).connections_max {
             let Some(silent) = slots.iter().position(|slot| !slot.is_heard) else {
                 drop(slots);
                 refuse(&stream);
@@ -276,7 +281,7 @@ impl<S: Source> Shared<S> {
     }
 
     fn answer(&self, request: &Request) -> Response {
-        if !request.has_known_host(self.on_loopback, &self.config.hosts) {
+        if !request.has_known_host(self.on_loopback, &lock(&self.config).hosts) {
             let message = format!(
                 "this is not \"{}\": ask by localhost or an address, or list the name under monitoring.hosts in the node's \
                  configuration",
@@ -337,7 +342,7 @@ impl<S: Source> Shared<S> {
             }
             let text = match form {
                 Form::Metrics(format) => {
-                    metrics::render(&told.snapshot, &told.around, &self.config, format).into_bytes()
+                    metrics::render(&told.snapshot, &told.around, &lock(&self.config), format).into_bytes()
                 }
                 Form::Status => {
                     let status = status::of(&told.snapshot, &told.around);

@@ -139,7 +139,7 @@ impl<I: Io> Partition<I> {
             return Err(WireError::new(ErrorCode::TopicComplete, message));
         }
         if self.store.is_none() {
-            let bytes_max = self.spec.limits.memory_partition_bytes_max;
+            let bytes_max = self.memory.memory_partition_bytes_max();
             let bytes = self.recent.borrow().bytes() + batch.frame_bytes() + batch.data_bytes();
             if bytes > bytes_max {
                 let message = format!(

@@ -38,30 +38,62 @@ pub struct ReadCounts {
 
 /// See the module.
 pub struct ShardMemory {
-    recent_bytes_max: u64,
+    recent_bytes_max: Cell<u64>,
     recent_bytes: Cell<u64>,
     holders: RefCell<Vec<Weak<dyn Holder>>>,
-    ahead_bytes_max: u64,
+    ahead_bytes_max: Cell<u64>,
     ahead_bytes: Cell<u64>,
     counts: Cell<ReadCounts>,
     /// Streams whose checksums are held.
-    streams_max: usize,
+    streams_max: Cell<usize>,
     streams: Cell<usize>,
+    /// Bounds of each partition.
+    memory_partition_bytes_max: Cell<u64>,
+    pending_bytes_max: Cell<u64>,
 }
 
 impl ShardMemory {
     /// Empty, with the budgets of these limits.
     pub fn new(limits: &EngineLimits) -> Rc<Self> {
         Rc::new(Self {
-            recent_bytes_max: limits.shard_recent_bytes_max,
+            recent_bytes_max: Cell::new(limits.shard_recent_bytes_max),
             recent_bytes: Cell::new(0),
             holders: RefCell::default(),
-            ahead_bytes_max: limits.shard_read_ahead_bytes_max,
+            ahead_bytes_max: Cell::new(limits.shard_read_ahead_bytes_max),
             ahead_bytes: Cell::new(0),
             counts: Cell::default(),
-            streams_max: limits.shard_streams_max,
+            streams_max: Cell::new(limits.shard_streams_max),
             streams: Cell::new(0),
+            memory_partition_bytes_max: Cell::new(limits.memory_partition_bytes_max),
+            pending_bytes_max: Cell::new(limits.partition_pending_bytes_max),
         })
+    }
+
+    /// Goes by these limits from now on: what is held beyond a smaller budget is given up, as far as it can be. Leases
+    /// and streams that there are go on. No holder may be borrowed.
+    pub(crate) fn set_limits(&self, limits: &EngineLimits) {
+        self.recent_bytes_max.set(limits.shard_recent_bytes_max);
+        self.ahead_bytes_max.set(limits.shard_read_ahead_bytes_max);
+        self.streams_max.set(limits.shard_streams_max);
+        self.memory_partition_bytes_max
+            .set(limits.memory_partition_bytes_max);
+        self.pending_bytes_max.set(limits.partition_pending_bytes_max);
+        self.shrink();
+    }
+
+    /// Events whose data comes in parts that there may be at once.
+    pub(super) fn streams_max(&self) -> usize {
+        self.streams_max.get()
+    }
+
+    /// What a memory partition may hold.
+    pub(super) fn memory_partition_bytes_max(&self) -> u64 {
+        self.memory_partition_bytes_max.get()
+    }
+
+    /// What may wait to be written in a partition before its producers have to.
+    pub(super) fn pending_bytes_max(&self) -> u64 {
+        self.pending_bytes_max.get()
     }
 
     /// Bytes of recent batches of all log partitions.
@@ -95,7 +127,7 @@ impl ShardMemory {
     /// One stream more; false when there are as many as may be.
     pub(super) fn begin_stream(&self) -> bool {
         let streams = self.streams.get();
-        let begins = streams < self.streams_max;
+        let begins = streams < self.streams_max.get();
         self.streams.set(streams + usize::from(begins));
         begins
     }
@@ -114,10 +146,11 @@ impl ShardMemory {
 
     /// Evicts until the budget is kept, as far as what is held is on the device. No holder may be borrowed.
     pub(crate) fn shrink(&self) {
-        if self.recent_bytes.get() <= self.recent_bytes_max {
+        if self.recent_bytes.get() <= self.recent_bytes_max.get() {
             return;
         }
-        let goal = self.recent_bytes_max - self.recent_bytes_max / SLACK_PART;
+        let bytes_max = self.recent_bytes_max.get();
+        let goal = bytes_max - bytes_max / SLACK_PART;
         let holders: Vec<Rc<dyn Holder>> = self.holders.borrow().iter().filter_map(Weak::upgrade).collect();
         let mut largest: BinaryHeap<(u64, usize)> = holders
             .iter()
@@ -145,7 +178,7 @@ impl ShardMemory {
     /// Memory to read ahead into, if there is some left.
     pub(super) fn lease(self: &Rc<Self>, bytes: u64) -> Option<Lease> {
         let taken = self.ahead_bytes.get().checked_add(bytes)?;
-        (taken <= self.ahead_bytes_max).then(|| {
+        (taken <= self.ahead_bytes_max.get()).then(|| {
             self.ahead_bytes.set(taken);
             Lease {
                 memory: Rc::clone(self),

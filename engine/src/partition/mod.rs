@@ -56,7 +56,7 @@ pub use referring::Referral;
 use referring::Referring;
 use store::Store;
 use trim::Leaving;
-pub use trim::look_after_retention;
+pub use trim::{RetentionTimer, look_after_retention};
 pub use uploads::Upload;
 use uploads::Uploads;
 
@@ -292,7 +292,7 @@ impl<I: Io> Partition<I> {
     pub fn is_congested(&self) -> bool {
         let waiting = self.room.as_ref().map_or(0, |room| room.waiting_bytes());
         self.store.as_ref().is_some_and(|store| {
-            store.committer().pending_bytes() + waiting > self.spec.limits.partition_pending_bytes_max
+            store.committer().pending_bytes() + waiting > self.memory.pending_bytes_max()
         })
     }
 

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
+use futures_lite::future;
 use mofka_log::{
     BLOCK_BYTES, EventId, FilePos, FooterFacts, PartitionFacts, ProducerTable, Retention, RetentionClock,
     SealedFacts, SegmentHeader, SegmentKind, SparseIndex, TrimReason,
@@ -318,15 +319,57 @@ async fn sync_names<I: Io>(store: &Store<I>) -> Result<(), OpenError> {
     })
 }
 
+/// When partitions are looked through next. Cheap to clone.
+#[derive(Clone)]
+pub struct RetentionTimer(Rc<(Cell<Duration>, Event)>);
+
+impl RetentionTimer {
+    /// So often.
+    pub fn new(every: Duration) -> Self {
+        Self(Rc::new((Cell::new(every), Event::new())))
+    }
+
+    /// So often from now on.
+    pub(crate) fn set(&self, every: Duration) {
+        if self.0.0.replace(every) != every {
+            self.0.1.notify(usize::MAX);
+        }
+    }
+
+    /// Waits for the next time, and tells how long that was at least, in microseconds.
+    async fn wait<I: Io>(&self, io: &I) -> u64 {
+        let begun_us = io.monotonic_us();
+        let (every, changed) = &*self.0;
+        loop {
+            let listener = changed.listen();
+            let every_us = u64::try_from(every.get().as_micros()).unwrap_or(u64::MAX);
+            let passed_us = io.monotonic_us().saturating_sub(begun_us);
+            let left = Duration::from_micros(every_us.saturating_sub(passed_us));
+            let is_over = future::or(
+                async {
+                    io.sleep(left).await;
+                    true
+                },
+                async {
+                    listener.await;
+                    false
+                },
+            );
+            if is_over.await {
+                return every_us.max(passed_us);
+            }
+        }
+    }
+}
+
 /// Looks through partitions as long as there are any to be had, and lets go what their topics' retention says. `review` is
 /// for those that would let more go, were it not referred to.
 pub async fn look_after_retention<I: Io>(
     io: I,
-    every: Duration,
+    timer: RetentionTimer,
     partitions: impl Fn() -> Option<Vec<Rc<Partition<I>>>>,
     review: impl AsyncFn(Rc<Partition<I>>),
 ) {
-    let every_us = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
     let mut clock = RetentionClock::default();
     let mut elapsed_us = 0;
     while let Some(partitions) = partitions() {
@@ -345,8 +388,7 @@ pub async fn look_after_retention<I: Io>(
                 review(partition).await;
             }
         }
-        io.sleep(every).await;
-        elapsed_us = every_us;
+        elapsed_us = timer.wait(&io).await;
     }
 }
 

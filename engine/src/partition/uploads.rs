@@ -238,7 +238,7 @@ impl<I: Io> Partition<I> {
             return Err(WireError::new(ErrorCode::InvalidArgument, message));
         };
         if !self.memory.begin_stream() {
-            let most = spec.limits.shard_streams_max;
+            let most = self.memory.streams_max();
             let message =
                 format!("{most} streams are open on this shard, which is the limit (`shard_streams_max`)");
             return Err(WireError::new(ErrorCode::Overloaded, message));

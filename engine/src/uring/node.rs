@@ -14,7 +14,7 @@ use super::mesh::{self, Mesh};
 use super::server::{self, Listeners};
 use super::{UringIo, self_test};
 use crate::catalog::CatalogView;
-use crate::config::NodeConfig;
+use crate::config::{Loaded, NodeConfig};
 use crate::facts::NodeFacts;
 use crate::home::{Home, HomeError, write_durably};
 use crate::monitor::server::Server;
@@ -69,8 +69,15 @@ pub struct RunningNode {
 }
 
 enum Report {
-    Ready { shard: usize, addresses: Vec<String> },
-    Failed { shard: usize, reason: String },
+    Ready {
+        shard: usize,
+        addresses: Vec<String>,
+        sockets: Vec<PathBuf>,
+    },
+    Failed {
+        shard: usize,
+        reason: String,
+    },
 }
 
 /// Starts every shard, recovers every partition, listens, and writes the group file, in this order: whoever finds the
@@ -78,7 +85,8 @@ enum Report {
 ///
 /// # Errors
 /// When anything of that fails; nothing is left running then.
-pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeError> {
+pub fn start(loaded: Loaded) -> Result<RunningNode, NodeError> {
+    let Loaded { config, notes, file } = loaded;
     let home = Home::open(&config.data_dir)?;
     let direct = home.direct_io(config.direct_io)?;
     if !direct {
@@ -87,12 +95,12 @@ pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeEr
             "this file system has no direct I/O: log files go through the page cache (direct_io is \"auto\")"
         );
     }
-    for note in notes {
+    for note in &notes {
         tracing::info!("configuration: {note}");
     }
     let cores = cores();
     let shards = config.shards.unwrap_or(cores.len()).max(1);
-    let facts = Arc::new(NodeFacts::new(&home, &config, shards, direct));
+    let facts = Arc::new(NodeFacts::new(&home, &config, shards, direct).with_file(file));
     let (monitoring, asked) = match monitoring(&config, &facts)? {
         Some((server, asked)) => (Some(server), Some(asked)),
         None => (None, None),
@@ -135,12 +143,15 @@ pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeEr
     }
     drop(report);
     let mut addresses = vec![Vec::new(); shards];
+    let mut sockets = Vec::new();
     for _ in 0..shards {
         match reports.recv() {
             Ok(Report::Ready {
                 shard,
                 addresses: of_shard,
+                sockets: its_sockets,
             }) => {
+                sockets.extend(its_sockets);
                 if let Some(place) = addresses.get_mut(shard) {
                     *place = of_shard;
                 }
@@ -158,6 +169,7 @@ pub fn start(config: NodeConfig, notes: &[String]) -> Result<RunningNode, NodeEr
             }
         }
     }
+    node.facts.set_sockets(sockets);
     node.facts.set_addresses(addresses.clone());
     if let Err(error) = write_group_file(&config, &node.facts, addresses) {
         node.stop_and_join();
@@ -229,7 +241,7 @@ fn monitoring(config: &NodeConfig, facts: &Arc<NodeFacts>) -> Result<Option<(Ser
         .map_err(|reason| failed(std::io::Error::other(reason)))?;
     let Some(place) = place else { return Ok(None) };
     let (asker, asked) = asking::pair(Arc::clone(facts)).map_err(failed)?;
-    let server = Server::start(&config.monitoring, &place, asker).map_err(failed)?;
+    let server = Server::start(Arc::clone(&facts.monitoring_config), &place, asker).map_err(failed)?;
     if server.is_open_to_others() {
         tracing::warn!(
             address = %server.address(),
@@ -297,6 +309,7 @@ async fn run_shard(
         .send(Report::Ready {
             shard,
             addresses: listeners.addresses(),
+            sockets: listeners.sockets(),
         })
         .ok();
     let asked = match shard {

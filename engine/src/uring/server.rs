@@ -19,9 +19,9 @@ use super::UringIo;
 use super::mesh::Mesh;
 use super::rings::SocketDoor;
 use super::watch::Watched;
-use crate::facts::NodeFacts;
+use crate::facts::{NodeFacts, socket_permissions};
 use crate::halves::split;
-use crate::session::{Peer, Session};
+use crate::session::{LocalUser, Peer, Session};
 use crate::shard::Shard;
 
 /// How often a shard looks whether it is to stop.
@@ -174,12 +174,16 @@ impl Listeners {
         let listener = UnixListener::bind(&path).map_err(failed(""))?;
         listener.set_nonblocking(true).map_err(failed(""))?;
         // Who else may connect is looked at when he does.
-        let mode = if self.is_open_to_others { 0o666 } else { 0o600 };
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed(""))?;
+        std::fs::set_permissions(&path, socket_permissions(self.is_open_to_others)).map_err(failed(""))?;
         self.order.push(address.clone());
         let listener = PollableFd::new(listener).map_err(|error| failed("")(error.into()))?;
         self.unix.push((listener, address, path));
         Ok(())
+    }
+
+    /// The Unix sockets among them.
+    pub(super) fn sockets(&self) -> Vec<PathBuf> {
+        self.unix.iter().map(|(_, _, path)| path.clone()).collect()
     }
 
     /// Where clients reach this shard, in the order of the configuration.
@@ -225,7 +229,7 @@ pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: List
     }
     let connections = Rc::new(Cell::new(0_usize));
     let mut tasks = Vec::new();
-    let paths: Vec<PathBuf> = listeners.unix.iter().map(|(_, _, path)| path.clone()).collect();
+    let paths = listeners.sockets();
     for (listener, address) in listeners.tcp {
         let (shard, connections) = (Rc::clone(shard), Rc::clone(&connections));
         tasks.push(glommio::spawn_local(async move {
@@ -298,16 +302,17 @@ fn local_peer(shard: &OurShard, fd: RawFd) -> Peer {
         Ok(credentials) => {
             let (pid, uid) = (credentials.pid.as_raw_nonzero(), credentials.uid.as_raw());
             let own_uid = rustix::process::geteuid().as_raw();
-            let refusal = shard
-                .facts()
-                .local_clients
-                .refusal(uid, credentials.gid.as_raw(), own_uid);
+            let user = LocalUser {
+                uid,
+                gid: credentials.gid.as_raw(),
+                own_uid,
+            };
             let name = format!("process {pid} of user {uid}");
-            Peer::local(name, refusal, Some(Box::new(door)))
+            Peer::local(name, user, &shard.local_clients(), Box::new(door))
         }
         Err(error) => {
             let refusal = format!("the kernel does not tell who is at the other end of the socket: {error}");
-            Peer::local("local peer".to_owned(), Some(refusal), None)
+            Peer::refused("local peer".to_owned(), refusal)
         }
     }
 }
@@ -331,7 +336,7 @@ fn serve<S>(shard: &Rc<OurShard>, connections: &Rc<Cell<usize>>, stream: S, fd: 
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    if connections.get() >= shard.facts().limits.connections_max {
+    if connections.get() >= shard.limits().connections_max {
         tracing::warn!(
             peer = peer.name(),
             "refused a connection: this shard has as many as its limit connections_max allows"

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mofka_engine::io::Io;
-use mofka_engine::partition::{Partition, ReadLimits, Reader, look_after_retention};
+use mofka_engine::partition::{Partition, ReadLimits, Reader, RetentionTimer, look_after_retention};
 use mofka_engine::sim::{Image, Random, SimIo};
 use mofka_log::{Durability, PartitionKind, Retention};
 use mofka_net::{DataDescriptor, ErrorCode};
@@ -252,7 +252,7 @@ fn a_clock_that_jumps_drops_nothing_and_one_that_goes_on_does() {
     let looked_at = Rc::downgrade(&partition);
     io.spawn(look_after_retention(
         io.clone(),
-        Duration::from_mins(1),
+        RetentionTimer::new(Duration::from_mins(1)),
         move || Some(vec![looked_at.upgrade()?]),
         async |_| (),
     ));

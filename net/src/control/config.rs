@@ -10,6 +10,18 @@ use serde_json::Value;
 pub struct ConfigGetResponse {
     /// Every setting, by its key.
     pub settings: Vec<Setting>,
+    /// Where the configuration came from, when that is a file of Mofka's own form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<ConfigFileInfo>,
+}
+
+/// The file of a node's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFileInfo {
+    /// Where it is on the node's machine.
+    pub path: String,
+    /// Keys for which the command line or the environment of the node said something else.
+    pub overridden: Vec<String>,
 }
 
 /// One setting.
@@ -19,8 +31,12 @@ pub struct Setting {
     pub key: String,
     /// What it is now.
     pub value: Value,
+    /// What it was when the node started.
+    pub configured: Value,
     /// Whether config_set can change it.
     pub live: bool,
+    /// For whom a change holds when it is live; otherwise why it is not.
+    pub note: String,
 }
 
 /// Changes settings: all of them or, when one cannot be changed, none.
@@ -47,4 +63,6 @@ pub struct SettingChange {
     pub was: Value,
     /// What it is now.
     pub is: Value,
+    /// For whom that holds.
+    pub note: String,
 }

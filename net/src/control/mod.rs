@@ -16,7 +16,9 @@ mod topic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use config::{ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, Setting, SettingChange};
+pub use config::{
+    ConfigFileInfo, ConfigGetResponse, ConfigSetRequest, ConfigSetResponse, Setting, SettingChange,
+};
 pub use consumer::{
     ConsumerDeleteRequest, ConsumerInfo, ConsumerListRequest, ConsumerListResponse, From, GroupLeaveRequest,
     GroupPartition, GroupPlace, GroupSyncRequest, GroupSyncResponse, SeekRequest, SeekResponse, Selection,

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use mofka_client::{
     BatchSize, ConsumerOptions, DataSelector, Driver, DriverOptions, Metadata, ProducerOptions, Start,
@@ -57,17 +58,24 @@ impl Process {
 
     /// What becomes of a connection of this user.
     pub(super) fn ask_as(user: u32, dir: &Path, address: &str) -> String {
+        Self::run_as(user, dir, &format!("connect {address}")).await_line()
+    }
+
+    /// Connects as this user, says that it stays, and then why its connection ended.
+    pub(super) fn stay_as(user: u32, dir: &Path, address: &str) -> Self {
+        Self::run_as(user, dir, &format!("stay {address}"))
+    }
+
+    fn run_as(user: u32, dir: &Path, role: &str) -> Self {
         // Other users may not go where this program is.
         let program = dir.join("client");
-        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        if !program.exists() {
+            std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        }
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = Command::new(program);
-        let command = command
-            .env(ROLE, format!("connect {address}"))
-            .current_dir("/")
-            .uid(user)
-            .gid(user);
-        Self::spawn(command).await_line()
+        let command = command.env(ROLE, role).current_dir("/").uid(user).gid(user);
+        Self::spawn(command)
     }
 }
 
@@ -88,8 +96,26 @@ fn a_client_of_the_ring_tests() {
             Ok(driver) => println!("{MARK}connected, {} nodes", driver.num_servers()),
             Err(error) => println!("{MARK}{error}"),
         },
+        ["stay", address] => stay(address),
         ["load", group_file, round] => load(group_file, round),
         _ => panic!("{role}"),
+    }
+}
+
+/// Asks for the node's state until that fails.
+fn stay(address: &str) {
+    let driver = Driver::connect(DriverOptions {
+        reconnect_timeout: Duration::from_millis(10),
+        ..DriverOptions::addresses([address])
+    });
+    let driver = driver.unwrap();
+    println!("{MARK}stays");
+    loop {
+        if let Err(error) = driver.node_status(0) {
+            println!("{MARK}lost: {error}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
