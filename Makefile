@@ -117,6 +117,16 @@ install: build cpp ## Daemon, tool, completions, manual pages, C and C++ interfa
 	done; \
 	"$(BIN)/mofka-ctl" generate man "$$share/man/man1"
 
+# dpkg-dev finds out which libraries the programs need.
+.PHONY: deb
+deb: build ## The Debian package, in target/debian
+	@command -v cargo-deb >/dev/null || CARGO_TARGET_DIR="$(TARGET)/tools-build" $(CARGO) install --locked cargo-deb --version 3.8.0 --root "$(TOOLS)"
+	packaging/debian/build "$(TARGET)"
+
+.PHONY: container
+container: deb ## The container's image, of the Debian package (podman, buildah or docker; BASE=...)
+	packaging/container/build "$(TARGET)"
+
 .PHONY: header
 header: needs ## client/c/include/mofka.h, written anew from client/c/src
 	MOFKA_WRITE_HEADER=1 $(CARGO) test --locked -q -p mofka-c --test it header

@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -52,6 +52,8 @@ pub struct NodeFacts {
     pub(crate) file: Option<ConfigFile>,
     /// Where its metrics are, if they are anywhere.
     pub(crate) monitoring: OnceLock<String>,
+    /// Grows as long as each shard gets to its tasks.
+    beats: Vec<AtomicU64>,
     addresses: OnceLock<Vec<Vec<String>>>,
     sockets: OnceLock<Vec<PathBuf>>,
 }
@@ -74,6 +76,7 @@ impl NodeFacts {
             monitoring_config: Arc::new(Mutex::new(config.monitoring.clone())),
             file: None,
             monitoring: OnceLock::new(),
+            beats: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             addresses: OnceLock::new(),
             sockets: OnceLock::new(),
         }
@@ -90,6 +93,19 @@ impl NodeFacts {
     pub(crate) fn now(&self) -> MutexGuard<'_, NodeConfig> {
         // Changed by one assignment: a panic leaves nothing half done.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A shard got to its tasks.
+    pub(crate) fn beat(&self, shard: usize) {
+        if let Some(beats) = self.beats.get(shard) {
+            beats.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Numbers that grow as long as each shard gets to its tasks, some times a second from when it serves until it stops.
+    pub fn beats(&self) -> Vec<u64> {
+        let beats = self.beats.iter();
+        beats.map(|beats| beats.load(Ordering::Relaxed)).collect()
     }
 
     /// From now on the settings are these.

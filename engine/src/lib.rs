@@ -42,6 +42,7 @@ pub mod shard;
 pub mod sim;
 mod streams;
 mod subscription;
+pub mod supervisor;
 pub mod uring;
 
 pub use home::{Home, HomeError};

@@ -23,4 +23,5 @@ mod selection;
 mod settled;
 mod start;
 mod streams;
+mod supervisor;
 mod tuning;

@@ -48,6 +48,7 @@ pub struct Node {
     disk: Option<LoopDisk>,
     dir: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     log: File,
 }
@@ -83,9 +84,15 @@ impl Node {
             disk: None,
             dir,
             arguments,
+            environment: Vec::new(),
             child: None,
             log,
         }
+    }
+
+    /// With a variable in its environment, from the next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// A node that is not started yet, with a file system of its own to store on. Nothing, and a line that says why, on
@@ -139,6 +146,7 @@ impl Node {
         std::fs::remove_file(self.group_file()).ok();
         let child = Command::new(program("mofkad"))
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .current_dir(self.dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use clap_complete::Shell;
 use mofka_engine::config::{self, Loaded, NodeConfig, listen_of_protocol};
 use mofka_engine::logging::{self, LogFormat};
+use mofka_engine::supervisor::Supervisor;
 use mofka_engine::uring;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -19,7 +20,8 @@ use signal_hook::iterator::Signals;
 /// Persistent event streaming for machines that produce data faster than anything else can keep it.
 ///
 /// Without a configuration: stores in ./mofka-data, listens on a Unix socket there, writes ./mofka.json.
-/// Stops cleanly on SIGTERM and SIGINT: what was accepted is finished and synced.
+/// Stops cleanly on SIGTERM and SIGINT: what was accepted is finished and synced. Tells systemd when it is ready and when it
+/// stops, and gives the signs of life that WatchdogSec asks for.
 ///
 /// Exit status: 0 after a clean stop, 1 when it could not start or a shard failed, 2 for wrong options.
 #[derive(Debug, Parser)]
@@ -106,6 +108,8 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<(), String> {
     let loaded = configuration(&options)?;
     logging::start(&loaded.config.log_level, loaded.config.log_format)?;
+    let mut supervisor = Supervisor::from_environment();
+    supervisor.status("opening partitions");
     // Before any thread starts, so that a signal during the start is not lost.
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("could not handle signals: {error}"))?;
@@ -121,6 +125,7 @@ fn run(options: Options) -> Result<(), String> {
         monitoring = node.monitoring(),
         "ready"
     );
+    supervisor.ready(&format!("ready at {}", addresses.join(" ")));
     let stop = facts.clone();
     let handle = signals.handle();
     let waiting = std::thread::Builder::new()
@@ -137,8 +142,10 @@ fn run(options: Options) -> Result<(), String> {
         });
     let waiting = waiting.map_err(|error| format!("could not start a thread: {error}"))?;
     while !facts.stop.load(Ordering::SeqCst) {
+        supervisor.alive(|| facts.beats());
         std::thread::sleep(Duration::from_millis(100));
     }
+    supervisor.stopping();
     let outcome = node.join().map_err(|error| error.to_string());
     handle.close();
     if waiting.join().is_err() {

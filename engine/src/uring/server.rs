@@ -256,6 +256,7 @@ pub(super) async fn run(shard: &Rc<OurShard>, facts: &NodeFacts, listeners: List
         }));
     }
     while !facts.stop.load(Ordering::SeqCst) {
+        facts.beat(shard.number());
         glommio::timer::sleep(STOP_CHECK).await;
     }
     tracing::debug!("no longer accepting connections");
