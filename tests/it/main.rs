@@ -12,6 +12,7 @@ mod kill;
 mod libraries;
 mod logging;
 mod monitoring;
+mod packaging;
 mod power;
 mod protocol;
 mod reference;
