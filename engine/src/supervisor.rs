@@ -114,7 +114,7 @@ mod tests {
             watchdog: Some(Duration::from_nanos(3)),
             last: None,
         };
-        let mut heard = |supervisor: &mut Supervisor, beats: &[u64]| {
+        let heard = |supervisor: &mut Supervisor, beats: &[u64]| {
             supervisor.alive(|| beats.to_vec());
             let mut text = [0; 100];
             let count = manager.recv(&mut text).unwrap_or(0);
