@@ -23,7 +23,6 @@ use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-
 use crate::catalog::CatalogStore;
 use crate::enforcing::Enforcer;
 use crate::facts::NodeFacts;

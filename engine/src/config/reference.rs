@@ -122,6 +122,10 @@ pub const KEYS: &[Key] = &[
         "Groups, by number, whose processes may connect over a Unix socket; a process's own, not its supplementary ones.",
     ),
     key(
+        "default_retention",
+        "What topics that are created without a retention of their own keep: bytes_max, age_ms_max and so on, as in a topic's; {}: all.",
+    ),
+    key(
         "log_level",
         "What is logged: off, error, warn, info, debug, trace, or a list such as info,mofka_engine::room=debug.",
     ),
@@ -211,7 +215,7 @@ pub const KEYS: &[Key] = &[
     .bytes(),
     key("limits.frame_bytes_max", "Largest frame that a client may send or be sent.")
         .bytes()
-        .min(1),
+        .min(super::FRAME_BYTES_MIN),
     key("limits.batch_events_max", "Events in one batch.")
         .unit("events")
         .min(1),
@@ -219,16 +223,20 @@ pub const KEYS: &[Key] = &[
         "limits.connection_inflight_bytes_max",
         "Bytes of a connection's requests that are not answered yet; beyond it the connection is not read.",
     )
-    .bytes(),
+    .bytes()
+    .min(1),
     key(
         "limits.connection_outbox_bytes_max",
         "Bytes of answers that wait for a slow reader; beyond it nothing more is read from it or fed to it.",
     )
-    .bytes(),
+    .bytes()
+    .min(1),
     key("limits.connections_max", "Connections of a shard.")
         .unit("connections")
         .min(1),
-    key("limits.subscriptions_max", "Subscriptions of a connection.").unit("subscriptions"),
+    key("limits.subscriptions_max", "Subscriptions of a connection.")
+        .unit("subscriptions")
+        .min(1),
     key(
         "limits.connection_streams_max",
         "Events of a connection whose data comes in parts and is not whole.",
