@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Outcome};
+use crate::suggest;
 
 /// The prefixes that any command takes, long and short, for suggestions.
 const PREFIXES: [(&str, &str); 5] = [
@@ -112,15 +113,10 @@ impl Dotted {
         let Some(option) = self.options.first() else {
             return Ok(());
         };
-        let known = PREFIXES
-            .iter()
-            .map(|(long, _)| (strsim::jaro_winkler(long, &option.prefix), *long));
-        let best = known
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .filter(|(likeness, _)| *likeness > 0.8);
+        let best = suggest::best(&option.prefix, PREFIXES.iter().map(|(long, _)| *long));
         let hint = match best {
-            Some((_, long)) if long == option.prefix => " for this command".to_owned(),
-            Some((_, long)) => format!("; did you mean --{long}.{}?", option.path.join(".")),
+            Some(long) if long == option.prefix => " for this command".to_owned(),
+            Some(long) => format!("; did you mean --{long}.{}?", option.path.join(".")),
             None => String::new(),
         };
         Err(Failure::usage(format!("unknown option {}{hint}", option.name())))

@@ -13,6 +13,7 @@ use crate::commands::config_file;
 use crate::failure::{Failure, Outcome};
 use crate::node::{self, Place};
 use crate::output::{Output, table};
+use crate::suggest;
 
 pub(crate) fn run(
     command: &ConfigCommand,
@@ -46,8 +47,11 @@ fn get(key: Option<&str>, place: &Place, output: Output) -> Outcome {
         });
     };
     let Some(setting) = settings.iter().find(|setting| setting.key == key) else {
+        let known = settings.iter().map(|setting| setting.key.as_str());
+        let hint = suggest::best(key, known).map(|best| format!("; did you mean \"{best}\"?"));
         return Err(Failure::failed(format!(
-            "there is no setting \"{key}\": `mofka-ctl config get` lists them"
+            "there is no setting \"{key}\"{} (`mofka-ctl config get` lists them)",
+            hint.unwrap_or_default()
         )));
     };
     output.print(&node::to_json(setting)?, || shown(&setting.value))

@@ -90,7 +90,7 @@ fn settings_are_shown_and_what_can_be_is_changed() {
         .fails(1, &["did you mean \"log_level\"?"]);
     bench
         .run("mofka-ctl config get log_levl")
-        .fails(1, &["no setting \"log_levl\""]);
+        .fails(1, &["no setting \"log_levl\"; did you mean \"log_level\"?"]);
     let all = bench.run("mofka-ctl config get").ok();
     assert!(
         all.contains("limits.connections_max") && all.contains("4096"),
