@@ -121,7 +121,7 @@ install: build cpp ## Daemon, tool, completions, manual pages, C and C++ interfa
 .PHONY: deb
 deb: build ## The Debian package, in target/debian
 	@command -v cargo-deb >/dev/null || CARGO_TARGET_DIR="$(TARGET)/tools-build" $(CARGO) install --locked cargo-deb --version 3.8.0 --root "$(TOOLS)"
-	packaging/debian/build "$(TARGET)"
+	packaging/debian/build "$(TARGET)" "$(LINKS)"
 
 .PHONY: container
 container: deb ## The container's image, of the Debian package (podman, buildah or docker; BASE=...)
