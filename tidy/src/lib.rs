@@ -8,6 +8,7 @@ pub mod edges;
 pub mod evidence;
 pub mod layouts;
 pub mod links;
+pub mod messages;
 pub mod source;
 pub mod tables;
 pub mod tree;

@@ -1,6 +1,6 @@
 //! The checks of `mofka-tidy`, over the real tree.
 
-use mofka_tidy::{borders, dependencies, edges, evidence, layouts, links, tables, tree};
+use mofka_tidy::{borders, dependencies, edges, evidence, layouts, links, messages, tables, tree};
 
 #[track_caller]
 fn expect_none(complaints: &[String]) {
@@ -70,6 +70,22 @@ fn behaviour_has_tests() {
         .find(|document| document.path == evidence::DOCUMENT);
     let document = document.expect("the document is there");
     expect_none(&evidence::check(document, &tree::files(&["rs"])));
+}
+
+#[test]
+fn messages_are_explained() {
+    let documents = tree::files(&["md"]);
+    let document = documents
+        .iter()
+        .find(|document| document.path == messages::DOCUMENT);
+    let document = document.expect("the document is there");
+    let sources = tree::files(&["rs"]);
+    expect_none(
+        &sources
+            .iter()
+            .flat_map(|source| messages::check(document, source))
+            .collect::<Vec<_>>(),
+    );
 }
 
 /// What `make deny` runs.
