@@ -215,7 +215,9 @@ impl Inner {
         let mut entries = Vec::with_capacity(2 * writes.len());
         let device = match then {
             Then::Sync => {
-                self.on_the_spot.begins(self.operations.in_flight() == 0);
+                let arrivals = self.arrivals();
+                self.on_the_spot
+                    .begins(self.operations.in_flight() == 0, arrivals);
                 self.shared_device(&writes)
             }
             Then::Nothing => None,
@@ -347,6 +349,10 @@ impl Inner {
                 };
                 let ended = Instant::now();
                 self.on_the_spot.took(ended, ended.duration_since(begun));
+                // The sync left no completion, so what the kernel has to tell is of a socket.
+                if self.ring.submission().taskrun() {
+                    self.on_the_spot.had_company();
+                }
                 self.synced(number, result, woken);
                 continue;
             }
@@ -374,7 +380,15 @@ impl Inner {
         self.reap()
     }
 
+    /// Changes when something is read from a client.
+    fn arrivals(&self) -> u64 {
+        self.watches.reads().wrapping_add(self.rings.arrivals())
+    }
+
     fn reap(&mut self) -> Vec<Waker> {
+        if self.operations.in_flight() > 0 {
+            self.on_the_spot.goes_on(self.arrivals());
+        }
         let (mut woken, mut synced) = (Vec::new(), Vec::new());
         let Self {
             ring,

@@ -3,7 +3,8 @@
 //! Handing a sync over and hearing of its end takes two wake-ups, of which each costs as much as a fast device needs to empty
 //! its cache. A shard that has nothing else under way waits for it anyway. So it makes the sync itself as long as operations
 //! come one at a time, and as long as the device is fast: whatever arrives meanwhile waits, for a moment. A sync that took
-//! longer is not made here again for a while.
+//! longer is not made here again for a while; and when something did arrive while an operation was under way, its sender has
+//! more to say than one request at a time, which is better read while a thread of the kernel syncs.
 
 use std::time::{Duration, Instant};
 
@@ -21,15 +22,30 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(super) struct OnTheSpot {
     alone: u32,
+    /// What had arrived when the last durable write began.
+    arrivals: u64,
     /// What syncs took here since the last pause.
     usual: Duration,
     not_before: Option<Instant>,
 }
 
 impl OnTheSpot {
-    /// A durable write begins, alone or beside other operations.
-    pub(super) fn begins(&mut self, is_alone: bool) {
+    /// A durable write begins, alone or beside other operations. `arrivals` changes when something is read from a client.
+    pub(super) fn begins(&mut self, is_alone: bool, arrivals: u64) {
         self.alone = if is_alone { self.alone.saturating_add(1) } else { 0 };
+        self.arrivals = arrivals;
+    }
+
+    /// It is under way still.
+    pub(super) fn goes_on(&mut self, arrivals: u64) {
+        if arrivals != self.arrivals {
+            self.had_company();
+        }
+    }
+
+    /// Something arrived while it was under way.
+    pub(super) fn had_company(&mut self) {
+        self.alone = 0;
     }
 
     /// Whether the sync of what is alone is to be made here.
@@ -56,10 +72,22 @@ mod tests {
         let (mut spot, now) = (OnTheSpot::default(), Instant::now());
         for _ in 0..ALONE_MIN {
             assert!(!spot.is_wanted(now));
-            spot.begins(true);
+            spot.begins(true, 0);
         }
         assert!(spot.is_wanted(now));
-        spot.begins(false);
+        spot.begins(false, 0);
+        assert!(!spot.is_wanted(now));
+    }
+
+    #[test]
+    fn not_when_more_arrives_meanwhile() {
+        let (mut spot, now) = (OnTheSpot::default(), Instant::now());
+        for arrivals in 0..u64::from(ALONE_MIN) {
+            spot.begins(true, arrivals);
+            spot.goes_on(arrivals);
+        }
+        assert!(spot.is_wanted(now));
+        spot.goes_on(u64::from(ALONE_MIN));
         assert!(!spot.is_wanted(now));
     }
 
@@ -67,7 +95,7 @@ mod tests {
     fn not_after_a_slow_one() {
         let (mut spot, now) = (OnTheSpot::default(), Instant::now());
         for _ in 0..ALONE_MIN {
-            spot.begins(true);
+            spot.begins(true, 0);
         }
         for _ in 0..100 {
             spot.took(now, FAST_USUALLY);
