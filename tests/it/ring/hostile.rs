@@ -237,6 +237,36 @@ fn a_second_stretch_that_lies_nowhere_ends_the_ring_that_it_came_through() {
     assert_eq!(rings(&node).fault_count, faults);
 }
 
+/// The memory cut or grown under the node, and one frame pointed at again and again.
+#[test]
+fn memory_keeps_its_size_and_a_frame_that_is_pointed_at_again_is_answered_to_its_sender() {
+    const SLOTS: u32 = 16;
+    let node = node("");
+    let honest = node.driver();
+    for round in 1..=20 {
+        let mut ring = RawRing::open(&address(&node), SLOTS, 64 << 10);
+        ring.call(Opcode::Ping, b"").unwrap();
+        let memory_bytes = rustix::fs::fstat(&ring.memory).unwrap().st_size as u64;
+        for size in [0, 4096, memory_bytes - 1, memory_bytes * 2] {
+            assert!(rustix::fs::ftruncate(&ring.memory, size).is_err(), "{size}");
+        }
+        let mut slot = [0; 128];
+        rustix::io::pread(&ring.memory, &mut slot, 4096).unwrap();
+        for number in 1..u64::from(SLOTS) {
+            rustix::io::pwrite(&ring.memory, &slot, 4096 + 128 * number).unwrap();
+        }
+        rustix::io::pwrite(&ring.memory, &u64::from(SLOTS).to_ne_bytes(), 128).unwrap();
+        // It rings, so that the node looks.
+        drop(ring.end.sender);
+        eventually(&node, |rings| {
+            rings.attached_count <= 2 && rings.opened_count > round
+        });
+    }
+    let counted = rings(&node);
+    assert!(counted.received_count >= 20 * u64::from(SLOTS), "{counted:?}");
+    there_and_back(&honest, "honest", 200, 2000, BatchSize::Adaptive);
+}
+
 #[test]
 fn bytes_that_change_after_they_were_sent_are_refused_or_stored_as_they_were_checked() {
     let node = node("");
