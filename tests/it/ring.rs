@@ -6,6 +6,7 @@ mod hostile;
 mod in_place;
 mod process;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mofka_client::{
@@ -196,10 +197,15 @@ fn eventually(node: &Node, is_so: impl Fn(&RingStatus) -> bool) {
     }
 }
 
-/// Descriptors of the node, and mappings of rings.
+/// Descriptors of the node without those of its logs, and mappings of rings.
 fn held(node: &Node) -> (usize, usize) {
+    // Segments that were filled meanwhile stay open for reading, a bounded number of them.
+    let data_dir = node.data_dir().canonicalize().unwrap();
+    let is_of_log = |path: &PathBuf| path.starts_with(&data_dir);
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", node.pid()))
         .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter(|path| !is_of_log(path))
         .count();
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", node.pid())).unwrap();
     let mapped = maps.lines().filter(|line| line.contains("mofka-ring")).count();
