@@ -243,6 +243,12 @@ pub enum PushError {
         /// The bound.
         max: u64,
     },
+    /// The event's place in the producer's source is missing, or cannot be.
+    #[error("{reason}")]
+    Place {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The producer was closed.
     #[error("the producer is closed")]
     Closed,
@@ -267,6 +273,7 @@ impl PushError {
             Self::Callback { .. } => "callback",
             Self::Component(_) => "component",
             Self::TooLarge { .. } => "too_large",
+            Self::Place { .. } => "place",
             Self::Closed => "closed",
             Self::GivenUp => "given_up",
             Self::Forked { .. } => "forked",

@@ -75,8 +75,8 @@ pub use mofka_net::{
 };
 pub use mofka_plugins::{Library, LibraryPolicy, LoadError};
 pub use options::{
-    BatchSize, ConsumerOptions, DriverOptions, Ordering, PartitionOptions, ProducerOptions, RingSize, Start,
-    TopicOptions,
+    BatchSize, ConsumerOptions, DriverOptions, Ordering, PartitionOptions, ProducerOptions, RingSize, Source,
+    Start, TopicOptions,
 };
 pub use pool::ThreadPool;
 pub use producer::{

@@ -1,6 +1,6 @@
 //! Everything that can be chosen, with the defaults.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -217,6 +217,18 @@ pub enum Ordering {
     Loose,
 }
 
+/// Where a producer's events come from, when each of them has a place there: a file with its positions, or a partition with its
+/// event ids. A partition remembers up to which place it has the events of a source, as durably as the events themselves, so
+/// whoever begins anew with the same source neither repeats nor leaves out any, wherever and whenever the last one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Who it is for the nodes: the same for everybody who pushes from this source, and for nobody else.
+    pub id: NonZeroU64,
+    /// The place with which to go on in the partition that is pushed to, when it is known: what a refusal with the code
+    /// [`SequenceGap`](crate::ErrorCode::SequenceGap) said was expected. `None`: the first event's.
+    pub from: Option<u64>,
+}
+
 /// How a producer works.
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
@@ -256,6 +268,10 @@ pub struct ProducerOptions {
     pub durability: Option<Durability>,
     /// How long dropping the producer waits for its events. Default: 10 s.
     pub drop_timeout: Duration,
+    /// The source of its events, which are then pushed with [`Producer::push_from`](crate::Producer::push_from). Such a producer is
+    /// strict and has no `delivery_timeout`; and when an event fails, so does all that was pushed to this partition after it,
+    /// and nothing more can be pushed there: what is left out would be left out for ever. `None`, the default: no source.
+    pub source: Option<Source>,
 }
 
 impl Default for ProducerOptions {
@@ -272,6 +288,7 @@ impl Default for ProducerOptions {
             batch_idle_timeout: None,
             durability: None,
             drop_timeout: Duration::from_secs(10),
+            source: None,
         }
     }
 }

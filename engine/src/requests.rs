@@ -8,7 +8,7 @@ use mofka_net::control::{
     ConsumerDeleteRequest, From, GroupSyncRequest, SeekRequest, SeekResponse, Selection, SubscribeRequest,
     SubscribeResponse,
 };
-use mofka_net::limits::FEATURE_REFERENCES;
+use mofka_net::limits::{FEATURE_REFERENCES, FEATURE_SOURCES};
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FetchRequest, FlushRequest,
     FrameHeader, Opcode, Pattern, ProduceRequest, ProduceResponse, WireError,
@@ -248,6 +248,9 @@ async fn subscribe<I: Io, P: Peers>(
     };
     let picking = picking(&partition, request.filter.as_ref(), request.selection.clone())?;
     let bytes_max = u64::from(request.batch_bytes_max).clamp(1, limits.frame_bytes_max / 2);
+    // One after the other: each borrows the state.
+    let knows_references = session.state().has(FEATURE_REFERENCES);
+    let knows_sources = session.state().has(FEATURE_SOURCES);
     let terms = Terms {
         id: request.subscription,
         consumer: request.consumer,
@@ -261,7 +264,8 @@ async fn subscribe<I: Io, P: Peers>(
         },
         credits: request.credits,
         picking,
-        knows_references: session.state().has(FEATURE_REFERENCES),
+        knows_references,
+        knows_sources,
     };
     let response = SubscribeResponse {
         next_event_id: start.get(),

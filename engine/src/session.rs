@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, future};
-use mofka_net::limits::{FEATURE_REFERENCES, FEATURES};
+use mofka_net::limits::{FEATURES, FEATURES_EVERYWHERE};
 use mofka_net::shm::ReceiveError;
 use mofka_net::{ErrorCode, FrameHeader, Opcode, ServerSession, WireError};
 
@@ -180,7 +180,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             state: RefCell::new(
                 ServerSession::new(limits.frame_bytes_max).offering(match &peer.door {
                     Some(_) if limits.rings_max > 0 => &FEATURES,
-                    _ => &[FEATURE_REFERENCES],
+                    _ => &FEATURES_EVERYWHERE,
                 }),
             ),
             limits,

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use event_listener::Event;
 use futures_lite::future;
 use mofka_log::{Batch, EventId, FRAME_ALIGN_BYTES};
-use mofka_net::limits::FEATURE_REFERENCES;
+use mofka_net::limits::{FEATURE_REFERENCES, FEATURE_SOURCES};
 use mofka_net::{Credits, ErrorCode, FeedHeader, FeedItem, FrameHeader, WireError};
 use uuid::Uuid;
 
@@ -31,6 +31,7 @@ pub(crate) struct Terms {
     pub(crate) picking: Option<Picking>,
     /// Whether the client can be sent events that refer to data of others.
     pub(crate) knows_references: bool,
+    pub(crate) knows_sources: bool,
 }
 
 /// How long a consumer whose filter lets nothing through is left without word of how far it has got.
@@ -45,6 +46,7 @@ pub(crate) struct Subscription<I: Io> {
     limits: ReadLimits,
     picking: Option<Picking>,
     knows_references: bool,
+    knows_sources: bool,
     /// The first event that was not looked at.
     next: Cell<EventId>,
     /// Where the last feed ended.
@@ -70,6 +72,7 @@ impl<I: Io> Subscription<I> {
             limits: terms.limits,
             picking: terms.picking,
             knows_references: terms.knows_references,
+            knows_sources: terms.knows_sources,
             next: Cell::new(terms.start),
             told_end: Cell::new(terms.start),
             told_us: Cell::new(0),
@@ -222,14 +225,22 @@ impl<I: Io> Subscription<I> {
         Ok(())
     }
 
-    /// A client from before references would not know what it reads.
+    /// A client from before references, or before producers with a source, would not know what it reads.
     fn refuse_if_unknown(&self, slice: &Slice) -> Result<(), WireError> {
-        if self.knows_references || !slice.batches.iter().any(Batch::has_references) {
+        let has = |is_so: fn(&Batch) -> bool| slice.batches.iter().any(is_so);
+        let (what, feature) = if !self.knows_references && has(Batch::has_references) {
+            ("refer to data of other events", FEATURE_REFERENCES)
+        } else if !self.knows_sources && has(|batch| batch.place().is_some_and(|place| place.span > 0)) {
+            (
+                "are in batches that say which places of a source they cover",
+                FEATURE_SOURCES,
+            )
+        } else {
             return Ok(());
-        }
+        };
         let message = format!(
-            "from event {} on, events of partition {} of topic {} refer to data of other events, which this client does \
-             not know (feature \"{FEATURE_REFERENCES}\"): use a newer one",
+            "from event {} on, events of partition {} of topic {} {what}, which this client does not know (feature \
+             \"{feature}\"): use a newer one",
             slice.first_event_id,
             self.partition.spec().record.index,
             self.partition.spec().topic.name

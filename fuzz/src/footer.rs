@@ -161,23 +161,26 @@ fn producers(footer: &Footer) {
     for producer in [1, 2, 7, 0xfeed, u64::MAX].map(ProducerId::new) {
         for epoch in [0, 1, u32::MAX] {
             let mut next = table.clone();
-            let sequence = match table.check(producer, epoch, 5) {
+            let sequence = match table.check((producer, epoch, 5).into()) {
                 SequenceVerdict::Gap { expected } => expected,
                 _ => 0,
             };
-            if table.check(producer, epoch, sequence) != SequenceVerdict::New {
+            if table.check((producer, epoch, sequence).into()) != SequenceVerdict::New {
                 continue;
             }
-            next.note(producer, epoch, sequence, footer.end_event_id(), 3);
+            next.note((producer, epoch, sequence).into(), footer.end_event_id(), 3);
             assert_eq!(
-                next.check(producer, epoch, sequence),
+                next.check((producer, epoch, sequence).into()),
                 SequenceVerdict::Duplicate {
                     base_event_id: footer.end_event_id(),
                     event_count: 3
                 },
                 "what was noted is known"
             );
-            assert_eq!(next.check(producer, epoch, sequence + 1), SequenceVerdict::New);
+            assert_eq!(
+                next.check((producer, epoch, sequence + 1).into()),
+                SequenceVerdict::New
+            );
         }
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! at  0        4           8        10     12           16    24             32          40       48          56
 //!     "MFB1"   header_crc  version  flags  event_count  salt  base_event_id  synced_end  data_at  data_bytes  producer_id
-//! at  64        72              76           80            88               96              100          104        108
-//!     sequence  producer_epoch  incarnation  timestamp_us  partition_epoch  metadata_bytes  piece_count  table_crc  0 x 20
+//! at  64        72              76           80            88               96              100          104        108   116
+//!     sequence  producer_epoch  incarnation  timestamp_us  partition_epoch  metadata_bytes  piece_count  table_crc  span  0 x 12
 //! at  128                          + 16 * event_count        + 4 * piece_count  + metadata_bytes  to a multiple of 8
 //!     entries, one for each event  checksums of data pieces  metadata           zeros
 //! ```
@@ -30,7 +30,7 @@ use bytes::Bytes;
 pub use builder::BatchBuilder;
 pub use check::frame_bytes_hint;
 pub use error::BatchError;
-pub use header::{BATCH_HEADER_BYTES, BatchHeader, Stamp};
+pub use header::{BATCH_HEADER_BYTES, BatchHeader, BatchPlace, Stamp};
 pub(crate) use header::{Entry, MAGIC};
 pub(crate) use pieces::piece_count;
 pub use pieces::{BadPiece, DataCheck, PieceCrcs, check_piece, check_pieces, combine_crc};
@@ -148,6 +148,11 @@ impl Batch {
     /// Who sent it, in which epoch, as which of its batches.
     pub fn producer(&self) -> Option<(ProducerId, u32, u64)> {
         self.header.producer()
+    }
+
+    /// The same, and how far the next batch of this producer is.
+    pub fn place(&self) -> Option<BatchPlace> {
+        self.header.place()
     }
 
     /// When it was accepted: Unix time in microseconds.

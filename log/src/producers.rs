@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! producer, 32 bytes:  0   8              16         24     28            32, 16 bytes for each batch remembered
-//!                      id  next_sequence  last_base  epoch  window_count  base_event_id u64, event_count u32, 0 x 4
+//!                      id  next_sequence  last_base  epoch  window_count  base_event_id u64, event_count u32, span u32
 //! ```
+//!
+//! A producer counts its batches, or it says with each batch which places of a source it covers (its *span*): then
+//! `next_sequence` is where in that source the next batch begins, and a producer that nobody knows may begin anywhere.
 //!
 //! Rebuilt from the frames after the last footer, so it is as durable as the batches themselves.
 
@@ -11,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, BatchPlace};
 use crate::ids::{EventId, ProducerId};
 use crate::le::{Le32, Le64};
 use crate::limits::{EVENT_ID_END, PRODUCERS_PER_PARTITION_MAX, SEQUENCE_WINDOW};
@@ -32,12 +35,13 @@ struct StoredProducer {
 struct StoredAnswer {
     base_event_id: Le64,
     event_count: Le32,
-    reserved: [u8; 4],
+    span: Le32,
 }
 
 const _: () = {
     assert!(size_of::<StoredProducer>() == 32 && align_of::<StoredProducer>() == 1);
     assert!(std::mem::offset_of!(StoredProducer, window_count) == 28);
+    assert!(std::mem::offset_of!(StoredAnswer, span) == 12);
     assert!(size_of::<StoredAnswer>() == 16 && align_of::<StoredAnswer>() == 1);
 };
 
@@ -53,7 +57,7 @@ pub enum SequenceVerdict {
         /// Its events.
         event_count: u32,
     },
-    /// One before it is missing.
+    /// One before it is missing; or what it covers of its source is there already, but not in the same batch.
     Gap {
         /// The sequence that comes next.
         expected: u64,
@@ -73,9 +77,27 @@ pub enum SequenceVerdict {
 struct Answer {
     base_event_id: EventId,
     event_count: u32,
+    /// Of the batch; one that this does not hold is said as [`SPAN_UNKNOWN`].
+    span: u32,
 }
 
+/// A span of so much or more is not remembered: the batch is not recognised when it is sent again, nor are those before it.
+const SPAN_UNKNOWN: u32 = u32::MAX;
+
 impl Answer {
+    fn of(place: BatchPlace, base_event_id: EventId, event_count: u32) -> Self {
+        Self {
+            base_event_id,
+            event_count,
+            span: u32::try_from(place.span).unwrap_or(SPAN_UNKNOWN),
+        }
+    }
+
+    /// How far behind its begin the batch after it begins; `None`: that is not remembered.
+    fn advance(self) -> Option<u64> {
+        (self.span != SPAN_UNKNOWN).then(|| u64::from(self.span).max(1))
+    }
+
     fn end(self) -> EventId {
         self.base_event_id.plus(self.event_count.into())
     }
@@ -137,8 +159,14 @@ pub struct ProducerTable {
 
 impl ProducerTable {
     /// What is to be done with a batch of this sequence. Changes nothing.
-    pub fn check(&self, producer: ProducerId, epoch: u32, sequence: u64) -> SequenceVerdict {
-        let first = if sequence == 0 {
+    pub fn check(&self, place: BatchPlace) -> SequenceVerdict {
+        let BatchPlace {
+            producer,
+            epoch,
+            sequence,
+            span,
+        } = place;
+        let first = if sequence == 0 || span > 0 {
             SequenceVerdict::New
         } else {
             SequenceVerdict::Unknown
@@ -160,16 +188,26 @@ impl ProducerTable {
                 expected: known.next_sequence,
             };
         }
-        known
-            .answer(sequence)
-            .map_or(SequenceVerdict::TooOld, |answer| SequenceVerdict::Duplicate {
+        match known.answer(sequence) {
+            Some(answer) if u64::from(answer.span) == span => SequenceVerdict::Duplicate {
                 base_event_id: answer.base_event_id,
                 event_count: answer.event_count,
-            })
+            },
+            None if span == 0 => SequenceVerdict::TooOld,
+            _ => SequenceVerdict::Gap {
+                expected: known.next_sequence,
+            },
+        }
     }
 
     /// Notes that a batch was accepted. It is not asked whether it may be: the log decides what was.
-    pub fn note(&mut self, producer: ProducerId, epoch: u32, sequence: u64, base: EventId, event_count: u32) {
+    pub fn note(&mut self, place: BatchPlace, base: EventId, event_count: u32) {
+        let BatchPlace {
+            producer,
+            epoch,
+            sequence,
+            ..
+        } = place;
         if producer.is_none() {
             return;
         }
@@ -189,11 +227,8 @@ impl ProducerTable {
         if known.window.len() == SEQUENCE_WINDOW {
             known.window.pop_front();
         }
-        known.window.push_back(Answer {
-            base_event_id: base,
-            event_count,
-        });
-        known.next_sequence = sequence.saturating_add(1);
+        known.window.push_back(Answer::of(place, base, event_count));
+        known.next_sequence = place.end();
         known.last_base = base;
         assert!(
             self.producers.len() <= PRODUCERS_PER_PARTITION_MAX
@@ -203,14 +238,8 @@ impl ProducerTable {
 
     /// Notes a stored batch; nothing when nobody's name is on it.
     pub fn note_batch(&mut self, batch: &Batch) {
-        if let Some((producer, epoch, sequence)) = batch.producer() {
-            self.note(
-                producer,
-                epoch,
-                sequence,
-                batch.base_event_id(),
-                batch.event_count(),
-            );
+        if let Some(place) = batch.place() {
+            self.note(place, batch.base_event_id(), batch.event_count());
         }
     }
 
@@ -220,9 +249,18 @@ impl ProducerTable {
     pub fn before(&self, end: EventId) -> Self {
         let mut earlier = self.clone();
         earlier.producers.retain(|_, producer| {
-            while producer.window.back().is_some_and(|answer| answer.end() > end) {
+            while let Some(later) = producer
+                .window
+                .back()
+                .filter(|answer| answer.end() > end)
+                .copied()
+            {
                 producer.window.pop_back();
-                producer.next_sequence = producer.next_sequence.saturating_sub(1);
+                let Some(advance) = later.advance() else {
+                    // Where it began is not remembered, so neither can be where its producer was.
+                    return false;
+                };
+                producer.next_sequence = producer.next_sequence.saturating_sub(advance);
             }
             let earlier_base = producer.last_base.min(end);
             producer.last_base = producer
@@ -282,7 +320,7 @@ impl ProducerTable {
                 let stored = StoredAnswer {
                     base_event_id: answer.base_event_id.get().into(),
                     event_count: answer.event_count.into(),
-                    reserved: [0; 4],
+                    span: answer.span.into(),
                 };
                 into.extend_from_slice(bytemuck::bytes_of(&stored));
             }
@@ -317,15 +355,20 @@ impl ProducerTable {
             for _ in 0..window_count {
                 let stored: StoredAnswer = take(&mut rest).ok_or_else(length)?;
                 let ids_left = EVENT_ID_END.saturating_sub(stored.event_count.get().into());
-                if stored.reserved != [0; 4] || stored.base_event_id.get() > ids_left {
-                    return Err(refuse(
-                        "a remembered batch has an impossible id or reserved bytes that are not zero",
-                    ));
+                if stored.base_event_id.get() > ids_left {
+                    return Err(refuse("a remembered batch has an impossible id"));
                 }
                 window.push_back(Answer {
                     base_event_id: EventId::new(stored.base_event_id.get()),
                     event_count: stored.event_count.get(),
+                    span: stored.span.get(),
                 });
+            }
+            let covered = window.iter().try_fold(0_u64, |sum, answer: &Answer| {
+                sum.checked_add(answer.advance().unwrap_or(0))
+            });
+            if covered.is_none_or(|covered| covered > next_sequence) {
+                return Err(refuse("what remembered batches cover lies before next_sequence"));
             }
             let last_base = EventId::new(stored.last_base.get());
             table.producers.insert(
@@ -349,9 +392,14 @@ fn known_window_fits(producer: Option<&Producer>) -> bool {
 
 impl Producer {
     fn answer(&self, sequence: u64) -> Option<Answer> {
-        let back = self.next_sequence.checked_sub(sequence)?;
-        let place = wide(self.window.len()).checked_sub(back)?;
-        self.window.get(usize::try_from(place).ok()?).copied()
+        let mut at = self.next_sequence;
+        for answer in self.window.iter().rev() {
+            at = at.checked_sub(answer.advance()?)?;
+            if at <= sequence {
+                return (at == sequence).then_some(*answer);
+            }
+        }
+        None
     }
 }
 

@@ -16,8 +16,17 @@ pub const FEATURE_RING_IN_PLACE: &str = "ring_in_place";
 /// The peer knows events that refer to data of others: such a batch's flags, and what stands behind the metadata. Every
 /// connection has it.
 pub const FEATURE_REFERENCES: &str = "references";
+/// The peer knows batches that say which places of a source they cover (the frame's span). Every connection has it.
+pub const FEATURE_SOURCES: &str = "sources";
+/// Features that every connection has.
+pub const FEATURES_EVERYWHERE: [&str; 2] = [FEATURE_REFERENCES, FEATURE_SOURCES];
 /// Every feature of this code.
-pub const FEATURES: [&str; 3] = [FEATURE_REFERENCES, FEATURE_RING, FEATURE_RING_IN_PLACE];
+pub const FEATURES: [&str; 4] = [
+    FEATURE_REFERENCES,
+    FEATURE_SOURCES,
+    FEATURE_RING,
+    FEATURE_RING_IN_PLACE,
+];
 /// Largest JSON body of a request. A topic's validator schema is the largest thing in one.
 pub const CONTROL_BYTES_MAX: u64 = 4 << 20;
 /// Descriptors in one fetch.

@@ -4,7 +4,7 @@ use crate::control::HelloRequest;
 use crate::error::{ErrorCode, WireError};
 use crate::frame::{FrameHeader, Opcode};
 use crate::limits::{
-    CLIENT_NAME_BYTES_MAX, CREDITS_MAX, FEATURE_REFERENCES, FRAME_BYTES_CEILING, HELLO_BYTES_MAX,
+    CLIENT_NAME_BYTES_MAX, CREDITS_MAX, FEATURES_EVERYWHERE, FRAME_BYTES_CEILING, HELLO_BYTES_MAX,
     VERSION_MAX, VERSION_MIN,
 };
 
@@ -38,7 +38,7 @@ impl ServerSession {
     pub fn new(frame_bytes_max: u64) -> Self {
         Self {
             frame_bytes_max: frame_bytes_max.min(FRAME_BYTES_CEILING),
-            offered: &[FEATURE_REFERENCES],
+            offered: &FEATURES_EVERYWHERE,
             negotiated: None,
         }
     }

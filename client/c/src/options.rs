@@ -369,6 +369,7 @@ impl mofka_producer_options {
             batch_idle_timeout: some_ms(self.batch_idle_timeout_ms, "batch_idle_timeout_ms")?,
             durability: durability(self.durability)?,
             drop_timeout: ms_or(self.drop_timeout_ms, defaults.drop_timeout),
+            source: defaults.source,
         })
     }
 }

@@ -152,6 +152,7 @@ impl TopicHandle {
             batch_idle_timeout: time("batch_idle_timeout_ms", batch_idle_timeout_ms)?,
             durability: from_optional("durability", durability)?,
             drop_timeout: time("drop_timeout_ms", drop_timeout_ms)?.unwrap_or(defaults.drop_timeout),
+            source: defaults.source,
         };
         let py = slf.py();
         let topic = &slf.get().topic;

@@ -253,11 +253,15 @@ impl Connection {
         self.send_with(frame, None)
     }
 
+    /// Whether both sides have this feature.
+    pub(crate) fn has_feature(&self, feature: &str) -> bool {
+        self.hello.features.iter().any(|known| known == feature)
+    }
+
     /// Bytes of the memory that is shared with the node, for the end of a frame. `None`: there is no such memory, no room in it
     /// now, or the node does not know frames of which a part stays here.
     pub(crate) fn keep(&self, bytes: u64) -> Option<Kept> {
-        let is_known = |feature: &String| feature == FEATURE_RING_IN_PLACE;
-        if !matches!(self.arrivals, Arrivals::Ring(_)) || !self.hello.features.iter().any(is_known) {
+        if !matches!(self.arrivals, Arrivals::Ring(_)) || !self.has_feature(FEATURE_RING_IN_PLACE) {
             return None;
         }
         self.outbox.keep(bytes)

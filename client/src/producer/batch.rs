@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mofka_log::{
-    Batch, BatchBuilder, BatchError, DataCheck, Durability, EventId, PIECE_BYTES, ProducerId, Reference,
+    Batch, BatchBuilder, BatchError, BatchPlace, DataCheck, Durability, EventId, PIECE_BYTES, ProducerId,
+    Reference,
 };
 use mofka_net::control::NodeLimits;
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix};
 use uuid::Uuid;
 
 use super::queue::Queue;
-use super::sequence::{Sequence, Stamp};
+use super::sequence::{Places, Sequence};
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Connection, Kept};
@@ -77,6 +78,8 @@ pub(super) struct Gathering {
     /// Somebody flushed, or waits for one of its events, or it gathered for long enough.
     pub(super) wanted: bool,
     pub(super) times: Times,
+    /// Of a producer with a source.
+    pub(super) places: Option<Places>,
 }
 
 /// When events came into a batch. Not looked at unless a timeout needs it.
@@ -185,6 +188,7 @@ impl Gathering {
             number,
             wanted: false,
             times: Times::default(),
+            places: None,
         }
     }
 
@@ -246,6 +250,7 @@ impl Gathering {
             promise: self.promise,
             event_count: self.builder.event_count(),
             times: self.times,
+            places: self.places,
             content: Content::Gathered(self.builder),
             rest,
             sent_on: None,
@@ -261,6 +266,7 @@ pub(super) struct Outgoing {
     pub(super) promise: Arc<BatchPromise>,
     pub(super) event_count: u32,
     pub(super) times: Times,
+    places: Option<Places>,
     pub(super) content: Content,
     /// How the data ends, when that was filled in place: dropped with the batch, and not later, so that whoever is told of it finds
     /// the room again.
@@ -293,8 +299,11 @@ impl Outgoing {
     /// Gives it the next place, unless it has one.
     pub(super) fn stamp(&mut self, sequence: &mut Sequence) {
         if let Content::Gathered(builder) = &mut self.content {
-            let producer = Some(sequence.next().fields());
-            let (frame, data) = std::mem::take(builder).finish_in_parts(producer);
+            let place = match self.places {
+                Some(places) => sequence.next_from(places),
+                None => sequence.next(),
+            };
+            let (frame, data) = std::mem::take(builder).finish_at(Some(place));
             self.content = Content::Stamped { frame, data };
         }
     }
@@ -336,14 +345,14 @@ impl Outgoing {
     ///
     /// # Errors
     /// When what is in memory does not check any more.
-    pub(super) fn restamp(&mut self, next: impl FnOnce() -> Stamp) -> Result<(), BatchError> {
+    pub(super) fn restamp(&mut self, next: impl FnOnce() -> BatchPlace) -> Result<(), BatchError> {
         let Content::Stamped { frame, data } = &mut self.content else {
             return Ok(());
         };
         let mut batch = Batch::check(frame.clone(), None)?;
         check_parts(&batch, data, self.rest.as_deref())?;
-        let (producer, epoch, sequence) = next().fields();
-        batch.renumber(producer, epoch, sequence);
+        let place = next();
+        batch.renumber(place.producer, place.epoch, place.sequence);
         *frame = [&batch.header_bytes()[..], batch.body()].concat().into();
         Ok(())
     }

@@ -13,6 +13,7 @@ mod patience;
 mod queue;
 mod report;
 mod sequence;
+mod sourced;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -89,6 +90,7 @@ struct Core {
 
 impl Producer {
     pub(crate) fn new(topic: Arc<TopicCore>, options: ProducerOptions) -> Self {
+        let options = sourced::suited(options);
         let driver = Arc::clone(topic.driver().core());
         let pool = pool_of(&options, &driver);
         let loose = pool.map(|pool| Arc::new(Loose::new(pool, &options)));
@@ -175,12 +177,13 @@ impl Producer {
             .verify()
             .map_err(|reason| PushError::InvalidMetadata { reason })?;
         let core = &self.handle.core;
+        core.expect_no_source()?;
         // A thread of the pool does not leave to others what it may wait for.
         if let Some(loose) = core.loose.as_ref().filter(|loose| !loose.pool.is_mine()) {
             return core.push_loosely(loose, metadata, data, partition, patience);
         }
         let (index, stored) = core.topic.prepare(&metadata, &data, partition)?;
-        let placed = core.queue(index)?.push(&stored, &data, patience)?;
+        let placed = core.queue(index)?.push(&stored, &data, None, patience)?;
         Ok(PushFuture::known(placed))
     }
 
@@ -204,6 +207,7 @@ impl Producer {
             .verify()
             .map_err(|reason| PushError::InvalidMetadata { reason })?;
         let core = &self.handle.core;
+        core.expect_no_source()?;
         core.shared.check_process()?;
         let (index, stored) = core.topic.prepare(&metadata, &Data::empty(), partition)?;
         let queue = core.queue(index)?;
@@ -228,6 +232,7 @@ impl Producer {
         let verified = metadata.verify();
         verified.map_err(|reason| PushError::InvalidMetadata { reason })?;
         let core = &self.handle.core;
+        core.expect_no_source()?;
         if core.shared.counters.is_closed() {
             return Err(PushError::Closed.into());
         }

@@ -16,6 +16,7 @@
 mod alone;
 mod losing;
 mod room;
+mod sourced;
 mod timing;
 
 use std::collections::VecDeque;
@@ -80,6 +81,8 @@ struct State {
     is_gathering_watched: bool,
     /// When a chore will look for what was not acknowledged in time.
     late_at: Option<Instant>,
+    /// Of a producer with a source: the first place that may be pushed next.
+    place_min: u64,
 }
 
 /// An event of a loose producer, ready for its batch.
@@ -106,7 +109,10 @@ impl Queue {
                 gathering: None,
                 outgoing: VecDeque::new(),
                 next_number: 0,
-                sequence: Sequence::new(random_producer()),
+                sequence: match shared.options.source {
+                    Some(source) => Sequence::of(source),
+                    None => Sequence::new(random_producer()),
+                },
                 bounds: Bounds::new(&shared.driver.limits(), shared.options.batch_bytes_max),
                 link: None,
                 waiting_count: 0,
@@ -118,6 +124,7 @@ impl Queue {
                 is_closed: shared.counters.is_closed(),
                 is_gathering_watched: false,
                 late_at: None,
+                place_min: shared.options.source.and_then(|source| source.from).unwrap_or(0),
             }),
             shared,
             route,
@@ -127,11 +134,12 @@ impl Queue {
         })
     }
 
-    /// Adds an event. Blocks while there is no room.
+    /// Adds an event, of a producer with a source at this place. Blocks while there is no room.
     pub(super) fn push(
         &self,
         metadata: &[u8],
         data: &Data,
+        place: Option<u64>,
         patience: Patience<'_>,
     ) -> Result<Placed, PushError> {
         let bytes = event_bytes(metadata, data);
@@ -139,7 +147,13 @@ impl Queue {
         if state.gathering.is_none() {
             self.shared.check_process()?;
         }
+        if let Some(place) = place {
+            state.check_place(place)?;
+        }
         let placed = self.gather(&mut state, metadata, data, None)?;
+        if let Some(place) = place {
+            state.note_place(place);
+        }
         self.shared.counters.pushed();
         self.pump(state, Settled::default());
         Ok(placed)
@@ -309,6 +323,10 @@ impl Queue {
                 break;
             };
             self.use_link(state, &link);
+            if self.lacks_sources(&link) {
+                self.fail_all(state, &sourced::node_is_older(), &mut settled);
+                break;
+            }
             let is_to_be_sent = |batch: &Outgoing| batch.sent_on.is_none() && keeps_number(batch);
             if let Some(place) = state.outgoing.iter().position(is_to_be_sent) {
                 if !self.send(state, place, &link) {
@@ -437,6 +455,9 @@ impl Queue {
             }
             // One before it was not accepted, and will be sent again first.
             ErrorCode::SequenceGap | ErrorCode::UnknownProducer if place > 0 => state.send_again(place),
+            _ if state.sequence.has_source() => {
+                self.fail_all(state, &DeliveryError::Refused(Arc::new(error)), settled);
+            }
             // The node lost what it had accepted from us (which is how weaker durabilities end), or forgot us: this
             // batch is not there. A node only forgets a producer after thousands of others were busier.
             ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown_at(number) => {

@@ -4,24 +4,21 @@
 //! leaves a hole, and everything behind it would be refused too. So those start again at 0 in a new epoch, but only
 //! when no answer is owed any more, and when those before the hole have had theirs: a batch that was accepted under its
 //! old number must not come again under a new one, and what lies before the hole may have been accepted.
+//!
+//! A producer with a source says which places its batches cover instead. It never starts again: what is missing is missing.
 
-use mofka_log::ProducerId;
+use mofka_log::{BatchPlace, ProducerId};
+
+use crate::options::Source;
 
 /// Times in a row that a partition may not know our numbers before the batch is given up.
 const RESTARTS_MAX: u32 = 3;
 
-/// A batch's place among those of its producer.
+/// The places in their source of the first and the last event of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    producer: ProducerId,
-    epoch: u32,
-    sequence: u64,
-}
-
-impl Stamp {
-    pub(super) fn fields(self) -> (ProducerId, u32, u64) {
-        (self.producer, self.epoch, self.sequence)
-    }
+pub(super) struct Places {
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 #[derive(Debug)]
@@ -34,6 +31,9 @@ pub(super) struct Sequence {
     /// The numbers have to start again, for batches from this one on (as its queue counts them).
     hole: Option<u64>,
     restarts: u32,
+    has_source: bool,
+    /// Where the next batch begins in the source, when that is known.
+    source_next: Option<u64>,
 }
 
 impl Sequence {
@@ -45,18 +45,45 @@ impl Sequence {
             is_known: false,
             hole: None,
             restarts: 0,
+            has_source: false,
+            source_next: None,
         }
     }
 
-    /// The next number.
-    pub(super) fn next(&mut self) -> Stamp {
-        let stamp = Stamp {
-            producer: self.producer,
-            epoch: self.epoch,
-            sequence: self.next,
-        };
+    pub(super) fn of(source: Source) -> Self {
+        Self {
+            has_source: true,
+            source_next: source.from,
+            ..Self::new(ProducerId::new(source.id.get()))
+        }
+    }
+
+    /// The next number of a producer that counts its batches.
+    pub(super) fn next(&mut self) -> BatchPlace {
+        let place = (self.producer, self.epoch, self.next).into();
         self.next += 1;
-        stamp
+        place
+    }
+
+    /// The place of a batch that covers the source from where the one before it ended.
+    pub(super) fn next_from(&mut self, places: Places) -> BatchPlace {
+        let sequence = self.source_next.unwrap_or(places.first);
+        let end = places.last.saturating_add(1);
+        assert!(
+            sequence <= places.first && places.first <= places.last,
+            "places of a source are pushed in order: {places:?} after {sequence}"
+        );
+        self.source_next = Some(end);
+        BatchPlace {
+            producer: self.producer,
+            epoch: 0,
+            sequence,
+            span: end - sequence,
+        }
+    }
+
+    pub(super) fn has_source(&self) -> bool {
+        self.has_source
     }
 
     /// The last number was never sent, and is free again.
@@ -112,15 +139,17 @@ impl Sequence {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
 
     #[test]
     fn an_epoch_begins_at_0_and_one_at_a_time() {
         let mut sequence = Sequence::new(ProducerId::new(7));
-        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 0));
-        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 1));
+        assert_eq!(sequence.next(), (ProducerId::new(7), 0, 0).into());
+        assert_eq!(sequence.next(), (ProducerId::new(7), 0, 1).into());
         sequence.take_back();
-        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 0, 1));
+        assert_eq!(sequence.next(), (ProducerId::new(7), 0, 1).into());
         assert_eq!(sequence.in_flight_max(2), 1);
         sequence.accepted();
         assert_eq!((sequence.in_flight_max(2), sequence.in_flight_max(99)), (2, 16));
@@ -129,7 +158,7 @@ mod tests {
         assert_eq!(sequence.hole(), Some(5));
         sequence.restart();
         assert_eq!(sequence.hole(), None);
-        assert_eq!(sequence.next().fields(), (ProducerId::new(7), 1, 0));
+        assert_eq!(sequence.next(), (ProducerId::new(7), 1, 0).into());
         assert_eq!(sequence.in_flight_max(2), 1);
     }
 
@@ -144,9 +173,24 @@ mod tests {
             [true, true, true, false]
         );
         sequence.restart();
-        let (producer, epoch, _) = sequence.next().fields();
-        assert!(producer != ProducerId::new(7) && epoch == 0);
+        let next = sequence.next();
+        assert!(next.producer != ProducerId::new(7) && next.epoch == 0);
         sequence.accepted();
         assert!(sequence.unknown_at(0));
+    }
+
+    #[test]
+    fn batches_of_a_source_cover_all_of_it() {
+        let id = NonZeroU64::new(9).unwrap();
+        let mut sequence = Sequence::of(Source { id, from: None });
+        let covered = |place: BatchPlace| (place.sequence, place.end());
+        assert_eq!(covered(sequence.next_from(Places { first: 5, last: 7 })), (5, 8));
+        assert_eq!(
+            covered(sequence.next_from(Places { first: 20, last: 20 })),
+            (8, 21)
+        );
+        let mut sequence = Sequence::of(Source { id, from: Some(3) });
+        let place = sequence.next_from(Places { first: 5, last: 7 });
+        assert_eq!((covered(place), place.producer), ((3, 8), ProducerId::new(9)));
     }
 }

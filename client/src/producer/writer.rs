@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use mofka_log::{Durability, EventId, StreamedData};
+use mofka_log::{BatchPlace, Durability, EventId, StreamedData};
 use mofka_net::control::{StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, decode, encode};
 use mofka_net::{
     ErrorCode, FRAME_HEADER_BYTES, FrameHeader, Opcode, ProducePrefix, ProduceResponse, STREAM_PREFIX_BYTES,
@@ -52,6 +52,8 @@ pub struct DataWriter {
     failed: Option<Trouble>,
     /// Nothing has to be given up at the node: it is done, or the node knows nothing of it any more.
     is_over: bool,
+    /// Among those of its producer: it is one of its own, unless that has a source.
+    place: BatchPlace,
 }
 
 /// A part that is on its way.
@@ -87,7 +89,14 @@ impl DataWriter {
             in_flight: VecDeque::new(),
             failed: None,
             is_over: false,
+            place: (random_producer(), 0, 0).into(),
         })
+    }
+
+    /// The same event with a place in its producer's source.
+    pub(super) fn placed(mut self, place: BatchPlace) -> Self {
+        self.place = place;
+        self
     }
 
     /// Bytes that were written so far.
@@ -127,11 +136,11 @@ impl DataWriter {
         });
         finished.map_err(|trouble| trouble.delivery())?;
         let data = std::mem::take(&mut self.data);
-        let (bytes, producer) = (data.bytes(), Some((random_producer(), 0, 0)));
+        let (bytes, place) = (data.bytes(), Some(self.place));
         let refused = |error: mofka_log::BatchError| {
             DeliveryError::Refused(Arc::new(WireError::new(ErrorCode::TooLarge, error.to_string())))
         };
-        let frame = data.frame(&self.metadata, producer).map_err(refused)?;
+        let frame = data.frame_at(&self.metadata, place).map_err(refused)?;
         self.shared.counters.gathered(self.metadata.len() as u64 + bytes);
         self.shared.counters.sent(false);
         let prefix = StreamPrefix {

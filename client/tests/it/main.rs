@@ -12,6 +12,7 @@ mod producing;
 mod reading;
 mod recovery;
 mod segments;
+mod sources;
 mod streaming;
 mod timing;
 mod topics;

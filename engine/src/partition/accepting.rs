@@ -66,7 +66,7 @@ impl<I: Io> Partition<I> {
     fn accept(&self, mut batch: Batch, at: AckAt, done: AppendDone) {
         self.note_accepted(&batch);
         let event_count = batch.event_count();
-        let producer = batch.producer();
+        let place = batch.place();
         self.referring.note(&batch, self.appended_end());
         let base_event_id = match &self.store {
             None => {
@@ -103,18 +103,18 @@ impl<I: Io> Partition<I> {
                 base_event_id
             }
         };
-        if let Some((id, epoch, sequence)) = producer {
+        if let Some(place) = place {
             self.producers
                 .borrow_mut()
-                .note(id, epoch, sequence, base_event_id, event_count);
+                .note(place, base_event_id, event_count);
         }
     }
 
     pub(super) fn admit(&self, batch: &Batch, asked: Option<Durability>) -> Result<Admitted, WireError> {
         let at = self.ack_at(asked)?;
         self.refuse_if_unable()?;
-        if let Some((producer, epoch, sequence)) = batch.producer() {
-            match self.producers.borrow().check(producer, epoch, sequence) {
+        if let Some(place) = batch.place() {
+            match self.producers.borrow().check(place) {
                 SequenceVerdict::New => {}
                 SequenceVerdict::Duplicate {
                     base_event_id,
@@ -128,7 +128,7 @@ impl<I: Io> Partition<I> {
                 }
                 // The events and with them the sequences of a memory partition end with the process.
                 SequenceVerdict::Unknown if self.store.is_none() => {}
-                verdict => return Err(refusal(verdict, producer.get(), epoch, sequence)),
+                verdict => return Err(refusal(verdict, place)),
             }
         }
         if self.complete.get() {

@@ -156,8 +156,8 @@ impl<I: Io> Partition<I> {
 
     /// Whether the batch was accepted before, so that it only wants its answer again.
     pub(crate) fn is_known(&self, batch: &Batch) -> bool {
-        batch.producer().is_some_and(|(producer, epoch, sequence)| {
-            let verdict = self.producers.borrow().check(producer, epoch, sequence);
+        batch.place().is_some_and(|place| {
+            let verdict = self.producers.borrow().check(place);
             matches!(verdict, SequenceVerdict::Duplicate { .. })
         })
     }

@@ -1,10 +1,18 @@
 //! Why a batch's sequence is refused, in words.
 
-use mofka_log::SequenceVerdict;
+use mofka_log::{BatchPlace, SequenceVerdict};
 use mofka_net::{ErrorCode, WireError};
 
-pub(super) fn refusal(verdict: SequenceVerdict, producer: u64, epoch: u32, sequence: u64) -> WireError {
-    let of = format!("batch {sequence} of producer {producer:016x} epoch {epoch}");
+pub(super) fn refusal(verdict: SequenceVerdict, place: BatchPlace) -> WireError {
+    let what = match place.span {
+        0 => format!("batch {}", place.sequence),
+        _ => format!("the batch of places {} to {}", place.sequence, place.end()),
+    };
+    let of = format!(
+        "{what} of producer {:016x} epoch {}",
+        place.producer.get(),
+        place.epoch
+    );
     match verdict {
         SequenceVerdict::Gap { expected } => WireError::sequence_gap(
             format!("{of} does not follow: {expected} is expected next"),

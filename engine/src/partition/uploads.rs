@@ -334,9 +334,7 @@ impl<I: Io> Partition<I> {
         asked: Option<Durability>,
     ) -> Result<Appended, WireError> {
         let batch = Batch::check(frame, None).map_err(|error| bad_batch(stream, &error))?;
-        let known = batch
-            .producer()
-            .map(|(id, epoch, sequence)| self.producers.borrow().check(id, epoch, sequence));
+        let known = batch.place().map(|place| self.producers.borrow().check(place));
         let Some(SequenceVerdict::Duplicate {
             base_event_id,
             event_count,
@@ -464,7 +462,7 @@ impl<I: Io> Partition<I> {
     fn accept_stored(&self, batch: Batch, at: AckAt, done: AppendDone) {
         let Some(store) = &self.store else { return };
         self.note_accepted(&batch);
-        let (producer, event_count) = (batch.producer(), batch.event_count());
+        let (place, event_count) = (batch.place(), batch.event_count());
         let base_event_id = store.committer().ends().appended_end;
         let appended = Appended {
             base_event_id,
@@ -472,9 +470,10 @@ impl<I: Io> Partition<I> {
             duplicate: false,
         };
         // Before: whoever is answered may ask again.
-        if let Some((id, epoch, sequence)) = producer {
-            let mut producers = self.producers.borrow_mut();
-            producers.note(id, epoch, sequence, base_event_id, event_count);
+        if let Some(place) = place {
+            self.producers
+                .borrow_mut()
+                .note(place, base_event_id, event_count);
         }
         store.committer().accept_stored(batch, at, answer(appended, done));
     }

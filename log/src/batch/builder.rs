@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::error::BatchError;
-use super::header::{BATCH_HEADER_BYTES, BatchHeader, Built, Entry};
+use super::header::{BATCH_HEADER_BYTES, BatchHeader, BatchPlace, Built, Entry};
 use super::reference::Reference;
 use super::streamed::StreamedData;
 use crate::ids::ProducerId;
@@ -203,8 +203,16 @@ impl BatchBuilder {
     ///
     /// # Panics
     /// As [`BatchBuilder::finish`].
-    pub fn finish_in_parts(mut self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, Vec<Bytes>) {
-        let frame = self.frame(self.data_bytes, producer);
+    pub fn finish_in_parts(self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, Vec<Bytes>) {
+        self.finish_at(producer.map(BatchPlace::from))
+    }
+
+    /// The same, at a place that may be one in the producer's source.
+    ///
+    /// # Panics
+    /// As [`BatchBuilder::finish`].
+    pub fn finish_at(mut self, place: Option<BatchPlace>) -> (Bytes, Vec<Bytes>) {
+        let frame = self.frame(self.data_bytes, place);
         self.end_copied();
         (frame, self.parts)
     }
@@ -217,17 +225,17 @@ impl BatchBuilder {
         metadata: &[u8],
         data_bytes: u64,
         pieces: Vec<Le32>,
-        producer: Option<(ProducerId, u32, u64)>,
+        place: Option<BatchPlace>,
     ) -> Result<Bytes, BatchError> {
         let mut builder = Self::new();
         builder.push(metadata, [])?;
         let bytes = u32::try_from(metadata.len()).unwrap_or(u32::MAX);
         builder.entries = vec![Entry::new(bytes, crc32fast::hash(metadata), data_bytes)];
         builder.pieces = pieces;
-        Ok(builder.frame(data_bytes, producer))
+        Ok(builder.frame(data_bytes, place))
     }
 
-    fn frame(&self, data_bytes: u64, producer: Option<(ProducerId, u32, u64)>) -> Bytes {
+    fn frame(&self, data_bytes: u64, place: Option<BatchPlace>) -> Bytes {
         assert!(!self.entries.is_empty(), "a batch without events was finished");
         let frame_bytes = narrow(self.frame_bytes());
         let entries: &[u8] = bytemuck::cast_slice(&self.entries);
@@ -242,7 +250,7 @@ impl BatchBuilder {
             table_crc: table_crc.finalize(),
             data_bytes,
             has_references: self.has_references,
-            producer,
+            place,
         });
         let mut frame = Vec::with_capacity(frame_bytes);
         for part in [bytemuck::bytes_of(&header), entries, pieces, &self.metadata] {

@@ -53,7 +53,8 @@ pub struct BatchHeader {
     metadata_bytes: Le32,
     piece_count: Le32,
     table_crc: Le32,
-    reserved: [u8; 20],
+    span: Le64,
+    reserved: [u8; 12],
 }
 
 /// What the table says of one event.
@@ -78,7 +79,7 @@ const _: () = {
     assert!(std::mem::offset_of!(BatchHeader, timestamp_us) == 80);
     assert!(std::mem::offset_of!(BatchHeader, metadata_bytes) == 96);
     assert!(std::mem::offset_of!(BatchHeader, table_crc) == 104);
-    assert!(std::mem::offset_of!(BatchHeader, reserved) == 108);
+    assert!(std::mem::offset_of!(BatchHeader, span) == 108);
     assert!(size_of::<Entry>() == 16 && align_of::<Entry>() == 1);
     assert!(std::mem::offset_of!(Entry, metadata_crc) == 4);
     assert!(std::mem::offset_of!(Entry, data_bytes) == 8);
@@ -111,7 +112,40 @@ pub(super) struct Built {
     pub(super) table_crc: u32,
     pub(super) data_bytes: u64,
     pub(super) has_references: bool,
-    pub(super) producer: Option<(ProducerId, u32, u64)>,
+    pub(super) place: Option<BatchPlace>,
+}
+
+/// A batch's place among those of its producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPlace {
+    /// Who sends it.
+    pub producer: ProducerId,
+    /// The producer's epoch.
+    pub epoch: u32,
+    /// Where the batch begins in what the producer counts.
+    pub sequence: u64,
+    /// How far the next one is: 0 for producers that count their batches, where it is one; otherwise the places in the
+    /// producer's source that this batch covers, so that the next one begins at `sequence + span`.
+    pub span: u64,
+}
+
+impl From<(ProducerId, u32, u64)> for BatchPlace {
+    /// That of a producer that counts its batches.
+    fn from((producer, epoch, sequence): (ProducerId, u32, u64)) -> Self {
+        Self {
+            producer,
+            epoch,
+            sequence,
+            span: 0,
+        }
+    }
+}
+
+impl BatchPlace {
+    /// Where the next batch begins.
+    pub fn end(self) -> u64 {
+        self.sequence.saturating_add(self.span.max(1))
+    }
 }
 
 impl BatchHeader {
@@ -141,7 +175,7 @@ impl BatchHeader {
                 found: header.version.get(),
             });
         }
-        if header.reserved != [0; 20] {
+        if header.reserved != [0; 12] {
             return Err(BatchError::Reserved);
         }
         header.check_bounds()?;
@@ -180,8 +214,14 @@ impl BatchHeader {
             FILE_POS_END.saturating_sub(data_bytes)
         };
         at_most("data_at", self.data_at.get(), bytes_left)?;
+        at_most(
+            "sequence",
+            self.sequence.get(),
+            u64::MAX.saturating_sub(self.span.get()),
+        )?;
         if self.producer_id.get() == 0 {
             at_most("sequence of no producer", self.sequence.get(), 0)?;
+            at_most("span of no producer", self.span.get(), 0)?;
             at_most(
                 "producer_epoch of no producer",
                 self.producer_epoch.get().into(),
@@ -211,19 +251,21 @@ impl BatchHeader {
 
     /// The header of a client's frame.
     pub(super) fn built(built: &Built) -> Self {
-        let (producer_id, epoch, sequence) = match built.producer {
-            Some((id, epoch, sequence)) if !id.is_none() => (id.get(), epoch, sequence),
-            _ => (0, 0, 0),
-        };
+        let nobody = BatchPlace::from((ProducerId::new(0), 0, 0));
+        let place = built
+            .place
+            .filter(|place| !place.producer.is_none())
+            .unwrap_or(nobody);
         let mut header = Self {
             magic: MAGIC.into(),
             version: VERSION.into(),
             flags: if built.has_references { FLAG_REFERENCES } else { 0 }.into(),
             event_count: built.event_count.into(),
             data_bytes: built.data_bytes.into(),
-            producer_id: producer_id.into(),
-            sequence: sequence.into(),
-            producer_epoch: epoch.into(),
+            producer_id: place.producer.get().into(),
+            sequence: place.sequence.into(),
+            producer_epoch: place.epoch.into(),
+            span: place.span.into(),
             metadata_bytes: built.metadata_bytes.into(),
             piece_count: built.piece_count.into(),
             table_crc: built.table_crc.into(),
@@ -269,8 +311,8 @@ impl BatchHeader {
     /// Gives it another place among the batches of its producer, and the checksum that goes with it.
     pub(super) fn renumber(&mut self, producer: ProducerId, epoch: u32, sequence: u64) {
         assert!(
-            !producer.is_none() && !self.is_mark(),
-            "only a batch that a producer numbers is numbered anew"
+            !producer.is_none() && !self.is_mark() && self.span.get() == 0,
+            "only a batch that a producer counts is numbered anew"
         );
         self.producer_id = producer.get().into();
         self.producer_epoch = epoch.into();
@@ -360,8 +402,19 @@ impl BatchHeader {
 
     /// Who sent it, in which epoch, as which of its batches.
     pub fn producer(&self) -> Option<(ProducerId, u32, u64)> {
-        let id = ProducerId::new(self.producer_id.get());
-        (!id.is_none()).then(|| (id, self.producer_epoch.get(), self.sequence.get()))
+        self.place()
+            .map(|place| (place.producer, place.epoch, place.sequence))
+    }
+
+    /// The same, and how far the next batch of this producer is.
+    pub fn place(&self) -> Option<BatchPlace> {
+        let producer = ProducerId::new(self.producer_id.get());
+        (!producer.is_none()).then(|| BatchPlace {
+            producer,
+            epoch: self.producer_epoch.get(),
+            sequence: self.sequence.get(),
+            span: self.span.get(),
+        })
     }
 
     /// When it was accepted: Unix time in microseconds.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Batch;
 use super::builder::{BatchBuilder, Piece};
 use super::error::BatchError;
+use super::header::BatchPlace;
 use crate::ids::ProducerId;
 use crate::le::Le32;
 use crate::limits::EVENT_DATA_BYTES_MAX;
@@ -63,8 +64,16 @@ impl StreamedData {
         metadata: &[u8],
         producer: Option<(ProducerId, u32, u64)>,
     ) -> Result<Bytes, BatchError> {
+        self.frame_at(metadata, producer.map(BatchPlace::from))
+    }
+
+    /// The same, at a place that may be one in the producer's source.
+    ///
+    /// # Errors
+    /// As [`StreamedData::frame`].
+    pub fn frame_at(self, metadata: &[u8], place: Option<BatchPlace>) -> Result<Bytes, BatchError> {
         let bytes = self.bytes;
-        BatchBuilder::streamed(metadata, bytes, self.into_pieces(), producer)
+        BatchBuilder::streamed(metadata, bytes, self.into_pieces(), place)
     }
 
     /// Holds a batch of one event against what came.

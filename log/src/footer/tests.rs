@@ -21,9 +21,7 @@ fn facts(batches: u64, producers: u64) -> FooterFacts {
             5_000 + n,
         );
         facts.producers.note(
-            ProducerId::new(1 + n % producers),
-            0,
-            n / producers,
+            (ProducerId::new(1 + n % producers), 0, n / producers).into(),
             EventId::new(100 + n),
             1,
         );

@@ -8,6 +8,10 @@ fn id(n: u64) -> EventId {
     EventId::new(n)
 }
 
+fn at(producer: ProducerId, epoch: u32, sequence: u64) -> BatchPlace {
+    (producer, epoch, sequence).into()
+}
+
 fn duplicate(base: u64, event_count: u32) -> SequenceVerdict {
     SequenceVerdict::Duplicate {
         base_event_id: id(base),
@@ -19,8 +23,8 @@ fn duplicate(base: u64, event_count: u32) -> SequenceVerdict {
 fn sent(count: u64) -> ProducerTable {
     let mut table = ProducerTable::default();
     for sequence in 0..count {
-        assert_eq!(table.check(A, 0, sequence), SequenceVerdict::New);
-        table.note(A, 0, sequence, id(sequence * 10), 10);
+        assert_eq!(table.check(at(A, 0, sequence)), SequenceVerdict::New);
+        table.note(at(A, 0, sequence), id(sequence * 10), 10);
     }
     table
 }
@@ -28,50 +32,105 @@ fn sent(count: u64) -> ProducerTable {
 #[test]
 fn the_first_batch_has_sequence_0() {
     let table = ProducerTable::default();
-    assert_eq!(table.check(A, 0, 0), SequenceVerdict::New);
-    assert_eq!(table.check(A, 7, 0), SequenceVerdict::New);
-    assert_eq!(table.check(A, 0, 1), SequenceVerdict::Unknown);
+    assert_eq!(table.check(at(A, 0, 0)), SequenceVerdict::New);
+    assert_eq!(table.check(at(A, 7, 0)), SequenceVerdict::New);
+    assert_eq!(table.check(at(A, 0, 1)), SequenceVerdict::Unknown);
 }
 
 #[test]
 fn a_batch_sent_again_gets_its_first_answer() {
     let table = sent(20);
-    assert_eq!(table.check(A, 0, 20), SequenceVerdict::New);
-    assert_eq!(table.check(A, 0, 19), duplicate(190, 10));
-    assert_eq!(table.check(A, 0, 4), duplicate(40, 10));
-    assert_eq!(table.check(A, 0, 3), SequenceVerdict::TooOld);
-    assert_eq!(table.check(A, 0, 21), SequenceVerdict::Gap { expected: 20 });
-    assert_eq!(table.check(ProducerId::new(0xb), 0, 19), SequenceVerdict::Unknown);
+    assert_eq!(table.check(at(A, 0, 20)), SequenceVerdict::New);
+    assert_eq!(table.check(at(A, 0, 19)), duplicate(190, 10));
+    assert_eq!(table.check(at(A, 0, 4)), duplicate(40, 10));
+    assert_eq!(table.check(at(A, 0, 3)), SequenceVerdict::TooOld);
+    assert_eq!(table.check(at(A, 0, 21)), SequenceVerdict::Gap { expected: 20 });
+    assert_eq!(
+        table.check(at(ProducerId::new(0xb), 0, 19)),
+        SequenceVerdict::Unknown
+    );
+}
+
+/// The batch that covers these places of a source.
+fn covering(from: u64, end: u64) -> BatchPlace {
+    BatchPlace {
+        span: end - from,
+        ..at(A, 0, from)
+    }
+}
+
+#[test]
+fn a_producer_with_a_source_begins_anywhere_and_leaves_nothing_out() {
+    let mut table = ProducerTable::default();
+    assert_eq!(table.check(covering(70, 100)), SequenceVerdict::New);
+    table.note(covering(70, 100), id(5), 20);
+    for (from, end) in [(101, 102), (70, 99), (70, 101), (80, 100), (0, 70), (99, 100)] {
+        let verdict = table.check(covering(from, end));
+        assert_eq!(verdict, SequenceVerdict::Gap { expected: 100 }, "{from} to {end}");
+    }
+    assert_eq!(table.check(covering(70, 100)), duplicate(5, 20));
+    assert_eq!(table.check(covering(100, 1000)), SequenceVerdict::New);
+    table.note(covering(100, 1000), id(25), 1);
+    assert_eq!(table.check(covering(70, 100)), duplicate(5, 20));
+    assert_eq!(table.check(covering(100, 1000)), duplicate(25, 1));
+    // The one before, while the second waits for the next segment; and as it is written there.
+    let earlier = table.before(id(25));
+    assert_eq!(earlier.check(covering(100, 1000)), SequenceVerdict::New);
+    let mut stored = Vec::new();
+    table.encode(&mut stored);
+    assert_eq!(ProducerTable::decode(&stored, 1), Ok(table));
+}
+
+#[test]
+fn a_span_that_is_too_large_to_remember_is_never_mistaken() {
+    let far = 100 + u64::from(SPAN_UNKNOWN);
+    let mut table = ProducerTable::default();
+    table.note(covering(70, 100), id(5), 20);
+    table.note(covering(100, far + 7), id(25), 1);
+    table.note(covering(far + 7, far + 9), id(26), 2);
+    let expected = SequenceVerdict::Gap { expected: far + 9 };
+    for (from, end) in [(70, 100), (100, far + 7), (107, far + 7), (0, far), (7, far + 6)] {
+        assert_eq!(table.check(covering(from, end)), expected, "{from} to {end}");
+    }
+    assert_eq!(table.check(covering(far + 7, far + 9)), duplicate(26, 2));
+    assert_eq!(
+        table.before(id(26)).check(covering(far + 7, far + 8)),
+        SequenceVerdict::New
+    );
+    assert!(
+        table.before(id(25)).is_empty(),
+        "where it was then is not known: it may begin anywhere"
+    );
 }
 
 #[test]
 fn a_newer_epoch_fences_the_older() {
     let mut table = sent(3);
-    assert_eq!(table.check(A, 1, 3), SequenceVerdict::Unknown);
-    assert_eq!(table.check(A, 1, 0), SequenceVerdict::New);
-    table.note(A, 1, 0, id(30), 1);
-    assert_eq!(table.check(A, 0, 3), SequenceVerdict::Fenced { epoch: 1 });
-    assert_eq!(table.check(A, 1, 0), duplicate(30, 1));
-    assert_eq!(table.check(A, 1, 1), SequenceVerdict::New);
+    assert_eq!(table.check(at(A, 1, 3)), SequenceVerdict::Unknown);
+    assert_eq!(table.check(at(A, 1, 0)), SequenceVerdict::New);
+    table.note(at(A, 1, 0), id(30), 1);
+    assert_eq!(table.check(at(A, 0, 3)), SequenceVerdict::Fenced { epoch: 1 });
+    assert_eq!(table.check(at(A, 1, 0)), duplicate(30, 1));
+    assert_eq!(table.check(at(A, 1, 1)), SequenceVerdict::New);
 }
 
 #[test]
 fn nobody_is_not_remembered() {
     let mut table = ProducerTable::default();
-    table.note(ProducerId::new(0), 0, 0, id(0), 1);
+    table.note(at(ProducerId::new(0), 0, 0), id(0), 1);
     assert!(table.is_empty());
 }
 
 #[test]
 fn a_log_that_begins_in_the_middle_is_believed() {
     let mut table = ProducerTable::default();
-    table.note(A, 2, 40, id(7), 3);
-    assert_eq!(table.check(A, 2, 40), duplicate(7, 3));
-    assert_eq!(table.check(A, 2, 39), SequenceVerdict::TooOld);
-    assert_eq!(table.check(A, 2, 41), SequenceVerdict::New);
-    table.note(A, 2, 50, id(10), 1);
+    table.note(at(A, 2, 40), id(7), 3);
+    assert_eq!(table.check(at(A, 2, 40)), duplicate(7, 3));
+    assert_eq!(table.check(at(A, 2, 39)), SequenceVerdict::TooOld);
+    assert_eq!(table.check(at(A, 2, 41)), SequenceVerdict::New);
+    table.note(at(A, 2, 50), id(10), 1);
     assert_eq!(
-        table.check(A, 2, 40),
+        table.check(at(A, 2, 40)),
         SequenceVerdict::TooOld,
         "a gap empties the window"
     );
@@ -82,18 +141,18 @@ fn the_longest_unused_is_forgotten() {
     let mut table = ProducerTable::default();
     let max = PRODUCERS_PER_PARTITION_MAX as u64;
     for n in 0..max {
-        table.note(ProducerId::new(n + 1), 0, 0, id(n), 1);
+        table.note(at(ProducerId::new(n + 1), 0, 0), id(n), 1);
     }
-    table.note(ProducerId::new(1), 0, 1, id(max), 1);
-    table.note(ProducerId::new(max + 1), 0, 0, id(max + 1), 1);
+    table.note(at(ProducerId::new(1), 0, 1), id(max), 1);
+    table.note(at(ProducerId::new(max + 1), 0, 0), id(max + 1), 1);
     assert_eq!(table.len(), PRODUCERS_PER_PARTITION_MAX);
     assert_eq!(
-        table.check(ProducerId::new(2), 0, 1),
+        table.check(at(ProducerId::new(2), 0, 1)),
         SequenceVerdict::Unknown,
         "2 was the longest unused"
     );
-    assert_eq!(table.check(ProducerId::new(1), 0, 2), SequenceVerdict::New);
-    assert_eq!(table.check(ProducerId::new(3), 0, 1), SequenceVerdict::New);
+    assert_eq!(table.check(at(ProducerId::new(1), 0, 2)), SequenceVerdict::New);
+    assert_eq!(table.check(at(ProducerId::new(3), 0, 1)), SequenceVerdict::New);
 }
 
 #[test]
@@ -107,12 +166,12 @@ fn the_table_of_a_sealed_segment_does_not_know_what_came_later() {
         "a batch that is not over by then is later"
     );
     let earlier = table.before(id(150));
-    assert_eq!(earlier.check(A, 0, 14), duplicate(140, 10));
-    assert_eq!(earlier.check(A, 0, 15), SequenceVerdict::New);
+    assert_eq!(earlier.check(at(A, 0, 14)), duplicate(140, 10));
+    assert_eq!(earlier.check(at(A, 0, 15)), SequenceVerdict::New);
     // All 16 remembered batches are later: the answers are gone, but not where the sequence was.
     let earlier = table.before(id(40));
-    assert_eq!(earlier.check(A, 0, 4), SequenceVerdict::New);
-    assert_eq!(earlier.check(A, 0, 3), SequenceVerdict::TooOld);
+    assert_eq!(earlier.check(at(A, 0, 4)), SequenceVerdict::New);
+    assert_eq!(earlier.check(at(A, 0, 3)), SequenceVerdict::TooOld);
     assert_eq!(
         earlier.producers[&A].last_base,
         id(40),
@@ -120,9 +179,9 @@ fn the_table_of_a_sealed_segment_does_not_know_what_came_later() {
     );
     assert_eq!(sent(3).before(id(0)).len(), 0);
     let mut fenced = ProducerTable::default();
-    fenced.note(A, 5, 0, id(0), 1);
+    fenced.note(at(A, 5, 0), id(0), 1);
     assert_eq!(
-        fenced.before(id(0)).check(A, 4, 0),
+        fenced.before(id(0)).check(at(A, 4, 0)),
         SequenceVerdict::Fenced { epoch: 5 }
     );
 }
@@ -136,7 +195,7 @@ fn encoded(table: &ProducerTable) -> Vec<u8> {
 #[test]
 fn golden_bytes() {
     let mut table = ProducerTable::default();
-    table.note(A, 3, 0, id(0x11), 2);
+    table.note(at(A, 3, 0), id(0x11), 2);
     let hex: String = encoded(&table).iter().map(|byte| format!("{byte:02x}")).collect();
     let fields = [
         "0a00000000000000",
@@ -172,7 +231,7 @@ fn impossible_tables_are_refused() {
         ProducerTable::decode(&twice, 2),
         Err(ProducersError::Producer { place: 1, .. })
     ));
-    for (at, value) in [(0, 0), (28, 17), (28, 3), (60, 1), (39, 0xff)] {
+    for (at, value) in [(0, 0), (28, 17), (28, 3), (60, 3), (39, 0xff)] {
         let mut changed = bytes.clone();
         changed[at] = value;
         let refused = ProducerTable::decode(&changed, 1);
@@ -189,7 +248,7 @@ proptest! {
         let mut table = ProducerTable::default();
         let mut base = 0;
         for (producer, epoch, sequence, count) in notes {
-            table.note(ProducerId::new(producer), epoch, sequence, id(base), count);
+            table.note(at(ProducerId::new(producer), epoch, sequence), id(base), count);
             base += u64::from(count);
         }
         prop_assert_eq!(ProducerTable::decode(&encoded(&table), table.len() as u64).unwrap(), table);

@@ -74,7 +74,7 @@ fn a_chain_is_read_to_its_end() {
     );
     assert_eq!(recovered.index.lookup(id(BASE + 5)), Some(at(4096)));
     assert_eq!(recovered.index.timestamps_us(), Some((1000, 1004)));
-    let verdict = recovered.producers.check(ProducerId::new(7), 0, 2);
+    let verdict = recovered.producers.check((ProducerId::new(7), 0, 2).into());
     assert_eq!(
         verdict,
         SequenceVerdict::Duplicate {
@@ -95,7 +95,7 @@ fn a_chain_is_read_to_its_end() {
 #[test]
 fn producers_of_the_segment_before_are_known() {
     let mut before = ProducerTable::default();
-    before.note(ProducerId::new(1), 0, 0, id(3), 2);
+    before.note((ProducerId::new(1), 0, 0).into(), id(3), 2);
     let mut scan = MetaScan::with_producers(&Life::first().header, before.clone());
     scan.feed(at(4096), Bytes::new(), true, &mut |_| ());
     assert_eq!(scan.finish(None).producers, before);
@@ -182,7 +182,7 @@ fn a_frame_whose_data_did_not_land_is_cut_with_all_that_follow() {
     );
     assert_eq!((recovered.data_end, recovered.event_count), (at(4096 + 20), 2));
     assert_eq!(
-        recovered.producers.check(ProducerId::new(7), 0, 1),
+        recovered.producers.check((ProducerId::new(7), 0, 1).into()),
         SequenceVerdict::New
     );
 }

@@ -277,7 +277,9 @@ impl Life {
                 return Err(format!("batch {n} is not the one that was accepted"));
             }
         }
-        let next = recovered.producers.check(PRODUCER, 0, found.len() as u64);
+        let next = recovered
+            .producers
+            .check((PRODUCER, 0, found.len() as u64).into());
         if next != SequenceVerdict::New {
             return Err(format!("batch {} of the producer is {next:?}", found.len()));
         }

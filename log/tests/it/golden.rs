@@ -211,7 +211,7 @@ fn check_partition(name: &str, partition: Uuid, facts: &Value, log: &[u8]) -> (R
             event_count: u32::try_from(batch["events"].as_array().unwrap().len()).unwrap(),
         };
         let fenced = SequenceVerdict::Fenced { epoch: 1 };
-        let found = producers.check(id, epoch, sequence);
+        let found = producers.check((id, epoch, sequence).into());
         assert!(
             found == first || (epoch == 0 && found == fenced),
             "{batch}: {found:?}"
@@ -219,7 +219,7 @@ fn check_partition(name: &str, partition: Uuid, facts: &Value, log: &[u8]) -> (R
     }
     for next in facts["next_sequences"].as_array().unwrap() {
         let epoch = u32::try_from(number(&next[1])).unwrap();
-        let found = producers.check(ProducerId::new(number(&next[0])), epoch, number(&next[2]));
+        let found = producers.check((ProducerId::new(number(&next[0])), epoch, number(&next[2])).into());
         assert_eq!(found, SequenceVerdict::New, "{next} is due");
     }
     let recovered = last.unwrap();

@@ -108,11 +108,12 @@ impl Queue {
         });
     }
 
-    /// Gives up everything. What is pushed later gets a new chance.
-    fn fail_all(&self, state: &mut State, error: &DeliveryError, settled: &mut Settled) {
+    /// Gives up everything. What is pushed later gets a new chance, but from a source: it would be as if that had a hole.
+    pub(super) fn fail_all(&self, state: &mut State, error: &DeliveryError, settled: &mut Settled) {
         state.retry = None;
         // Nobody is left who could keep a number.
         state.sequence.broken_at(0);
+        state.is_closed |= state.sequence.has_source();
         for batch in state.outgoing.drain(..) {
             let error = match error {
                 DeliveryError::Unreachable { waited, reason, .. } => DeliveryError::Unreachable {

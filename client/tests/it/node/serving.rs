@@ -12,7 +12,7 @@ use mofka_net::control::{
     SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, SubscribeResponse,
     TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest, decode, encode,
 };
-use mofka_net::limits::VERSION_MAX;
+use mofka_net::limits::{FEATURE_SOURCES, VERSION_MAX};
 use mofka_net::{
     AcknowledgeRequest, AcknowledgeResponse, CreditRequest, ErrorCode, FRAME_HEADER_BYTES, FetchRequest,
     FrameHeader, Opcode, ProduceRequest, ServerSession, StreamCommit, StreamPart, StreamPartResponse,
@@ -271,7 +271,7 @@ fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Byt
             subscriptions_max: 100,
         },
         heartbeat_ms: state.heartbeat_ms,
-        features: vec![],
+        features: vec![FEATURE_SOURCES.to_owned()],
         ring: None,
     })
 }

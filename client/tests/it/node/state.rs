@@ -260,9 +260,9 @@ impl State {
     /// Stores a batch as a partition would.
     pub(crate) fn store(&mut self, partition: Uuid, mut batch: Batch) -> Result<ProduceResponse, WireError> {
         let part = self.parts.get_mut(&partition).ok_or_else(|| unknown(partition))?;
-        let (producer, epoch, sequence) = batch.producer().unwrap();
+        let place = batch.place().unwrap();
         let event_count = batch.event_count();
-        match part.producers.check(producer, epoch, sequence) {
+        match part.producers.check(place) {
             SequenceVerdict::New if part.complete => {
                 return Err(WireError::new(ErrorCode::TopicComplete, "complete"));
             }
@@ -286,8 +286,7 @@ impl State {
             }
         }
         let base_event_id = EventId::new(part.end);
-        part.producers
-            .note(producer, epoch, sequence, base_event_id, event_count);
+        part.producers.note(place, base_event_id, event_count);
         batch.stamp(Stamp {
             base_event_id,
             timestamp_us: 1_000_000 + part.end,
@@ -323,9 +322,8 @@ impl State {
             }
             None => {
                 let batch = Batch::check(frame, None).unwrap();
-                let (producer, epoch, sequence) = batch.producer().unwrap();
                 let part = &self.parts[&commit.produce.partition];
-                match part.producers.check(producer, epoch, sequence) {
+                match part.producers.check(batch.place().unwrap()) {
                     SequenceVerdict::Duplicate { .. } => Err(self.store(commit.produce.partition, batch)),
                     _ => Err(Err(WireError::new(ErrorCode::UnknownStream, "no such stream"))),
                 }

@@ -204,7 +204,7 @@ fn write_kept_producers(stored: &Stored, base: u64) {
         .unwrap();
     let (base, salt) = (EventId::new(base), 0x5a17);
     let mut producers = ProducerTable::default();
-    producers.note(ProducerId::new(0xabc), 3, 41, EventId::new(7), 2);
+    producers.note((ProducerId::new(0xabc), 3, 41).into(), EventId::new(7), 2);
     let frames_end = FilePos::new(BLOCK_BYTES as u64);
     let facts = FooterFacts {
         salt,
