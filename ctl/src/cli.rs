@@ -5,6 +5,8 @@ mod config;
 mod consumer;
 mod doctor;
 mod examples;
+mod fifo;
+mod forward;
 mod log;
 mod partition;
 mod produce;
@@ -21,6 +23,8 @@ pub(crate) use self::bench::{
 pub(crate) use self::config::{ConfigCheckArgs, ConfigGenerateArgs, GenerateCommand};
 pub(crate) use self::consumer::{ConsumerCommand, LagArgs};
 pub(crate) use self::doctor::DoctorArgs;
+pub(crate) use self::fifo::FifoArgs;
+pub(crate) use self::forward::{ForwardArgs, LogLevel};
 pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
 pub(crate) use self::partition::{PartitionAddArgs, PartitionCommand};
 pub(crate) use self::produce::{LineFormat, ProduceArgs};
@@ -107,6 +111,8 @@ pub(crate) enum Command {
     /// Measure a node that runs: rates, latencies, the work of the client.
     #[command(subcommand)]
     Bench(BenchCommand),
+    Forward(ForwardArgs),
+    Fifo(FifoArgs),
     /// Put 2,000 real log lines through a node, kill it half-way, and check that nothing is lost or repeated.
     Demo(DemoArgs),
     /// Completions of shells, and manual pages.

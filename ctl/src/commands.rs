@@ -7,6 +7,8 @@ pub(crate) mod consume;
 pub(crate) mod consumer;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod fifo;
+pub(crate) mod forward;
 pub(crate) mod generate;
 pub(crate) mod links;
 pub(crate) mod log;
@@ -48,6 +50,8 @@ pub(crate) fn run(cli: Cli, dotted: Dotted) -> Outcome {
         Command::Top(args) => top::run(&args, &place, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Bench(command) => bench::run(&command, &place, output),
+        Command::Forward(args) => forward::run(&args, output),
+        Command::Fifo(args) => fifo::run(&args, &place, output),
         Command::Demo(args) => demo::run(&args, output),
         Command::Generate(command) => generate::run(&command),
         Command::Links { directory } => links::run(&directory, output),

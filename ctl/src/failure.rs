@@ -30,11 +30,13 @@ pub(crate) const VERIFY_EXIT_CODES: &str = "Exit codes: 0 clean, or torn tails o
                                             do not follow each other; 5 foreign bytes (I); 6 unknown version (J). \
                                             Damage counts most, then foreign bytes.";
 
-/// A failure with its message. Printed as `Error: message` on standard error.
+/// A failure with its message. Printed as `Error: message` on standard error; at the start of what would go on until it is
+/// stopped, as `Fatal error: message`.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     kind: Kind,
     message: String,
+    is_fatal: bool,
 }
 
 impl Failure {
@@ -42,6 +44,7 @@ impl Failure {
         Self {
             kind: Kind::Failed,
             message: message.into(),
+            is_fatal: false,
         }
     }
 
@@ -49,6 +52,7 @@ impl Failure {
         Self {
             kind: Kind::Usage,
             message: message.into(),
+            is_fatal: false,
         }
     }
 
@@ -56,6 +60,7 @@ impl Failure {
         Self {
             kind: Kind::Unreachable,
             message: message.into(),
+            is_fatal: false,
         }
     }
 
@@ -63,6 +68,7 @@ impl Failure {
         Self {
             kind: Kind::CheckFailed,
             message: message.into(),
+            is_fatal: false,
         }
     }
 
@@ -70,6 +76,7 @@ impl Failure {
         Self {
             kind: Kind::Foreign,
             message: message.into(),
+            is_fatal: false,
         }
     }
 
@@ -77,7 +84,25 @@ impl Failure {
         Self {
             kind: Kind::Newer,
             message: message.into(),
+            is_fatal: false,
         }
+    }
+
+    pub(crate) fn fatal(message: impl Into<String>) -> Self {
+        Self::failed(message).at_start()
+    }
+
+    /// The same failure, at the start of what would go on until it is stopped.
+    pub(crate) fn at_start(self) -> Self {
+        Self {
+            is_fatal: true,
+            ..self
+        }
+    }
+
+    /// What stands before its message.
+    pub(crate) fn label(&self) -> &'static str {
+        if self.is_fatal { "Fatal error" } else { "Error" }
     }
 
     /// The same kind of failure, with what was being done in front.

@@ -5,6 +5,8 @@ mod base64;
 mod cli;
 mod commands;
 mod daemon;
+mod daemon_log;
+mod document;
 mod dotted;
 mod event_line;
 mod failure;
@@ -16,6 +18,7 @@ mod original_config;
 mod original_names;
 mod output;
 mod retention;
+mod stop;
 mod suggest;
 
 use std::ffi::OsString;
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("Error: {failure}");
+            eprintln!("{}: {failure}", failure.label());
             failure.exit_code()
         }
     }

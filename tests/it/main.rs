@@ -6,6 +6,7 @@ mod containers;
 mod crowd;
 mod ending;
 mod filter;
+mod forward;
 mod full;
 mod groups;
 mod kill;

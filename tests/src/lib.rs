@@ -8,6 +8,7 @@ pub mod http;
 pub mod library;
 pub mod raw;
 pub mod raw_ring;
+pub mod tool;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

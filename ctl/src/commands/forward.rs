@@ -1,0 +1,86 @@
+//! `forward`: copies events from topics to topics, each once.
+//!
+//! A thread for each partition of a source (`lane.rs`); one for each policy, which looks for partitions that are added
+//! (`policy.rs`).
+
+mod config;
+mod flight;
+mod lane;
+mod policy;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+use mofka_client::{Driver, DriverError, DriverOptions};
+
+use self::config::{Config, DriverConfig};
+use self::policy::{Ended, Policy};
+use crate::cli::ForwardArgs;
+use crate::daemon_log;
+use crate::failure::{Failure, Outcome};
+use crate::node;
+use crate::output::Output;
+use crate::stop::Stop;
+
+pub(crate) fn run(args: &ForwardArgs, output: Output) -> Outcome {
+    let config = config::read(&args.config)?;
+    let stop = Stop::on_signals()?;
+    daemon_log::init(args.logging.logging, output)?;
+    let drivers = connect(&config)?;
+    let policies = config
+        .policies
+        .into_iter()
+        .map(|policy| Policy::open(policy, &drivers, stop.clone()).map(Arc::new))
+        .collect::<Outcome<Vec<_>>>()?;
+    let running = policies
+        .into_iter()
+        .map(|policy| {
+            let name = format!("policy {}", policy.name());
+            let run = move || policy.run();
+            let started = thread::Builder::new().name("policy".to_owned()).spawn(run);
+            started.map_err(|error| Failure::fatal(format!("cannot start a thread for {name}: {error}")))
+        })
+        .collect::<Outcome<Vec<_>>>();
+    let running = running.inspect_err(|_| stop.wish())?;
+    let mut refused = Vec::new();
+    for policy in running {
+        match policy.join() {
+            Ok(Ended::Done) => {}
+            Ok(Ended::Refused(reason)) => refused.push(reason),
+            Err(_) => {
+                refused.push("a policy's thread ended by itself; this is a mistake of the program".to_owned())
+            }
+        }
+    }
+    tracing::info!(state = "ended", "forward has ended");
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::failed(refused.join("; "))),
+    }
+}
+
+fn connect(config: &Config) -> Outcome<BTreeMap<String, Driver>> {
+    let connected = config.drivers.iter().map(|(name, driver)| {
+        let driver = Driver::connect(options(driver))
+            .map_err(|error| fatal(error).while_doing(format!("driver \"{name}\"")))?;
+        Ok((name.clone(), driver))
+    });
+    connected.collect()
+}
+
+fn options(driver: &DriverConfig) -> DriverOptions {
+    let options = match &driver.group_file {
+        Some(path) => DriverOptions::group_file(path),
+        None => DriverOptions::addresses(&driver.addresses),
+    };
+    DriverOptions {
+        client_name: format!("mofka-ctl forward {}", std::process::id()),
+        ..options
+    }
+}
+
+/// An error at the start.
+fn fatal(error: DriverError) -> Failure {
+    node::failure(error).at_start()
+}
