@@ -118,7 +118,7 @@ pub(crate) enum Command {
     /// Completions of shells, and manual pages.
     #[command(subcommand)]
     Generate(GenerateCommand),
-    /// Create the links mofkactl, bedrock, bedrock-shutdown and bedrock-query to this program.
+    /// Create the links mofkactl, bedrock, bedrock-shutdown, bedrock-query and diaspora-ctl to this program.
     Links {
         /// Directory for the links.
         directory: PathBuf,

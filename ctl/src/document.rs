@@ -10,6 +10,11 @@ use crate::failure::{Failure, Outcome};
 
 /// Reads a file of at most so many bytes.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> Outcome<Value> {
+    read_as(path, bytes_max, "")
+}
+
+/// The same; `otherwise` is what a name without one of the extensions means.
+fn read_as(path: &Path, bytes_max: u64, otherwise: &str) -> Outcome<Value> {
     let fail = |what: String| Failure::failed(format!("cannot read {}: {what}", path.display()));
     let mut text = String::new();
     File::open(path)
@@ -18,8 +23,17 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> Outcome<Value> {
     if text.len() as u64 > bytes_max {
         return Err(fail(format!("it has more than {bytes_max} bytes")));
     }
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    parse(&text, extension.unwrap_or_default()).map_err(fail)
+    let extension = path
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default();
+    let is_known = ["yaml", "yml", "toml", "json"].contains(&extension.to_ascii_lowercase().as_str());
+    parse(&text, if is_known { extension } else { otherwise }).map_err(fail)
+}
+
+/// The same, where a name that says nothing means JSON.
+pub(crate) fn read_or_json(path: &Path, bytes_max: u64) -> Outcome<Value> {
+    read_as(path, bytes_max, "json")
 }
 
 fn parse(text: &str, extension: &str) -> Result<Value, String> {

@@ -11,12 +11,14 @@ use crate::failure::{Failure, Outcome};
 use crate::suggest;
 
 /// The prefixes that any command takes, long and short, for suggestions.
-const PREFIXES: [(&str, &str); 5] = [
+const PREFIXES: [(&str, &str); 7] = [
     ("validator", "v"),
     ("partition-selector", "p"),
     ("serializer", "s"),
     ("config", "c"),
     ("dependencies", "d"),
+    ("driver", "driver"),
+    ("topic", "topic"),
 ];
 
 /// All dotted options of a command line, in their order.
@@ -108,6 +110,13 @@ impl Dotted {
         Ok(object)
     }
 
+    /// The same, where values with commas are lists.
+    pub(crate) fn take_with_lists(&mut self, prefix: &str) -> Outcome<Map<String, Value>> {
+        let mut object = self.take(prefix)?;
+        object.values_mut().for_each(split_lists);
+        Ok(object)
+    }
+
     /// An error if any option is left.
     pub(crate) fn expect_none_left(&self) -> Outcome {
         let Some(option) = self.options.first() else {
@@ -146,6 +155,15 @@ fn insert(object: &mut Map<String, Value>, option: &DottedOption) -> Outcome {
         Some(single) => *single = Value::Array(vec![single.take(), value]),
     }
     Ok(())
+}
+
+/// Makes lists of texts with commas.
+fn split_lists(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains(',') => *value = text.split(',').map(typed).collect(),
+        Value::Object(object) => object.values_mut().for_each(split_lists),
+        _ => {}
+    }
 }
 
 /// A boolean, an integer, a decimal number, or else the text as it is.

@@ -121,7 +121,6 @@ impl Failure {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

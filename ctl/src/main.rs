@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod daemon;
 mod daemon_log;
+mod diaspora_ctl;
 mod document;
 mod dotted;
 mod event_line;
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         .first()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
+    if basename(&called) == "diaspora-ctl" {
+        return diaspora_ctl::run(arguments);
+    }
     let outcome = match basename(&called) {
         "bedrock" => original::<Bedrock>(arguments, "bedrock").and_then(Bedrock::run),
         "bedrock-shutdown" => {

@@ -13,7 +13,13 @@ use crate::failure::{EXIT_CODES, Failure, Outcome};
 use crate::output::Output;
 
 /// The names beside `mofka-ctl` that this program answers to.
-pub(crate) const NAMES: [&str; 4] = ["mofkactl", "bedrock", "bedrock-shutdown", "bedrock-query"];
+pub(crate) const NAMES: [&str; 5] = [
+    "mofkactl",
+    "bedrock",
+    "bedrock-shutdown",
+    "bedrock-query",
+    "diaspora-ctl",
+];
 
 /// Start a Mofka node in the foreground (mofkad), with the arguments of Bedrock.
 #[derive(Debug, Parser)]

@@ -5,6 +5,7 @@ mod consume;
 mod containers;
 mod crowd;
 mod ending;
+mod fifo;
 mod filter;
 mod forward;
 mod full;

@@ -25,7 +25,7 @@ use crate::output::Output;
 use crate::stop::Stop;
 
 /// How long a node that is lost is looked for: as long as it takes. What was read from a pipe is in no other place.
-const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86400);
+pub(crate) const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86400);
 /// Pipes at a time; each has a thread, and some MiB for batches.
 const PIPES_MAX: usize = 256;
 /// Bytes of a command.
