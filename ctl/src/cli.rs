@@ -26,7 +26,7 @@ pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::fifo::FifoArgs;
 pub(crate) use self::forward::{ForwardArgs, LogLevel};
 pub(crate) use self::log::{ExportArgs, ImportArgs, InspectArgs, LogCommand, RepairArgs};
-pub(crate) use self::partition::{PartitionAddArgs, PartitionCommand};
+pub(crate) use self::partition::{PartitionAddArgs, PartitionCommand, PartitionMoveArgs};
 pub(crate) use self::produce::{LineFormat, ProduceArgs};
 pub(crate) use self::reading::{ConsumeArgs, DataWanted, From, ReadingArgs, TailArgs};
 pub(crate) use self::top::{TopArgs, View};
@@ -89,7 +89,7 @@ pub(crate) enum Command {
     /// Create, list, describe, alter, complete and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
-    /// Add and list partitions of a topic.
+    /// Add, move and list partitions of a topic.
     #[command(subcommand)]
     Partition(PartitionCommand),
     /// Produce the lines of a file, or of standard input, as events.

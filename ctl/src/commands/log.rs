@@ -13,6 +13,7 @@ mod inspect;
 mod judge;
 mod kept_producers;
 mod meta;
+pub(super) mod moving;
 mod names;
 mod partition;
 mod place;

@@ -1,10 +1,11 @@
-//! `partition add|list|describe`.
+//! `partition add|move|list|describe`.
 
 use mofka_client::{PartitionKind, PartitionOptions};
 use mofka_net::control::{ConsumerInfo, PartitionStatus};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{PartitionAddArgs, PartitionCommand};
+use crate::commands::log::moving;
 use crate::commands::status::{partitions_text, pin_text};
 use crate::dotted::Dotted;
 use crate::failure::{Failure, Outcome};
@@ -19,6 +20,10 @@ pub(crate) fn run(command: PartitionCommand, mut dotted: Dotted, place: &Place, 
             dotted.expect_none_left()?;
             check_dependencies(&dependencies)?;
             add(&args, config, place, output)
+        }
+        PartitionCommand::Move(args) => {
+            dotted.expect_none_left()?;
+            moving::run(&args, output)
         }
         PartitionCommand::List { topic } => {
             dotted.expect_none_left()?;

@@ -3,9 +3,11 @@
 mod bench;
 mod command_line;
 mod config_file;
+mod diaspora;
 mod doctor;
 mod events;
 mod log;
+mod moving;
 mod node;
 mod run;
 mod schema;
