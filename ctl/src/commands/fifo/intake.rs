@@ -164,16 +164,16 @@ impl Intake {
     }
 
     fn take_answers(&mut self) {
-        while let Some(answer) = self.answers.front() {
-            match answer.wait_timeout(Duration::ZERO) {
-                Ok(None) => return,
-                Ok(Some(_)) => self.counts.stored += 1,
+        // Not by waiting, which would send the batch before it is full.
+        while self.answers.front().is_some_and(PushFuture::completed) {
+            let Some(answer) = self.answers.pop_front() else { return };
+            match answer.wait() {
+                Ok(_) => self.counts.stored += 1,
                 Err(error) => {
                     self.counts.refused += 1;
                     tracing::warn!(path = %self.command.path.display(), %error, "a line is not stored");
                 }
             }
-            self.answers.pop_front();
         }
     }
 }
