@@ -11,7 +11,7 @@ mod pipe;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mofka_client::Driver;
 
@@ -28,6 +28,8 @@ use crate::stop::Stop;
 pub(crate) const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86400);
 /// Pipes at a time; each has a thread, and some MiB for batches.
 const PIPES_MAX: usize = 256;
+/// How long pipes may take when it is to stop: each flushes for up to 5 s.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// Bytes of a command.
 const COMMAND_BYTES_MAX: usize = 64 << 10;
 
@@ -76,13 +78,31 @@ pub(crate) fn serve(control: &Path, driver: Driver, stop: Stop) -> Outcome {
     };
     stop.wish();
     drop(removed);
+    let until = Instant::now() + STOP_WITHIN;
     for (path, thread) in pipes.running {
-        if thread.join().is_err() {
+        while !thread.is_finished() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+        }
+        if !thread.is_finished() {
+            // It has nothing that another life of it would miss: it waits for a node to open its topic.
+            tracing::warn!(path = %path.display(), "a pipe is left while it waits for the node");
+        } else if thread.join().is_err() {
             tracing::error!(path = %path.display(), "a pipe's thread ended by itself; this is a mistake of the program");
         }
     }
     tracing::info!(state = "ended", "fifo has ended");
     outcome
+}
+
+/// One pipe, to its end.
+fn serve_pipe(command: Command, driver: &Driver, stop: Stop) -> Result<(), String> {
+    let opened = driver.open_topic(&command.topic);
+    let topic = opened.map_err(|error| format!("topic {}: {error}", command.topic))?;
+    match command.direction {
+        Direction::In => intake::Intake::open(command, topic, stop)?.run(),
+        Direction::Out => outlet::Outlet::open(command, topic, stop)?.run(),
+    }
+    Ok(())
 }
 
 struct RemovedAtEnd<'a>(&'a Path);
@@ -121,18 +141,12 @@ impl Pipes {
                 "there are {PIPES_MAX} pipes already, and more would take too much memory"
             ));
         }
-        let opened = self.driver.open_topic(&command.topic);
-        let topic = opened.map_err(|error| format!("topic {}: {error}", command.topic))?;
         let path = command.path.clone();
-        let stop = self.stop.clone();
-        let run: Box<dyn FnOnce() + Send> = match command.direction {
-            Direction::In => {
-                let intake = intake::Intake::open(command, topic, stop)?;
-                Box::new(move || intake.run())
-            }
-            Direction::Out => {
-                let outlet = outlet::Outlet::open(command, topic, stop)?;
-                Box::new(move || outlet.run())
+        let (driver, stop, text) = (self.driver.clone(), self.stop.clone(), text.to_owned());
+        // The node may be away: that is this pipe's matter, not the others'.
+        let run = move || {
+            if let Err(reason) = serve_pipe(command, &driver, stop) {
+                tracing::warn!(command = text, "{reason}");
             }
         };
         let started = thread::Builder::new().name("pipe".to_owned()).spawn(run);
