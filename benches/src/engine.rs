@@ -226,6 +226,7 @@ impl Turn {
             config: Value::Null,
             complete: false,
             refers: false,
+            sourced: false,
         };
         let limits = EngineLimits {
             commits_in_flight_max: self.depth,

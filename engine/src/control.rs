@@ -272,6 +272,7 @@ fn place<I: Io, P: Peers>(
         config,
         complete: false,
         refers: false,
+        sourced: false,
     }
 }
 

@@ -44,6 +44,7 @@ mod streams;
 mod subscription;
 pub mod supervisor;
 pub mod uring;
+mod uses;
 
 pub use home::{Home, HomeError};
 pub use limits::EngineLimits;

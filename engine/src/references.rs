@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use mofka_log::{Batch, CatalogRecord, EventId, PartitionKind};
+use mofka_log::{Batch, EventId, PartitionKind};
 use mofka_net::{DataDescriptor, DataReference, ErrorCode, FetchResponse, WireError};
 use uuid::Uuid;
 
 use crate::io::Io;
 use crate::partition::{Fetched, Partition, Referral, Wanted, refused};
-use crate::shard::{HOME_SHARD, Peers, Shard, ShardCall, ShardReply};
+use crate::shard::{Peers, Shard, ShardCall, ShardReply};
+use crate::uses::{self, Use};
 
 /// Descriptors in one question to another shard.
 const RUN_ITEMS_MAX: usize = 1024;
@@ -33,14 +34,7 @@ pub(crate) async fn admit<I: Io, P: Peers>(
     }
     let targets = targets(shard, partition, batch)?;
     let own = partition.spec().record.id;
-    if partition.spec().record.kind == PartitionKind::Default
-        && shard
-            .catalog()
-            .partition(own)
-            .is_some_and(|record| !record.refers)
-    {
-        shard.ask(HOME_SHARD, ShardCall::Refers(own)).await?;
-    }
+    uses::ensure(shard, partition, Use::References).await?;
     let events = targets
         .iter()
         .flat_map(|(target, wanted)| wanted.iter().map(|one| (*target, one.event_id)));
@@ -113,27 +107,6 @@ fn targets<I: Io, P: Peers>(
         });
     }
     Ok(targets)
-}
-
-/// Notes in the catalog that a partition refers to others, once; on the shard that owns it. A program that does not know
-/// references cannot read that catalog, and so never takes such a partition's frames for torn ones.
-pub(crate) async fn note_refers<I: Io, P: Peers>(
-    shard: &Rc<Shard<I, P>>,
-    partition: Uuid,
-) -> Result<(), WireError> {
-    let store = crate::control::home(shard)?;
-    let plan = |catalog: &mofka_log::Catalog| match catalog.partition(partition) {
-        None => {
-            let message = format!("partition {partition} was deleted");
-            Err(WireError::new(ErrorCode::UnknownPartition, message))
-        }
-        Some(record) if record.refers => Ok(Vec::new()),
-        Some(record) => Ok(vec![CatalogRecord::PartitionRefers {
-            topic: record.topic,
-            index: record.index,
-        }]),
-    };
-    store.change(plan).await.map(|_| ())
 }
 
 /// What descriptors of a partition's events select, of its own data and of what its events refer to, at most `bytes_max`.

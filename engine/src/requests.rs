@@ -20,13 +20,14 @@ use serde_json::Value;
 use crate::enforcing::own_serializer;
 use crate::intake::Request;
 use crate::io::Io;
-use crate::partition::{Appended, Partition, ReadLimits, is_reserved};
+use crate::partition::{Appended, Partition, ReadLimits, Referral, is_reserved};
 use crate::references;
 use crate::ring;
 use crate::session::Session;
 use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
 use crate::streams;
 use crate::subscription::{Picking, Subscription, Terms};
+use crate::uses::{self, Use};
 
 /// Handles one request. Returns when the next one may be looked at; the answer may come later.
 pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
@@ -131,19 +132,14 @@ async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
         }
     }
     session.begin(bytes);
-    let mut referral = None;
-    if batch.has_references() {
-        // What is waited for here may be what this connection appended just now.
-        burst_ended(session);
-        match references::admit(&session.shard, &partition, &batch).await {
-            Ok(admitted) => referral = Some(admitted),
-            Err(error) => {
-                session.end(bytes);
-                partition.measures().refused_batches.add(1);
-                return session.fail(header.request_id(), &error);
-            }
+    let referral = match prepare(session, &partition, &batch).await {
+        Ok(referral) => referral,
+        Err(error) => {
+            session.end(bytes);
+            partition.measures().refused_batches.add(1);
+            return session.fail(header.request_id(), &error);
         }
-    }
+    };
     let weak = session.me.clone();
     session.touch(&partition);
     let measures = Rc::clone(partition.measures());
@@ -164,6 +160,24 @@ async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
             }
         }),
     );
+}
+
+/// What must be durable before some batches are accepted. The answer is to be kept until the batch was accepted or refused.
+async fn prepare<I: Io, P: Peers>(
+    session: &Session<I, P>,
+    partition: &Rc<Partition<I>>,
+    batch: &Batch,
+) -> Result<Option<Referral<I>>, WireError> {
+    if batch.covers_source() {
+        uses::ensure(&session.shard, partition, Use::Sources).await?;
+    }
+    if !batch.has_references() {
+        return Ok(None);
+    }
+    // What is waited for here may be what this connection appended just now.
+    burst_ended(session);
+    let admitted = references::admit(&session.shard, partition, batch).await?;
+    Ok(Some(admitted))
 }
 
 pub(crate) fn appended(appended: Appended) -> Bytes {

@@ -33,6 +33,7 @@ use crate::recover::OpenError;
 use crate::references::{self, Referrer};
 use crate::ring::RingCounters;
 use crate::session::SessionHandle;
+use crate::uses::{self, Use};
 
 /// The shard that owns the catalog.
 pub const HOME_SHARD: usize = 0;
@@ -53,8 +54,8 @@ pub enum ShardCall {
     Complete(Vec<Uuid>),
     /// The settings of these partitions' topic changed in the catalog.
     Alter(Vec<Uuid>),
-    /// This partition will refer to data of other events. For the shard that owns the catalog.
-    Refers(Uuid),
+    /// Frames of this partition will use this. For the shard that owns the catalog.
+    Uses(Uuid, Use),
     /// Events of partition `by` are about to refer to these events of partition `to`.
     Refer {
         /// The partition that refers.
@@ -393,8 +394,8 @@ impl<I: Io, P: Peers> Shard<I, P> {
                 }
                 Ok(ShardReply::Done)
             }
-            ShardCall::Refers(id) => {
-                references::note_refers(&self, id).await?;
+            ShardCall::Uses(id, what) => {
+                uses::note(&self, id, what).await?;
                 Ok(ShardReply::Done)
             }
             ShardCall::Refer { by, to, wanted } => {

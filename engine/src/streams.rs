@@ -1,7 +1,9 @@
 //! Requests about events whose data comes in parts. The streams themselves: `partition/uploads.rs`.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
-use mofka_log::{EVENT_DATA_BYTES_MAX, PIECE_BYTES};
+use mofka_log::{BatchHeader, EVENT_DATA_BYTES_MAX, PIECE_BYTES};
 use mofka_net::control::{StreamAbortRequest, StreamOpenRequest, StreamOpenResponse};
 use mofka_net::limits::STREAM_PART_BYTES_MAX;
 use mofka_net::{
@@ -14,6 +16,7 @@ use crate::io::Io;
 use crate::requests::{appended, json, to_body};
 use crate::session::Session;
 use crate::shard::Peers;
+use crate::uses::{self, Use};
 
 /// Bytes of parts that one stream may have unanswered.
 const WINDOW_BYTES: u64 = 8 << 20;
@@ -107,10 +110,17 @@ pub(crate) fn commit<I: Io, P: Peers>(session: &Session<I, P>, request: Request)
     session.streams.borrow_mut().remove(&commit.prefix.stream);
     session.begin(bytes);
     let weak = session.me.clone();
+    let shard = Rc::clone(&session.shard);
     session.shard.io().spawn(async move {
         let StreamCommit { prefix, produce } = commit;
-        let committed =
-            partition.commit_upload(prefix.stream, prefix.offset, produce.frame, produce.durability);
+        let committed = async {
+            if covers_source(&produce.frame) {
+                uses::ensure(&shard, &partition, Use::Sources).await?;
+            }
+            partition
+                .commit_upload(prefix.stream, prefix.offset, produce.frame, produce.durability)
+                .await
+        };
         let outcome = Box::pin(committed).await;
         let measures = partition.measures();
         measures.note_answer(outcome.is_ok());
@@ -124,6 +134,11 @@ pub(crate) fn commit<I: Io, P: Peers>(session: &Session<I, P>, request: Request)
             session.conclude(&header, outcome.map(appended));
         }
     });
+}
+
+/// What is no header covers nothing: it is refused for what it is.
+fn covers_source(frame: &[u8]) -> bool {
+    BatchHeader::check(frame).is_ok_and(|header| header.covers_source())
 }
 
 /// Gives a stream up.

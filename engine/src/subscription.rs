@@ -230,7 +230,7 @@ impl<I: Io> Subscription<I> {
         let has = |is_so: fn(&Batch) -> bool| slice.batches.iter().any(is_so);
         let (what, feature) = if !self.knows_references && has(Batch::has_references) {
             ("refer to data of other events", FEATURE_REFERENCES)
-        } else if !self.knows_sources && has(|batch| batch.place().is_some_and(|place| place.span > 0)) {
+        } else if !self.knows_sources && has(Batch::covers_source) {
             (
                 "are in batches that say which places of a source they cover",
                 FEATURE_SOURCES,

@@ -55,6 +55,10 @@ pub fn run(input: &[u8]) {
                 let partitions: Vec<_> = catalog.partitions_of(*topic).collect();
                 assert!(partitions[*index as usize].refers);
             }
+            CatalogRecord::PartitionSourced { topic, index } => {
+                let partitions: Vec<_> = catalog.partitions_of(*topic).collect();
+                assert!(partitions[*index as usize].sourced);
+            }
             CatalogRecord::ProducerDone { topic, producer } => {
                 let record = catalog.topic_by_id(*topic).expect("it is there");
                 assert!(record.producers_done.contains(producer));

@@ -4,8 +4,8 @@
 //! tail, padded to whole blocks.
 
 use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, FooterTail, ProducerId, SegmentHeader, SegmentKind,
-    SequenceVerdict,
+    BLOCK_BYTES, BatchPlace, EventId, FilePos, Footer, FooterFacts, FooterTail, ProducerId, ProducerTable,
+    SegmentHeader, SegmentKind, SequenceVerdict,
 };
 
 use crate::repair::{self, Mode};
@@ -152,6 +152,33 @@ fn index(footer: &Footer) {
     assert_eq!(index.is_empty(), times[0].is_none());
 }
 
+/// A batch that covers places of a source, from the one on that is due.
+fn covered(table: &ProducerTable, due: BatchPlace, base: EventId) {
+    let place = BatchPlace { span: 7, ..due };
+    if due.sequence > u64::MAX - 20 {
+        return;
+    }
+    let mut next = table.clone();
+    assert_eq!(next.check(place), SequenceVerdict::New);
+    next.note(place, base, 2);
+    let again = SequenceVerdict::Duplicate {
+        base_event_id: base,
+        event_count: 2,
+    };
+    assert_eq!(next.check(place), again, "what was noted is known");
+    let expected = SequenceVerdict::Gap {
+        expected: place.end(),
+    };
+    for (from, end) in [(0, 1), (0, 6), (0, 8), (1, 7), (8, 9)] {
+        let other = BatchPlace {
+            sequence: due.sequence + from,
+            span: end - from,
+            ..due
+        };
+        assert_eq!(next.check(other), expected, "{other:?} is not what is due");
+    }
+}
+
 fn producers(footer: &Footer) {
     let table = footer.producers();
     let end = EventId::new(footer.end_event_id().get() / 2);
@@ -180,6 +207,11 @@ fn producers(footer: &Footer) {
             assert_eq!(
                 next.check((producer, epoch, sequence + 1).into()),
                 SequenceVerdict::New
+            );
+            covered(
+                &next,
+                (producer, epoch, sequence + 1).into(),
+                footer.end_event_id(),
             );
         }
     }

@@ -212,6 +212,7 @@ fn partition(index: u32) -> PartitionRecord {
         config: json!({}),
         complete: false,
         refers: false,
+        sourced: false,
     }
 }
 

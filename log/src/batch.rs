@@ -155,6 +155,11 @@ impl Batch {
         self.header.place()
     }
 
+    /// Whether it says which places of its producer's source it covers.
+    pub fn covers_source(&self) -> bool {
+        self.header.covers_source()
+    }
+
     /// When it was accepted: Unix time in microseconds.
     pub fn timestamp_us(&self) -> u64 {
         self.header.timestamp_us()

@@ -101,6 +101,9 @@ pub struct PartitionRecord {
     /// Events of it may refer to data of other events: a program that does not know references must not open it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refers: bool,
+    /// Batches of it may say which places of a source they cover: a program that does not know that must not open it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sourced: bool,
 }
 
 /// One change of the catalog.
@@ -132,6 +135,13 @@ pub enum CatalogRecord {
     },
     /// From now on events of a partition may refer to data of other events.
     PartitionRefers {
+        /// The topic's id.
+        topic: Uuid,
+        /// The partition's place.
+        index: u32,
+    },
+    /// From now on batches of a partition may say which places of a source they cover.
+    PartitionSourced {
         /// The topic's id.
         topic: Uuid,
         /// The partition's place.
@@ -275,6 +285,10 @@ impl Catalog {
             }
             CatalogRecord::PartitionRefers { topic, index } => {
                 self.partition_mut(*topic, *index)?.refers = true;
+                Ok(())
+            }
+            CatalogRecord::PartitionSourced { topic, index } => {
+                self.partition_mut(*topic, *index)?.sourced = true;
                 Ok(())
             }
             CatalogRecord::ProducerDone { topic, producer } => {

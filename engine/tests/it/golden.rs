@@ -15,8 +15,8 @@ use std::rc::Rc;
 use mofka_engine::partition::Partition;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{
-    Appender, AppenderConfig, Batch, BatchBuilder, CatalogRecord, Durability, EventId, Footer, FooterTail,
-    PartitionKind, ProducerId, Reference, SegmentFacts, SegmentHeader, SegmentKind,
+    Appender, AppenderConfig, Batch, BatchBuilder, BatchPlace, CatalogRecord, Durability, EventId, Footer,
+    FooterTail, PartitionKind, ProducerId, Reference, SegmentFacts, SegmentHeader, SegmentKind,
 };
 use mofka_net::{DataDescriptor, DataReference, Segment};
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ use uuid::Uuid;
 use crate::model::{Content, Sent, batch, id, open, partition_id, read_all, send, spec};
 
 const LOG: &str = "tests/data/loghub/BGL_2k.log";
+/// More of it than a segment takes of data.
+const LARGE: std::ops::Range<usize> = 0..70_000;
 const NODE: Uuid = Uuid::from_u128(0x006e_6f64_6531);
 
 /// An event: its metadata, and which bytes of the log file are its data.
@@ -356,6 +358,58 @@ fn write(directory: &Path, image: &Image) {
     for (path, content) in image {
         std::fs::write(directory.join(path.file_name().unwrap()), &content[..]).unwrap();
     }
+}
+
+/// Batches that cover places of a source: in a sealed segment, whose footer knows them, and in one that a power cut ended.
+#[test]
+#[ignore = "made the golden files once; see the module"]
+fn golden_sources() {
+    let directory =
+        PathBuf::from(std::env::var("MOFKA_GOLDEN_DIR").expect("MOFKA_GOLDEN_DIR names a directory"));
+    let source = Source::open();
+    let writing = Writing::begin(&source, 4);
+    let mut listed = Vec::new();
+    let mut base = 0;
+    // From place 1000 on; the fourth is a span that a footer does not hold, the fifth is more than a segment's rest.
+    let spans = [1_u64, 3, 50, 5_000_000_000, 7, 2, 9];
+    let mut sequence = 1000;
+    for (n, span) in spans.into_iter().enumerate() {
+        let lines = match n {
+            4 => std::slice::from_ref(&LARGE),
+            _ => &source.lines[n * 2..n * 2 + 2],
+        };
+        let mut builder = BatchBuilder::new();
+        let mut events = Vec::new();
+        for (event, line) in lines.iter().enumerate() {
+            let metadata = json!({"batch": n, "event": event}).to_string();
+            builder
+                .push(metadata.as_bytes(), [&source.log[line.clone()]])
+                .unwrap();
+            events.push(json!({"metadata": metadata, "data": [line.start, line.end]}));
+        }
+        let place = BatchPlace {
+            producer: ProducerId::new(0x8007),
+            epoch: 0,
+            sequence,
+            span,
+        };
+        let (frame, data) = builder.finish_at(Some(place));
+        let batch = Batch::check_client(frame, data.concat().into()).unwrap();
+        let event_count = batch.event_count();
+        writing.partition.append(batch, None, Box::new(|_| ()));
+        writing.partition.kick();
+        writing.settle();
+        listed.push(json!({
+            "base": base, "producer": 0x8007, "epoch": 0, "sequence": sequence, "span": span, "events": events,
+        }));
+        sequence += span;
+        base += u64::from(event_count);
+    }
+    let image = writing.io.settled();
+    let manifest = json!({"batches": listed, "next_sequence": sequence, "files": facts(&image)});
+    write(&directory, &image);
+    let text = serde_json::to_string_pretty(&manifest).unwrap();
+    std::fs::write(directory.join("manifest.json"), text + "\n").unwrap();
 }
 
 /// Events that refer to data of another partition's events: all of it, blocks of it, and ranges of it.

@@ -12,6 +12,7 @@ mod reading;
 mod recovering;
 mod retention;
 mod silent;
+mod sources;
 mod states;
 mod streams;
 mod sweep;

@@ -49,6 +49,7 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         config: Value::Null,
         complete: false,
         refers: false,
+        sourced: false,
     };
     let limits = EngineLimits {
         segment_meta_bytes: 24 << 10,

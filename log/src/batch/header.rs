@@ -417,6 +417,11 @@ impl BatchHeader {
         })
     }
 
+    /// Whether it says which places of its producer's source it covers.
+    pub fn covers_source(&self) -> bool {
+        self.span.get() > 0
+    }
+
     /// When it was accepted: Unix time in microseconds.
     pub fn timestamp_us(&self) -> u64 {
         self.timestamp_us.get()

@@ -41,6 +41,7 @@ fn partition(id: u128, topic: u128, index: u32) -> PartitionRecord {
         config: json!({}),
         complete: false,
         refers: false,
+        sourced: false,
     }
 }
 

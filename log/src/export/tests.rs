@@ -40,6 +40,7 @@ fn head() -> ExportHead {
             config: serde_json::json!({}),
             complete: false,
             refers: false,
+            sourced: false,
         }),
     }
 }

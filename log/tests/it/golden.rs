@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use mofka_log::{
-    Batch, Catalog, CatalogRecord, CursorRecord, Cursors, EventId, Footer, FooterTail, MetaScan, ProducerId,
-    ProducerTable, Recovered, SegmentHeader, SegmentKind, SequenceVerdict, check_pieces,
+    Batch, BatchPlace, Catalog, CatalogRecord, CursorRecord, Cursors, EventId, Footer, FooterTail, MetaScan,
+    ProducerId, ProducerTable, Recovered, SegmentHeader, SegmentKind, SequenceVerdict, check_pieces,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -373,4 +373,76 @@ fn references_of_version_1_are_read_for_ever() {
         .filter_map(|event| Some(event.reference?.data_bytes()))
         .collect();
     assert_eq!(selected, [4096, 48, 25]);
+}
+
+#[test]
+fn sources_of_version_1_are_read_for_ever() {
+    let (manifest, log) = manifest();
+    let partition: Uuid = serde_json::from_value(manifest["partition"].clone()).unwrap();
+    let directory = here().join("sources");
+    let facts: Value = serde_json::from_slice(&read(directory.join("manifest.json"))).unwrap();
+    let listed = facts["batches"].as_array().unwrap();
+    let mut bases: Vec<&str> = facts["files"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter_map(|name| name.strip_suffix(".meta"))
+        .filter(|name| name.parse::<u64>().is_ok())
+        .collect();
+    bases.sort_unstable();
+    assert!(bases.len() > 1, "a segment was sealed");
+    let (mut table, mut seen, mut sealed) = (ProducerTable::default(), 0, 0);
+    for base in bases {
+        let names = ["meta", "data"].map(|kind| format!("{base}.{kind}"));
+        let [meta, data] = names.each_ref().map(|name| read(directory.join(name)));
+        let header = check_header(
+            &names[0],
+            &meta,
+            &facts["files"][&names[0]],
+            SegmentKind::Meta,
+            partition,
+        );
+        let footer = check_footer(&names[0], &meta, &facts["files"][&names[0]], &header);
+        let (recovered, chain) = scan(&meta, Some(&data), &header, table);
+        for batch in chain.iter().filter(|batch| !batch.is_mark()) {
+            let place = batch.place().unwrap();
+            assert!(batch.covers_source());
+            assert_eq!(
+                (place.sequence, place.span),
+                (number(&listed[seen]["sequence"]), number(&listed[seen]["span"]))
+            );
+            seen += check_batches(base, std::slice::from_ref(batch), &data, &listed[seen..], &log);
+        }
+        table = recovered.producers;
+        if let Some(footer) = footer {
+            assert_eq!(footer.producers(), table, "the footer knows what its frames say");
+            sealed += 1;
+        }
+    }
+    assert_eq!(seen, listed.len());
+    assert!(sealed > 0);
+    // Those behind the span that is not remembered are answered again, and nothing else is taken but what comes next.
+    let place = |listed: &Value| BatchPlace {
+        producer: ProducerId::new(number(&listed["producer"])),
+        epoch: 0,
+        sequence: number(&listed["sequence"]),
+        span: number(&listed["span"]),
+    };
+    let expected = number(&facts["next_sequence"]);
+    for (n, batch) in listed.iter().enumerate() {
+        let verdict = table.check(place(batch));
+        if n > 3 {
+            let base_event_id = EventId::new(number(&batch["base"]));
+            assert!(
+                matches!(verdict, SequenceVerdict::Duplicate { base_event_id: base, .. } if base == base_event_id)
+            );
+        } else {
+            assert_eq!(verdict, SequenceVerdict::Gap { expected });
+        }
+    }
+    let next = BatchPlace {
+        sequence: expected,
+        ..place(&listed[0])
+    };
+    assert_eq!(table.check(next), SequenceVerdict::New);
 }

@@ -188,6 +188,8 @@ fn in_data_dir(args: &ImportArgs, head: &ExportHead, data_dir: &Path) -> Outcome
             .map_or_else(|| json!({}), |record| record.config.clone()),
         complete: head.record.as_ref().is_some_and(|record| record.complete),
         refers: false,
+        // Of frames without a record it is not known.
+        sourced: head.record.as_ref().is_none_or(|record| record.sourced),
     };
     let added = catalog.apply(&CatalogRecord::PartitionAdded(record));
     added.map_err(|error| Failure::failed(error.to_string()))?;

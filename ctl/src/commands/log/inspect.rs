@@ -484,6 +484,7 @@ fn frame_json(seen: &SeenFrame<'_>, with_events: bool) -> Value {
         "producer": producer.map(|(id, _, _)| id.to_string()),
         "producer_epoch": producer.map(|(_, epoch, _)| epoch),
         "sequence": producer.map(|(_, _, sequence)| sequence),
+        "span": batch.place().map(|place| place.span),
         "incarnation": batch.incarnation(),
         "timestamp_us": batch.timestamp_us(),
         "partition_epoch": header.partition_epoch(),
@@ -521,11 +522,16 @@ fn frame_text(seen: &SeenFrame<'_>) -> String {
         0 => String::new(),
         bytes => format!(", {bytes} bytes of data at {}", batch.data_at()),
     };
-    let producer = batch
-        .producer()
-        .map_or_else(String::new, |(id, epoch, sequence)| {
-            format!(", producer {id} epoch {epoch} sequence {sequence}")
-        });
+    let producer = batch.place().map_or_else(String::new, |place| {
+        let covered = match place.span {
+            0 => String::new(),
+            _ => format!(" to {} of a source", place.end()),
+        };
+        format!(
+            ", producer {} epoch {} sequence {}{covered}",
+            place.producer, place.epoch, place.sequence
+        )
+    });
     format!(
         "    at {}{place}: {what}, {} bytes, synced_end {}{data}{producer}, incarnation {}, at {} us",
         seen.meta_at,
