@@ -109,6 +109,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "mofka-ctl partition add scratch --type memory --shard 1",
         ],
     ),
+    (
+        "partition move",
+        &[
+            "mofka-ctl partition move frames 2 --shard 1",
+            "mofka-ctl --json partition move frames 2 --shard 1 --data-dir /nvme/mofka | jq .from_shard",
+        ],
+    ),
     ("partition list", &["mofka-ctl partition list logs"]),
     ("partition describe", &["mofka-ctl partition describe logs 0"]),
     (
@@ -161,6 +168,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "mofka-ctl consumer seek logs archive first",
             "mofka-ctl consumer seek logs archive @-3600 --partition 2",
+        ],
+    ),
+    (
+        "forward",
+        &[
+            "mofka-ctl forward --config forward.yaml",
+            "mofka-ctl --json forward --config /etc/mofka/forward.toml --logging warn > forward.log",
+        ],
+    ),
+    (
+        "fifo",
+        &[
+            "mofka-ctl fifo --control-file ./control",
+            "mofka-ctl -g /run/mofka/mofka.json fifo --control-file /run/mofka/fifo",
         ],
     ),
     ("demo", &["mofka-ctl demo", "mofka-ctl demo --dir /nvme --keep"]),

@@ -23,7 +23,8 @@ use super::forward::LoggingArgs;
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
-    after_help = "Example: mofka-ctl fifo --control-file ./control &\n         echo './in -> frames (format=json)' > ./control\n         \
+    after_help = "Then, from any other program, when there is a topic \"frames\":\n  \
+                  echo './in -> frames (format=json)' > ./control\n  \
                   echo '{\"n\": 1}' > ./in"
 )]
 pub(crate) struct FifoArgs {

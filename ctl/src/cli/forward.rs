@@ -11,15 +11,13 @@ use tracing::level_filters::LevelFilter;
 /// or JSON (.json). It goes on exactly where it ended, also after it or a node was killed. Logs to standard output;
 /// SIGINT and SIGTERM end it with what is on its way.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example: mofka-ctl forward --config forward.yaml --logging debug\n\n\
-    drivers:\n  \
-      near: {type: mofka, options: {group_file: /run/near/mofka.json}}\n  \
-      far: {type: mofka, options: {group_file: /shared/far/mofka.json}}\n\
-    forward:\n  \
-      - {from: near/frames, to: far/frames}\n  \
-      - {from: near/log, to: far/alarms, data: none, filter: {level: [FATAL]}, partitions: any}"
-)]
+#[command(after_help = "A file as an example:\n\n  \
+    drivers:\n    \
+      near: {type: mofka, options: {group_file: /run/near/mofka.json}}\n    \
+      far: {type: mofka, options: {group_file: /shared/far/mofka.json}}\n  \
+    forward:\n    \
+      - {from: near/frames, to: far/frames}\n    \
+      - {from: near/log, to: far/alarms, data: none, filter: {level: [FATAL]}, partitions: any}")]
 pub(crate) struct ForwardArgs {
     /// Drivers and policies.
     #[arg(long, value_name = "FILE")]

@@ -58,9 +58,6 @@ pub(crate) struct PartitionAddArgs {
 /// Only the catalog changes: the partition's files, ids and cursors stay as they are. A crash leaves it where it was, or moved. A node
 /// with fewer shards takes the number modulo how many it has.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example: mofka-ctl shutdown && mofka-ctl partition move frames 2 --shard 1 --data-dir ./mofka-data"
-)]
 pub(crate) struct PartitionMoveArgs {
     /// Name of the topic.
     pub(crate) topic: String,

@@ -11,6 +11,7 @@ mod policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use mofka_client::{Driver, DriverError, DriverOptions};
 
@@ -22,6 +23,9 @@ use crate::failure::{Failure, Outcome};
 use crate::node;
 use crate::output::Output;
 use crate::stop::Stop;
+
+/// How long a node that is lost is looked for until it is said, and begun anew. A wish to stop may have to wait for so long.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(args: &ForwardArgs, output: Output) -> Outcome {
     let config = config::read(&args.config)?;
@@ -76,6 +80,7 @@ fn options(driver: &DriverConfig) -> DriverOptions {
     };
     DriverOptions {
         client_name: format!("mofka-ctl forward {}", std::process::id()),
+        reconnect_timeout: RECONNECT_TIMEOUT,
         ..options
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod command_line;
 mod config_file;
+mod copying;
 mod diaspora;
 mod doctor;
 mod events;

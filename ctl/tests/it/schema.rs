@@ -63,6 +63,9 @@ pub(crate) fn lines_conform(name: &str, text: &str) {
 /// Commands that print a JSON document for each line, with `--json` or when nothing else is asked for.
 const LINES: [&str; 2] = ["consume", "tail"];
 
+/// Commands whose log is of such lines with `--json`.
+const LOGS: [&str; 2] = ["forward", "fifo"];
+
 /// The schema of what a command line prints, if that is JSON.
 fn schema_of(line: &str) -> Option<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -95,7 +98,7 @@ pub(crate) fn check(line: &str, out: &str) {
     let Some(name) = schema_of(line).filter(|_| !out.is_empty()) else {
         return;
     };
-    if LINES.contains(&name.as_str()) {
+    if LINES.iter().chain(&LOGS).any(|lines| *lines == name) {
         return lines_conform(&name, out);
     }
     let value = serde_json::from_str(out).unwrap_or_else(|e| panic!("{line}: {e}: {out:?}"));
@@ -147,6 +150,9 @@ const ELSEWHERE: &[&str] = &[
     "bench-produce",
     "bench-consume",
     "bench-roundtrip",
+    "forward",
+    "fifo",
+    "partition-move",
 ];
 
 #[test]

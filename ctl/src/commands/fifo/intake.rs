@@ -166,7 +166,9 @@ impl Intake {
     fn take_answers(&mut self) {
         // Not by waiting, which would send the batch before it is full.
         while self.answers.front().is_some_and(PushFuture::completed) {
-            let Some(answer) = self.answers.pop_front() else { return };
+            let Some(answer) = self.answers.pop_front() else {
+                return;
+            };
             match answer.wait() {
                 Ok(_) => self.counts.stored += 1,
                 Err(error) => {

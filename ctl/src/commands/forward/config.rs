@@ -7,6 +7,7 @@ use mofka_client::Pattern;
 use serde_json::{Map, Value};
 
 use crate::failure::{Failure, Outcome};
+use crate::suggest;
 
 /// Bytes of such a file. A policy has some hundred.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -185,8 +186,14 @@ fn driver(name: &str, value: &Value) -> Result<DriverConfig, String> {
         }
     };
     if group_file.is_none() && addresses.is_empty() {
+        // Others belong to the original's drivers, and mean nothing here.
+        let meant = |key: &&String| suggest::best(key, ["group_file", "addresses"]).is_some();
+        let hint = options.keys().find(meant).map_or_else(
+            || "give the file that the node writes at its start".to_owned(),
+            |key| format!("there is \"{key}\""),
+        );
         return Err(format!(
-            "\"group_file\" key not found in options of {what}: give the file that the node writes at its start"
+            "\"group_file\" key not found in options of {what}: {hint}"
         ));
     }
     Ok(DriverConfig {
@@ -285,14 +292,9 @@ fn only(object: &Map<String, Value>, what: &str, keys: &[&str]) -> Result<(), St
     let Some(unknown) = object.keys().find(|key| !keys.contains(&key.as_str())) else {
         return Ok(());
     };
-    let likely = keys
-        .iter()
-        .map(|known| (strsim::jaro_winkler(unknown, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = likely.map_or_else(
+    let hint = suggest::best(unknown, keys.iter().copied()).map_or_else(
         || format!("there are: {}", keys.join(", ")),
-        |(_, known)| format!("did you mean \"{known}\"?"),
+        |known| format!("did you mean \"{known}\"?"),
     );
     Err(format!("{what} has an unknown key \"{unknown}\"; {hint}"))
 }
@@ -359,6 +361,12 @@ mod tests {
             (
                 complaint(json!({"drivers": {"x": {"type": "mofka"}}, "forward": []})),
                 "\"group_file\" key not found",
+            ),
+            (
+                complaint(
+                    json!({"drivers": {"x": {"type": "mofka", "options": {"groupfile": "a"}}}, "forward": []}),
+                ),
+                "there is \"groupfile\"",
             ),
             (with(json!({"to": "a/t"})), "no \"from\""),
             (with(json!({"from": "t", "to": "a/t"})), "\"driver/topic\""),

@@ -173,6 +173,7 @@ impl Lane {
             self.alone_until = 0;
         }
         let target = self.target()?;
+        self.check_source()?;
         let consumer = self.consumer()?;
         let producer = self.producer()?;
         let mut flight = Flight::default();
@@ -215,6 +216,24 @@ impl Lane {
         Err(Trouble::Again(format!(
             "{} has {count} partitions, and none for this one",
             self.policy.config.to
+        )))
+    }
+
+    /// A source with fewer events than the destination has of it lost some, as one in memory does at each stop. Those that it
+    /// gets now have the ids of others, and would be taken for them.
+    fn check_source(&self) -> Result<(), Trouble> {
+        let Some(place) = self.next else { return Ok(()) };
+        let from = &self.policy.config.from;
+        let status = self.policy.source.partition_status(self.index);
+        let status = status.map_err(|error| Trouble::Again(format!("cannot ask for {from}: {error}")))?;
+        if status.visible_end >= place {
+            return Ok(());
+        }
+        Err(Trouble::Ended(format!(
+            "the destination has the events of {from} up to id {place}, and {from} has only {}: it lost the others, and new ones \
+             have their ids; to forward those, give the driver \"{}\" another name in the file, under which all that is there now \
+             is forwarded",
+            status.visible_end, from.driver
         )))
     }
 

@@ -52,8 +52,15 @@ impl Policy {
             let driver = drivers
                 .get(&reference.driver)
                 .ok_or_else(|| Failure::fatal(format!("there is no driver \"{}\"", reference.driver)))?;
-            let opened = driver.open_topic(&reference.topic);
-            opened.map_err(|error| super::fatal(error).while_doing(format!("topic {reference}")))
+            driver.open_topic(&reference.topic).map_err(|error| match &error {
+                DriverError::Refused(refused) if refused.code == ErrorCode::UnknownTopic => {
+                    Failure::fatal(format!(
+                        "there is no topic {reference}: make it there, with `mofka-ctl topic create {}`",
+                        reference.topic
+                    ))
+                }
+                _ => super::fatal(error).while_doing(format!("topic {reference}")),
+            })
         };
         let (source, destination) = (open(&config.from)?, open(&config.to)?);
         let (from, to) = (source.info(), destination.info());
