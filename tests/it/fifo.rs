@@ -58,7 +58,7 @@ fn read(path: &Path, log: &Path, count: u64, seed: u64, read_count: &AtomicU64) 
     while (lines.len() as u64) < count {
         let mut pipe = File::open(path).unwrap();
         let mut held: Vec<u8> = Vec::new();
-        let mut reads = 1 + random.below(400);
+        let mut reads = 1 + random.below(60);
         while reads > 0 && (lines.len() as u64) < count {
             let mut fds = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
             let timeout = Timespec::try_from(PATIENCE).unwrap();
