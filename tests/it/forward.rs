@@ -242,3 +242,57 @@ fn every_event_is_forwarded_once_while_the_forwarder_and_both_nodes_are_killed()
         .collect();
     assert_eq!(lags, vec![0; 2], "{log}");
 }
+
+/// Forward gives its attempts up and begins anew, again and again, while it has read further than what is stored.
+#[test]
+fn a_destination_that_is_away_for_long_misses_nothing() {
+    // So often the node is told how far the reading is, which is not how far the destination is.
+    let mut source = Node::prepare(&["-c", "config.json", "--listen", "tcp://127.0.0.1:0"]);
+    let config = r#"{"shards": 1, "limits": {"heartbeat_ms": 300}}"#;
+    std::fs::write(source.dir().join("config.json"), config).unwrap();
+    source.start_again();
+    let mut destination = Node::start(&["--listen", "tcp://127.0.0.1:0"]);
+    let (near, far) = (driver(&source), driver(&destination));
+    let topic = near
+        .create_topic(TopicOptions::new("t").partitions(PARTITIONS))
+        .unwrap();
+    far.create_topic(TopicOptions::new("copy").partitions(PARTITIONS))
+        .unwrap();
+    configure(
+        source.dir(),
+        &source,
+        &destination,
+        "  - {from: near/t, to: far/copy}\n",
+    );
+    let mut forward = start(&source);
+    let producer = topic.producer(ProducerOptions::default());
+    let push = |numbers: std::ops::Range<u64>| {
+        for n in numbers {
+            let partition = usize::try_from(n % u64::from(PARTITIONS)).unwrap();
+            producer.push(metadata(n), data(n), Some(partition)).unwrap();
+        }
+        producer.flush().wait().unwrap();
+    };
+    push(0..2000);
+    wait_for(&far, "copy", 2000, &mut forward);
+    destination.kill();
+    push(2000..12_000);
+    let deadline = Instant::now() + PATIENCE;
+    while forward.log().matches("state=\"retrying\"").count() < 6 {
+        assert!(Instant::now() < deadline, "it does not try again");
+        thread::sleep(Duration::from_millis(20));
+    }
+    destination.start_again();
+    wait_for(&far, "copy", 12_000, &mut forward);
+    assert!(forward.terminate().success());
+    for partition in 0..u64::from(PARTITIONS) {
+        let index = usize::try_from(partition).unwrap();
+        let expected = (0..12_000).filter(|n| n % u64::from(PARTITIONS) == partition);
+        check(&far, "copy", index, expected, true);
+    }
+    let log = forward.log();
+    assert!(
+        !log.contains("cannot be pushed") && !log.contains("where"),
+        "it read from where it had asked to: {log}"
+    );
+}

@@ -87,5 +87,11 @@ fn options(driver: &DriverConfig) -> DriverOptions {
 
 /// An error at the start.
 fn fatal(error: DriverError) -> Failure {
-    node::failure(error).at_start()
+    match &error {
+        DriverError::GroupFile { .. } => Failure::unreachable(format!(
+            "{error}; start that node, or say in \"group_file\" where it writes this file at its start"
+        )),
+        _ => node::failure(error),
+    }
+    .at_start()
 }

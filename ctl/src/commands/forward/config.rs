@@ -380,7 +380,7 @@ mod tests {
                 "one of all, none",
             ),
             (
-                with(json!({"from": "a/t", "to": "a/u", "filter": {"x": 1}})),
+                with(json!({"from": "a/t", "to": "a/u", "filter": {"x": [{"like": 1}]}})),
                 "the \"filter\"",
             ),
             (

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mofka_client::{
-    BatchSize, Consumer, ConsumerOptions, DataSelector, DeliveryError, ErrorCode, Event, Metadata, Producer,
-    ProducerOptions, PullError, PushError, Source, Start, StreamError,
+    BatchSize, Consumer, ConsumerError, ConsumerOptions, DataSelector, DeliveryError, ErrorCode, Event,
+    Metadata, Producer, ProducerOptions, PullError, PushError, Source, Start, StreamError,
 };
 
 use super::config::{Mapping, OnRefusal};
@@ -247,11 +247,34 @@ impl Lane {
                 false => DataSelector::none(),
             },
             data_bytes_max: DATA_IN_MEMORY_BYTES_MAX,
-            start: self.next.map_or(Start::Cursor, Start::Id),
             ..ConsumerOptions::default()
         };
+        let failed = |error: ConsumerError| Trouble::Again(format!("cannot read {}: {error}", config.from));
         let consumer = self.policy.source.consumer(&self.policy.consumer, options);
-        consumer.map_err(|error| Trouble::Again(format!("cannot read {}: {error}", config.from)))
+        let consumer = consumer.map_err(failed)?;
+        if let Some(place) = self.next {
+            // Not by the options: consumers of one name follow each other where the one before had read to, and that is not where
+            // the destination is.
+            consumer.seek(self.index, Start::Id(place)).map_err(failed)?;
+        }
+        Ok(consumer)
+    }
+
+    /// Between the place that the destination awaits and the first event there is nothing but what was trimmed or is not wanted:
+    /// the batch with this event says that it covers all of that.
+    fn check_first(&self, place: u64, id: u64) -> Result<(), Trouble> {
+        let is_next = id == place || id > place && self.policy.config.filter.is_some();
+        let is_trimmed = || {
+            let status = self.policy.source.partition_status(self.index);
+            id > place && status.is_ok_and(|status| status.trim_end >= id)
+        };
+        if is_next || is_trimmed() {
+            return Ok(());
+        }
+        Err(Trouble::Again(format!(
+            "{} gives event {id}, and {place} is the next",
+            self.policy.config.from
+        )))
     }
 
     fn producer(&self) -> Result<Producer, Trouble> {
@@ -285,6 +308,7 @@ impl Lane {
         missed: &mut u64,
     ) -> Result<LaneEnd, Trouble> {
         let stop = self.policy.stop.clone();
+        let mut awaited = self.next;
         let mut since_landed = 0;
         loop {
             let pull = consumer.pull();
@@ -302,6 +326,9 @@ impl Lane {
             };
             self.tell_missed(consumer, missed);
             let (id, is_alone) = (event.id().get(), self.alone_until > 0);
+            if let Some(place) = awaited.take() {
+                self.check_first(place, id)?;
+            }
             self.send(event, producer, target, flight)?;
             since_landed += 1;
             if is_alone {
