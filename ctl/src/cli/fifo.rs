@@ -9,13 +9,16 @@ use super::forward::LoggingArgs;
 /// Connects named pipes (FIFOs) with topics, as they are told through a control FIFO, until it is stopped.
 ///
 /// Lines for the control FIFO:
-///   PATH -> TOPIC (OPTIONS)   each line that is written to the FIFO PATH becomes an event; PATH is made if it is not there
-///   PATH <- TOPIC (OPTIONS)   each event becomes a line that can be read from the FIFO PATH, which has to be there
+///   PATH -> TOPIC (OPTIONS)   each line written to the FIFO PATH becomes an event; PATH is made
+///                             if it is not there
+///   PATH <- TOPIC (OPTIONS)   each event becomes a line to be read from the FIFO PATH, which has
+///                             to be there
 ///
 /// OPTIONS may be left out, and are NAME=VALUE, with commas between them:
 ///   format=raw|json           a line is the text of a JSON string (raw, the default), or JSON
 ///   batch_size=N              events in a batch (128)
-///   keep=true|false           go on with the next program when the one at the other end has ended (-> false, <- true)
+///   keep=true|false           go on with the next program when the one at the other end has ended
+///                             (of -> false, of <- true)
 ///   acknowledge=true|false    of <-: events whose lines were read do not come again (true)
 ///   consumer=NAME             of <-: name of the consumer (PATH)
 ///

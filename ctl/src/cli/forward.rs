@@ -17,7 +17,13 @@ use tracing::level_filters::LevelFilter;
       far: {type: mofka, options: {group_file: /shared/far/mofka.json}}\n  \
     forward:\n    \
       - {from: near/frames, to: far/frames}\n    \
-      - {from: near/log, to: far/alarms, data: none, filter: {level: [FATAL]}, partitions: any}")]
+      - {from: near/log, to: far/alarms, data: none, filter: {level: [FATAL]}, partitions: any}\n\n\
+    What a policy may say beside \"from\" and \"to\":\n  \
+      data: all, none            whether the events' data goes along [default: all]\n  \
+      filter: an event pattern   only events whose metadata matches go [default: all]\n  \
+      partitions: same, any      to the same index, or to the index modulo how many there are\n                             \
+                                 [default: same]\n  \
+      on_refusal: stop, skip     when the destination will never take an event [default: stop]")]
 pub(crate) struct ForwardArgs {
     /// Drivers and policies.
     #[arg(long, value_name = "FILE")]
