@@ -10,8 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{
-    Batch, BatchBuilder, CatalogRecord, CursorRecord, Durability, EventId, PartitionKind, PartitionRecord,
-    ProducerId, Retention, TopicRecord,
+    Batch, BatchBuilder, BatchPlace, CatalogRecord, CursorRecord, Durability, EventId, PartitionKind,
+    PartitionRecord, ProducerId, Retention, TopicRecord,
 };
 use mofka_net::{
     AcknowledgeRequest, CreditRequest, DataDescriptor, FetchRequest, FlushRequest, GroupFile, Opcode, Segment,
@@ -33,6 +33,7 @@ const PARTITION: Uuid = Uuid::from_u128(0x7061_7274);
 pub fn all(lines: &[&str]) -> Seeds {
     let mut seeds = Seeds::new();
     images(&mut seeds, lines);
+    covered(&mut seeds);
     batches(&mut seeds, lines);
     records(&mut seeds);
     descriptors(&mut seeds);
@@ -130,6 +131,21 @@ fn grown(lines: &[&str], batches: usize, crash: Option<u64>) -> Image {
     image
 }
 
+/// What a sealed segment ends with whose batches cover places of a source.
+fn covered(seeds: &mut Seeds) {
+    let meta = include_bytes!("../../log/tests/golden/v1/sources/00000000000000000000.meta");
+    let footer = (4096..meta.len())
+        .step_by(4096)
+        .find(|at| meta[*at..].starts_with(b"MFF1"))
+        .expect("it was sealed");
+    put(
+        seeds,
+        "footer",
+        "covers",
+        short_footer(&meta[..128], &meta[footer..]),
+    );
+}
+
 /// As the target `recover` takes it.
 fn segment(meta: &[u8], data: &[u8]) -> Vec<u8> {
     let short = [&meta[..128], &meta[4096..]].concat();
@@ -175,6 +191,16 @@ fn batches(seeds: &mut Seeds, lines: &[&str]) {
         let bytes = (frame.len() as u32).to_le_bytes();
         put(seeds, "batch", name, [&[0], &bytes[..], &frame, &data].concat());
     }
+    let mut builder = BatchBuilder::new();
+    builder.push(b"{}", [&b"data"[..]]).expect("it fits");
+    let place = BatchPlace {
+        span: 5,
+        ..(ProducerId::new(7), 0, 40).into()
+    };
+    let (frame, data) = builder.finish_at(Some(place));
+    let bytes = (frame.len() as u32).to_le_bytes();
+    let covers = [&[0], &bytes[..], &frame, &data.concat()].concat();
+    put(seeds, "batch", "covers", covers);
 }
 
 fn topic(name: &str, id: Uuid) -> TopicRecord {
@@ -231,6 +257,10 @@ fn records(seeds: &mut Seeds) {
         CatalogRecord::TopicCreated(topic("bgl", TOPIC)),
         CatalogRecord::PartitionAdded(partition(0)),
         CatalogRecord::PartitionCompleted {
+            topic: TOPIC,
+            index: 0,
+        },
+        CatalogRecord::PartitionSourced {
             topic: TOPIC,
             index: 0,
         },

@@ -25,6 +25,8 @@ const DATA_IN_MEMORY_BYTES_MAX: u64 = 64 << 20;
 const WAIT: Duration = Duration::from_millis(50);
 /// How long what is on its way may take when it is to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether a source that gives nothing has what it had.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Events between two looks at the answers.
 const LAND_EVERY: u32 = 64;
 
@@ -310,6 +312,7 @@ impl Lane {
         let stop = self.policy.stop.clone();
         let mut awaited = self.next;
         let mut since_landed = 0;
+        let mut looked = Instant::now();
         loop {
             let pull = consumer.pull();
             let event = loop {
@@ -319,7 +322,13 @@ impl Lane {
                 match pull.wait_timeout(WAIT) {
                     Ok(Some(Some(event))) => break event,
                     Ok(Some(None)) => return self.land_all(producer, flight),
-                    Ok(None) => self.land(flight, true)?,
+                    Ok(None) => {
+                        self.land(flight, true)?;
+                        if looked.elapsed() >= LOOK_EVERY {
+                            self.check_source()?;
+                            looked = Instant::now();
+                        }
+                    }
                     Err(PullError::DataTooLarge { event_id, .. }) => return Err(Trouble::InPieces(event_id)),
                     Err(error) => return Err(Trouble::Again(error.to_string())),
                 }
