@@ -15,7 +15,7 @@ export MOFKA_BIN_DIR := $(BIN)
 # Where `make cpp` and `make install` put things.
 PREFIX ?= $(TARGET)/prefix
 override PREFIX := $(abspath $(PREFIX))
-LINKS := mofkactl bedrock bedrock-shutdown bedrock-query
+LINKS := mofkactl bedrock bedrock-shutdown bedrock-query diaspora-ctl
 # Seconds for each fuzz target, and in the smoke run.
 FUZZ_SECONDS ?= 600
 FUZZ_SMOKE_SECONDS ?= 30
@@ -106,7 +106,10 @@ diaspora: cpp cmake ## libmofka.so, the driver for programs of the Diaspora Stre
 install: build cpp ## Daemon, tool, completions, manual pages, C and C++ interface into PREFIX (make install PREFIX=/usr/local)
 	@mkdir -p "$(PREFIX)/bin"
 	install -m 755 "$(BIN)/mofkad" "$(BIN)/mofka-ctl" "$(PREFIX)/bin/"
-	@for name in $(LINKS); do ln -sfn mofka-ctl "$(PREFIX)/bin/$$name"; done
+	@for name in $(LINKS); do \
+	  link="$(PREFIX)/bin/$$name"; \
+	  if [ -e "$$link" ] && [ ! -L "$$link" ]; then echo "$$link is another program, and stays"; else ln -sfn mofka-ctl "$$link"; fi; \
+	done
 	@share="$(PREFIX)/share"; \
 	mkdir -p "$$share/bash-completion/completions" "$$share/zsh/site-functions" "$$share/fish/vendor_completions.d"; \
 	for name in mofka-ctl mofkactl mofkad; do \
