@@ -15,8 +15,10 @@ mod format;
 mod interrupt;
 mod measure;
 mod node;
+mod original_benchmark;
 mod original_config;
 mod original_names;
+mod original_providers;
 mod output;
 mod retention;
 mod stop;
@@ -30,8 +32,10 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 use crate::failure::{Failure, Outcome};
+use crate::original_benchmark::BenchmarkGenerate;
 use crate::original_config::ConfigGenerate;
 use crate::original_names::{Bedrock, BedrockQuery, BedrockShutdown, basename};
+use crate::original_providers::ProviderAdd;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -48,15 +52,7 @@ fn main() -> ExitCode {
             original::<BedrockShutdown>(arguments, "bedrock-shutdown").and_then(BedrockShutdown::run)
         }
         "bedrock-query" => original::<BedrockQuery>(arguments, "bedrock-query").and_then(BedrockQuery::run),
-        "mofkactl"
-            if arguments
-                .get(1..3)
-                .is_some_and(|words| words == ["config", "generate"]) =>
-        {
-            let arguments = [&arguments[..1], &arguments[3..]].concat();
-            original::<ConfigGenerate>(arguments, "mofkactl config generate").and_then(ConfigGenerate::run)
-        }
-        "mofkactl" => administrate(arguments, "mofkactl"),
+        "mofkactl" => mofkactl(arguments),
         _ => administrate(arguments, "mofka-ctl"),
     };
     match outcome {
@@ -66,6 +62,30 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// `mofkactl`: the commands that only the original has, or has otherwise, and all others.
+fn mofkactl(arguments: Vec<OsString>) -> Outcome {
+    let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
+    let rest = || [&arguments[..1], arguments.get(3..).unwrap_or_default()].concat();
+    match (word(1), word(2)) {
+        (Some("config"), Some("generate")) => {
+            original::<ConfigGenerate>(rest(), "mofkactl config generate").and_then(ConfigGenerate::run)
+        }
+        (Some("benchmark"), Some("generate")) => {
+            let command = BenchmarkGenerate::command_line();
+            let parsed = parse::<BenchmarkGenerate>(command, rest(), "mofkactl benchmark generate");
+            parsed.and_then(BenchmarkGenerate::run)
+        }
+        (Some("metadata"), Some("add")) => add_provider(rest(), "metadata", "mofkactl metadata add"),
+        (Some("data"), Some("add")) => add_provider(rest(), "data", "mofkactl data add"),
+        _ => administrate(arguments, "mofkactl"),
+    }
+}
+
+fn add_provider(arguments: Vec<OsString>, kind: &str, name: &'static str) -> Outcome {
+    let (plain, dotted) = dotted::split(arguments)?;
+    original::<ProviderAdd>(plain, name)?.run(kind, dotted)
 }
 
 fn administrate(arguments: Vec<OsString>, name: &'static str) -> Outcome {

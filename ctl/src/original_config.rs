@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::failure::{EXIT_CODES, Failure, Outcome};
 use crate::output;
 
+/// The group file that its servers write.
+pub(crate) const GROUP_FILE: &str = "mofka.flock.json";
+
 const EXAMPLE: &str = "\
 Examples:
   mofkactl config generate -a tcp > config.json
@@ -63,7 +66,7 @@ pub(crate) struct ConfigGenerate {
 
 /// A number, or a range of which one is chosen at random.
 #[derive(Debug, Clone, PartialEq)]
-struct Number(RangeInclusive<u32>);
+pub(crate) struct Number(RangeInclusive<u32>);
 
 impl FromStr for Number {
     type Err = String;
@@ -82,13 +85,13 @@ impl FromStr for Number {
 }
 
 /// A random number below `bound`, which is not 0.
-fn below(bound: usize) -> usize {
+pub(crate) fn below(bound: usize) -> usize {
     let random = uuid::Uuid::new_v4().as_u128() >> 64;
     usize::try_from(random % bound as u128).unwrap_or(0)
 }
 
 impl Number {
-    fn choose(&self) -> u32 {
+    pub(crate) fn choose(&self) -> u32 {
         let (first, last) = (*self.0.start(), *self.0.end());
         let offset = below(usize::try_from(last - first).unwrap_or(0) + 1);
         first + u32::try_from(offset).unwrap_or(0)
@@ -109,11 +112,23 @@ fn place(kinds: [&str; 2], prefixes: &str, is_kept: bool, name: &str) -> Value {
 }
 
 impl ConfigGenerate {
+    /// Prints it.
     pub(crate) fn run(self) -> Outcome {
         output::line(&format!("{:#}", self.bedrock()?))
     }
 
-    fn bedrock(&self) -> Outcome<Value> {
+    /// Protocol or address of the servers.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How many servers there are to be.
+    pub(crate) fn servers(&self) -> u32 {
+        self.num_servers.choose()
+    }
+
+    /// The configuration of each.
+    pub(crate) fn bedrock(&self) -> Outcome<Value> {
         let xstreams = self.num_xstreams_in_servers.choose();
         let pools = self.num_pools_in_servers.choose();
         if pools > xstreams && !self.allow_more_pools_than_xstreams {
@@ -132,7 +147,7 @@ impl ConfigGenerate {
         let mut providers = vec![
             json!({
                 "name": "group_manager", "type": "flock", "provider_id": 1,
-                "config": {"bootstrap": "mpi", "file": "mofka.flock.json", "group": {"type": "static"}},
+                "config": {"bootstrap": "mpi", "file": GROUP_FILE, "group": {"type": "static"}},
             }),
             json!({
                 "name": "master", "type": "yokan", "provider_id": 2, "tags": ["mofka:master"],
@@ -178,8 +193,7 @@ impl ConfigGenerate {
                 Map::from_iter([("target".to_owned(), target)]),
             );
         }
-        // Read for the sake of scripts: how many are started is their launcher's business, and on what its command line's.
-        let _ = (self.num_servers.choose(), &self.address);
+        // How many are started is their launcher's business, and on which address their command line's.
         Ok(json!({
             "libraries": ["libflock-bedrock-module.so", "libyokan-bedrock-module.so", "libwarabi-bedrock-module.so",
                           "libmofka-bedrock-module.so"],

@@ -38,7 +38,7 @@ pub(crate) fn run(command: PartitionCommand, mut dotted: Dotted, place: &Place, 
 
 /// The original's dependencies name pools and providers of a kind that a node here does not have. They are read, so that
 /// its scripts run, and still refused where the original refuses them.
-fn check_dependencies(dependencies: &Map<String, Value>) -> Outcome {
+pub(crate) fn check_dependencies(dependencies: &Map<String, Value>) -> Outcome {
     let fine = |value: &Value| match value {
         Value::Array(list) => list.iter().all(Value::is_string),
         other => other.is_string(),

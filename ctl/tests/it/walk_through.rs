@@ -60,6 +60,42 @@ fn the_four_commands_work_as_written() {
         ""
     );
 
+    // A script of versions with providers of their own for metadata and data.
+    let provider = |line: &str| {
+        let ran = bench.run(line);
+        assert!(
+            ran.code == Some(0) && ran.err.starts_with("note: nothing was made"),
+            "{ran:?}"
+        );
+        ran.out.trim().to_owned()
+    };
+    let metadata = provider("mofkactl metadata add --rank 0 --type rocksdb --config.path /tmp/x");
+    let data = provider("mofkactl data add -r 0 -t abtio -g mofka.json --dependencies.pool __primary__");
+    assert!(
+        metadata.starts_with("metadata_0@") && data.starts_with("data_0@"),
+        "{data}"
+    );
+    bench.run("mofkactl topic create other").ok();
+    bench
+        .run(&format!(
+            "mofkactl partition add other -r 0 --metadata {metadata} --data {data}"
+        ))
+        .ok();
+    bench
+        .run("mofkactl metadata add --rank 1")
+        .fails(1, &["invalid rank 1"]);
+    bench
+        .run("mofkactl data add --rank 0 --confg.path x")
+        .fails(2, &["--confg.path", "did you mean --config.path"]);
+    let benchmark = bench
+        .run("mofkactl benchmark generate -a na+sm -n 1000 --num-partitions 2")
+        .ok();
+    let benchmark: serde_json::Value = serde_json::from_str(&benchmark).unwrap();
+    assert_eq!(benchmark["producers"]["num_events"], 1000);
+    bench
+        .run("mofkactl benchmark generate -a na+sm --num-evnts 5 -n 1")
+        .fails(2, &["--num-events"]);
+
     let lines: String = (0..100).map(|n| format!("{{\"x\": {n}}}\n")).collect();
     let produced = bench
         .run_with_input("mofka-ctl produce my_topic", lines.as_bytes())
@@ -86,7 +122,7 @@ fn the_four_commands_work_as_written() {
     let state = bench.run("bedrock-query na+sm -f mofka.json").ok();
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&state).unwrap()["topics"],
-        1
+        2
     );
     assert!(
         bench
