@@ -83,8 +83,6 @@ pub(crate) struct RingEnd {
     writer: RefCell<Option<(Waker, u64)>>,
     /// Something came or went since the last poll.
     is_busy: Cell<bool>,
-    /// A poll found something to read.
-    has_come: Cell<bool>,
     /// How long it is polled.
     patience: RefCell<Patience>,
     /// When something came or went last.
@@ -116,7 +114,6 @@ impl RingEnd {
             reader: RefCell::new(None),
             writer: RefCell::new(None),
             is_busy: Cell::new(true),
-            has_come: Cell::new(false),
             patience: RefCell::new(Patience::new(BUSY)),
             busy_at: Cell::new(Instant::now()),
             is_dozing: Cell::new(false),
@@ -218,7 +215,6 @@ impl RingEnd {
         let mut is_busy = self.is_busy.take();
         if self.reader.borrow().is_some() && self.receiver.borrow_mut().is_ready() {
             is_busy = true;
-            self.has_come.set(true);
             self.reader.take().into_iter().for_each(Waker::wake);
         }
         let wanted = self.writer.borrow().as_ref().map(|(_, bytes)| *bytes);
@@ -229,11 +225,6 @@ impl RingEnd {
             self.writer.take().into_iter().for_each(|(waker, _)| waker.wake());
         }
         is_busy
-    }
-
-    /// Whether [`RingEnd::poll`] found something to read since this was asked last.
-    pub(crate) fn take_has_come(&self) -> bool {
-        self.has_come.take()
     }
 
     /// How long it is to be polled after something went through it.

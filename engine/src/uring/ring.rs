@@ -215,9 +215,8 @@ impl Inner {
         let mut entries = Vec::with_capacity(2 * writes.len());
         let device = match then {
             Then::Sync => {
-                let arrivals = self.arrivals();
-                self.on_the_spot
-                    .begins(self.operations.in_flight() == 0, arrivals);
+                let is_alone = self.operations.in_flight() == 0;
+                self.on_the_spot.begins(is_alone, self.watches.reads());
                 self.shared_device(&writes)
             }
             Then::Nothing => None,
@@ -380,14 +379,9 @@ impl Inner {
         self.reap()
     }
 
-    /// Changes when something is read from a client.
-    fn arrivals(&self) -> u64 {
-        self.watches.reads().wrapping_add(self.rings.arrivals())
-    }
-
     fn reap(&mut self) -> Vec<Waker> {
         if self.operations.in_flight() > 0 {
-            self.on_the_spot.goes_on(self.arrivals());
+            self.on_the_spot.goes_on(self.watches.reads());
         }
         let (mut woken, mut synced) = (Vec::new(), Vec::new());
         let Self {

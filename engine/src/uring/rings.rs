@@ -29,8 +29,6 @@ struct Table {
     polled: Vec<Polled>,
     /// Those whose bell is watched, by its place.
     bells: HashMap<usize, Weak<RingEnd>>,
-    /// Looks that found something to read.
-    arrivals: u64,
     /// Who polls, when there is nothing to poll.
     attendant: Option<Waker>,
 }
@@ -64,15 +62,12 @@ impl Rings {
 
     /// Looks at every ring that is polled, and lets those doze that were quiet for a while. Whether anything went through one.
     pub(super) fn poll(&self, now: Instant) -> bool {
-        let (mut is_any_busy, mut has_any_come) = (false, false);
-        let table = &mut *self.0.borrow_mut();
-        table.polled.retain_mut(|polled| {
+        let mut is_any_busy = false;
+        self.0.borrow_mut().polled.retain_mut(|polled| {
             let Some(ring) = polled.ring.upgrade() else {
                 return false;
             };
-            let is_busy = ring.poll();
-            has_any_come |= ring.take_has_come();
-            if is_busy {
+            if ring.poll() {
                 polled.busy_at = now;
                 polled.window = ring.window();
                 is_any_busy = true;
@@ -80,13 +75,7 @@ impl Rings {
             }
             now.duration_since(polled.busy_at) < polled.window || !ring.doze()
         });
-        table.arrivals = table.arrivals.wrapping_add(u64::from(has_any_come));
         is_any_busy
-    }
-
-    /// Changes when something came through one.
-    pub(super) fn arrivals(&self) -> u64 {
-        self.0.borrow().arrivals
     }
 
     /// Whether there is anything to poll.

@@ -3,8 +3,9 @@
 //! Handing a sync over and hearing of its end takes two wake-ups, of which each costs as much as a fast device needs to empty
 //! its cache. A shard that has nothing else under way waits for it anyway. So it makes the sync itself as long as operations
 //! come one at a time, and as long as the device is fast: whatever arrives meanwhile waits, for a moment. A sync that took
-//! longer is not made here again for a while; and when something did arrive while an operation was under way, its sender has
-//! more to say than one request at a time, which is better read while a thread of the kernel syncs.
+//! longer is not made here again for a while; and when something did arrive over a socket while an operation was under way, its
+//! sender has more to say than one request at a time, which is better read while a thread of the kernel syncs. What comes through
+//! shared memory waits there at no cost, and its shard and its client leave such a thread no core.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ pub(super) struct OnTheSpot {
 }
 
 impl OnTheSpot {
-    /// A durable write begins, alone or beside other operations. `arrivals` changes when something is read from a client.
+    /// A durable write begins, alone or beside other operations. `arrivals` changes when something is read from a socket.
     pub(super) fn begins(&mut self, is_alone: bool, arrivals: u64) {
         self.alone = if is_alone { self.alone.saturating_add(1) } else { 0 };
         self.arrivals = arrivals;
