@@ -27,6 +27,10 @@ use crate::shard::{HOME_SHARD, Shard, ShardParts};
 /// `docs/decisions/0001-runtime.md`.
 pub const PREEMPT_TIMER: Duration = Duration::from_secs(10);
 
+/// What a shard's thread needs of the machine.
+const NEEDS: &str = "io_uring needs kernel 5.8 or newer, must not be blocked by a seccomp filter, as it is in many containers, and \
+                     needs at least 512 KiB of locked memory: ulimit -l";
+
 /// Why a node could not be started, or what went wrong with it later.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -130,10 +134,7 @@ pub fn start(loaded: Loaded) -> Result<RunningNode, NodeError> {
             Ok(thread) => node.threads.push(thread),
             Err(error) => {
                 node.stop();
-                let reason = format!(
-                    "its thread could not be started: {error} (io_uring needs kernel 5.8 or newer, must not be blocked \
-                     by a seccomp filter, and needs at least 512 KiB of locked memory: ulimit -l)"
-                );
+                let reason = format!("its thread could not be started: {error} ({NEEDS})");
                 return Err(NodeError::Shard {
                     shard: number,
                     reason,
@@ -161,11 +162,15 @@ pub fn start(loaded: Loaded) -> Result<RunningNode, NodeError> {
                 return Err(NodeError::Shard { shard, reason });
             }
             Err(mpsc::RecvError) => {
-                node.stop_and_join();
-                return Err(NodeError::Shard {
-                    shard: 0,
-                    reason: "its thread ended before it was ready".to_owned(),
-                });
+                // Those that ended know why.
+                node.stop();
+                let (shard, why) = match node.join_threads() {
+                    Err(NodeError::Shard { shard, reason }) => (shard, reason),
+                    Err(error) => (0, error.to_string()),
+                    Ok(()) => (0, "its thread ended".to_owned()),
+                };
+                let reason = format!("before it was ready: {why} ({NEEDS})");
+                return Err(NodeError::Shard { shard, reason });
             }
         }
     }
