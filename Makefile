@@ -110,15 +110,7 @@ install: build cpp ## Daemon, tool, completions, manual pages, C and C++ interfa
 	  link="$(PREFIX)/bin/$$name"; \
 	  if [ -e "$$link" ] && [ ! -L "$$link" ]; then echo "$$link is another program, and stays"; else ln -sfn mofka-ctl "$$link"; fi; \
 	done
-	@share="$(PREFIX)/share"; \
-	mkdir -p "$$share/bash-completion/completions" "$$share/zsh/site-functions" "$$share/fish/vendor_completions.d"; \
-	for name in mofka-ctl mofkactl mofkad; do \
-	  complete() { "$(BIN)/mofka-ctl" generate completions "$$1" --name "$$name"; }; \
-	  complete bash > "$$share/bash-completion/completions/$$name"; \
-	  complete zsh > "$$share/zsh/site-functions/_$$name"; \
-	  complete fish > "$$share/fish/vendor_completions.d/$$name.fish"; \
-	done; \
-	"$(BIN)/mofka-ctl" generate man "$$share/man/man1"
+	packaging/share "$(BIN)" "$(PREFIX)/share"
 
 # dpkg-dev finds out which libraries the programs need.
 .PHONY: deb

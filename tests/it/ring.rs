@@ -294,6 +294,17 @@ fn cpu_ticks(pid: u32) -> u64 {
         .sum()
 }
 
+/// A directory that every user may look into.
+fn directory_for_all() -> tempfile::TempDir {
+    let dir = tempfile::Builder::new()
+        .prefix("mofka-ring-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    dir
+}
+
 #[test]
 fn only_users_and_groups_that_are_listed_may_use_the_socket() {
     const STRANGER: u32 = 65_533;
@@ -301,12 +312,7 @@ fn only_users_and_groups_that_are_listed_may_use_the_socket() {
         println!("not root: no process of another user can be started");
         return;
     }
-    let dir = tempfile::Builder::new()
-        .prefix("mofka-ring-")
-        .tempdir_in("/tmp")
-        .unwrap();
-    let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
-    std::fs::set_permissions(dir.path(), open).unwrap();
+    let dir = directory_for_all();
     let ask = |name: &str, more: &str| {
         let socket = dir.path().join(name);
         let mut node = Node::prepare(&["-c", "config.json"]);

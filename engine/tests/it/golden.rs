@@ -331,8 +331,7 @@ fn catalog() -> (Image, Value) {
 #[test]
 #[ignore = "made the golden files once; see the module"]
 fn golden() {
-    let directory =
-        PathBuf::from(std::env::var("MOFKA_GOLDEN_DIR").expect("MOFKA_GOLDEN_DIR names a directory"));
+    let directory = golden_directory();
     let source = Source::open();
     let mut manifest = json!({"format": 1, "log": LOG, "partition": partition_id(), "partitions": {}});
     let mut made = vec![("stopped".to_owned(), stopped(&source))];
@@ -349,7 +348,16 @@ fn golden() {
     let (image, facts) = catalog();
     manifest["catalog"] = facts;
     write(&directory, &image);
-    let text = serde_json::to_string_pretty(&manifest).unwrap();
+    write_manifest(&directory, &manifest);
+}
+
+/// Where golden files are made.
+fn golden_directory() -> PathBuf {
+    PathBuf::from(std::env::var("MOFKA_GOLDEN_DIR").expect("MOFKA_GOLDEN_DIR names a directory"))
+}
+
+fn write_manifest(directory: &Path, manifest: &Value) {
+    let text = serde_json::to_string_pretty(manifest).unwrap();
     std::fs::write(directory.join("manifest.json"), text + "\n").unwrap();
 }
 
@@ -364,8 +372,7 @@ fn write(directory: &Path, image: &Image) {
 #[test]
 #[ignore = "made the golden files once; see the module"]
 fn golden_sources() {
-    let directory =
-        PathBuf::from(std::env::var("MOFKA_GOLDEN_DIR").expect("MOFKA_GOLDEN_DIR names a directory"));
+    let directory = golden_directory();
     let source = Source::open();
     let writing = Writing::begin(&source, 4);
     let mut listed = Vec::new();
@@ -408,16 +415,14 @@ fn golden_sources() {
     let image = writing.io.settled();
     let manifest = json!({"batches": listed, "next_sequence": sequence, "files": facts(&image)});
     write(&directory, &image);
-    let text = serde_json::to_string_pretty(&manifest).unwrap();
-    std::fs::write(directory.join("manifest.json"), text + "\n").unwrap();
+    write_manifest(&directory, &manifest);
 }
 
 /// Events that refer to data of another partition's events: all of it, blocks of it, and ranges of it.
 #[test]
 #[ignore = "made the golden files once; see the module"]
 fn golden_references() {
-    let directory =
-        PathBuf::from(std::env::var("MOFKA_GOLDEN_DIR").expect("MOFKA_GOLDEN_DIR names a directory"));
+    let directory = golden_directory();
     let source = Source::open();
     let writing = Writing::begin(&source, 3);
     let whole = DataDescriptor::of_event(id(7), 4096);
@@ -451,6 +456,5 @@ fn golden_references() {
     let image = writing.io.settled();
     let manifest = json!({"events": events, "files": facts(&image)});
     write(&directory, &image);
-    let text = serde_json::to_string_pretty(&manifest).unwrap();
-    std::fs::write(directory.join("manifest.json"), text + "\n").unwrap();
+    write_manifest(&directory, &manifest);
 }

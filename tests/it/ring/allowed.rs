@@ -1,12 +1,12 @@
 //! Who may use the Unix socket changes while the node runs.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use serde_json::json;
 
 use super::process::Process;
-use super::{Node, eventually, rings};
+use super::{Node, directory_for_all, eventually, rings};
 
 const STRANGER: u32 = 65_533;
 
@@ -16,11 +16,7 @@ fn a_user_is_let_in_and_has_to_go_as_the_list_changes() {
         println!("SKIPPED: not root, so no process of another user can be started");
         return;
     }
-    let dir = tempfile::Builder::new()
-        .prefix("mofka-ring-")
-        .tempdir_in("/tmp")
-        .unwrap();
-    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = directory_for_all();
     let (socket, second) = (dir.path().join("socket"), dir.path().join("socket.1"));
     let address = format!("unix://{}", socket.display());
     let node = {
