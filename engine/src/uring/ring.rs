@@ -11,6 +11,7 @@ mod op;
 mod operations;
 mod spot;
 mod syncs;
+mod wait;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -30,13 +31,14 @@ use op::{Finished, Held, Kind, NOBODY, Op, Target, tag, untag};
 use operations::Operations;
 use spot::OnTheSpot;
 use syncs::{Place, SyncBy, Syncs, Written};
+use wait::Spins;
 
 use super::activity::Activity;
 use super::file::UringFile;
 use super::memory::{IoBuf, Pool};
 use super::rings::Rings;
 use super::settled::Device;
-use super::watch::{Change, Watches};
+use super::watch::Watches;
 use crate::io::{FileWrite, Step, StepError, Then};
 
 /// Entries of the submission queue; what is beyond is submitted earlier.
@@ -46,6 +48,9 @@ const ENTRIES: u32 = 256;
 const WORKERS_MAX: u32 = 16;
 /// How long what is queued may wait for more, or for the shard to wait.
 const QUEUED_MAX: Duration = Duration::from_micros(15);
+/// The kernel hands the writes of so many entries to the device together: with fewer, each rings the device's doorbell, which costs
+/// a virtual machine more than all else that is done for a small write.
+const PLUGGED_ENTRIES_MIN: usize = 3;
 /// Memory registered for writes.
 const REGION_BYTES: usize = 16 << 20;
 /// Memory of reads and of large writes that is kept for reuse.
@@ -67,6 +72,7 @@ struct Inner {
     operations: Operations,
     syncs: Syncs,
     on_the_spot: OnTheSpot,
+    spins: Spins,
     /// Writes from the pool's region need no pinning.
     registered: bool,
     /// No completion comes for a write that went well and has a sync after it.
@@ -110,6 +116,7 @@ impl Ring {
             operations: Operations::default(),
             syncs: Syncs::default(),
             on_the_spot: OnTheSpot::default(),
+            spins: Spins::new(),
             registered,
             skip_success,
             queued_at: None,
@@ -209,10 +216,10 @@ impl Inner {
         writes: Vec<FileWrite<UringFile, IoBuf>>,
         then: Then,
     ) -> Result<usize, StepError> {
-        self.make_room(2 * writes.len())?;
+        self.make_room(2 * writes.len() + 1)?;
         let mut held = Held::default();
         let place = self.operations.place();
-        let mut entries = Vec::with_capacity(2 * writes.len());
+        let mut entries = Vec::with_capacity(2 * writes.len() + 1);
         let device = match then {
             Then::Sync => {
                 let is_alone = self.operations.in_flight() == 0;
@@ -255,6 +262,9 @@ impl Inner {
                 file: write.file,
                 bytes,
             });
+        }
+        if held.files.len() == entries.len() && entries.len() == PLUGGED_ENTRIES_MIN - 1 {
+            entries.push(entries::nothing(self.skip_success));
         }
         let op = Op::new(syncs, others, None, held);
         self.launch(place, &entries, op);
@@ -476,51 +486,6 @@ impl Inner {
         } else {
             self.queued_at = queued_at;
             self.reap()
-        }
-    }
-
-    /// Submits what is queued and waits for a completion or for something from a socket, but not longer than this.
-    fn wait(&mut self, patience: Duration) -> Vec<Waker> {
-        let until = Instant::now() + patience;
-        let mut left = patience;
-        loop {
-            for change in self.watches.changes() {
-                self.poll_socket(change);
-            }
-            let time = types::Timespec::from(left);
-            let arguments = types::SubmitArgs::new().timespec(&time);
-            // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
-            self.queued_at = None;
-            self.ring.submitter().submit_with_args(1, &arguments).ok();
-            let woken = self.reap();
-            left = until.saturating_duration_since(Instant::now());
-            // A write whose sync is still to come concerns nobody but the ring.
-            if !woken.is_empty() || self.watches.has_come() || self.watches.has_rung() || left.is_zero() {
-                return woken;
-            }
-        }
-    }
-
-    fn poll_socket(&mut self, change: Change) {
-        let entry = match change {
-            Change::Poll { place, fd } => opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32)
-                .build()
-                .user_data(tag(Kind::Poll, place, 0)),
-            Change::Cancel { place } => opcode::PollRemove::new(tag(Kind::Poll, place, 0))
-                .build()
-                .user_data(tag(Kind::Poll, NOBODY, 0)),
-        };
-        if self.ring.submission().is_full() {
-            self.ring.submit().ok();
-        }
-        // SAFETY: a poll touches no memory, and holds the socket itself.
-        let pushed = unsafe { self.ring.submission().push(&entry) };
-        if pushed.is_err() {
-            // The kernel takes nothing now; the next wait tries again.
-            tracing::warn!(?change, "the ring is full");
-            if let Change::Poll { place, .. } = change {
-                self.watches.ended(place);
-            }
         }
     }
 

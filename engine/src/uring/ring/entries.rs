@@ -7,7 +7,7 @@ use mofka_log::FilePos;
 
 use super::super::memory::IoBuf;
 use super::REGION_INDEX;
-use super::op::{Kind, tag};
+use super::op::{Kind, NOBODY, tag};
 use crate::io::WritePart;
 
 /// A write of these parts, back to back. `is_registered`: memory of the region needs no pinning. Where the parts are goes into
@@ -46,6 +46,18 @@ pub(super) fn write(
         .build();
     vectors.push(vector);
     entry
+}
+
+/// Does nothing, and nobody hears of it.
+pub(super) fn nothing(skip_success: bool) -> squeue::Entry {
+    let flags = match skip_success {
+        true => squeue::Flags::SKIP_SUCCESS,
+        false => squeue::Flags::empty(),
+    };
+    opcode::Nop::new()
+        .build()
+        .user_data(tag(Kind::Poll, NOBODY, 0))
+        .flags(flags)
 }
 
 /// An fdatasync.
