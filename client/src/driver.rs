@@ -12,6 +12,7 @@ use mofka_net::control::{
     PartitionInfo, PartitionSpec, TopicCreateRequest, TopicDeleteRequest, TopicInfo, TopicListResponse,
     TopicRequest, TopicSummary, decode_any, encode,
 };
+use mofka_net::shm::this_process;
 use mofka_net::{Address, ErrorCode, GroupFile, Opcode};
 use mofka_plugins::LibraryPolicy;
 use serde::Serialize;
@@ -75,7 +76,7 @@ impl Driver {
                 subscriptions_max: 0,
             }),
             default_pool: OnceLock::new(),
-            pid: std::process::id(),
+            pid: this_process(),
         };
         let connection = core.any_node()?;
         core.note_limits(&connection);
@@ -287,7 +288,7 @@ impl DriverCore {
 
     /// Fails in a process that only inherited the driver: its threads are not there.
     pub(crate) fn check_process(&self) -> Result<(), u32> {
-        if std::process::id() == self.pid {
+        if this_process() == self.pid {
             Ok(())
         } else {
             Err(self.pid)

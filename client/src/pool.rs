@@ -9,6 +9,8 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{self, AtomicBool};
 use std::sync::{Arc, Condvar, Mutex};
 
+use mofka_net::shm::this_process;
+
 use crate::components::guarded;
 use crate::error::ThreadPoolError;
 use crate::promise::{Deadline, lock, lock_unless_forked, wait_on};
@@ -96,7 +98,7 @@ impl ThreadPool {
             state: Mutex::default(),
             work: Condvar::new(),
             ended: Condvar::new(),
-            pid: std::process::id(),
+            pid: this_process(),
         });
         // From here on, dropping it ends the threads that were started.
         let pool = Self {
@@ -200,7 +202,7 @@ impl Drop for Handle {
 
 impl Shared {
     fn check_process(&self) -> Result<(), ThreadPoolError> {
-        if std::process::id() == self.pid {
+        if this_process() == self.pid {
             Ok(())
         } else {
             Err(ThreadPoolError::Forked { pid: self.pid })

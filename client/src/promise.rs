@@ -20,7 +20,7 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 }
 
 /// Locks, in a process that may be a forked child: there, whoever held the lock at the time of the fork is not there
-/// to release it. Asking who we are is a system call, so `check` is only called when it would matter.
+/// to release it. `check`, which asks who we are, is only called when it would matter.
 pub(crate) fn lock_unless_forked<'a, T, E>(
     mutex: &'a Mutex<T>,
     check: impl FnOnce() -> Result<(), E>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mofka_log::EventId;
 use mofka_net::control::PartitionInfo;
+use mofka_net::shm::this_process;
 use mofka_net::{AcknowledgeRequest, AcknowledgeResponse, ErrorCode, Opcode, WireError};
 
 use crate::error::AcknowledgeError;
@@ -278,7 +279,7 @@ impl AckFuture {
     fn known(&self) -> Option<Result<(), AcknowledgeError>> {
         let forked = || {
             let pid = self.maker;
-            (std::process::id() != pid).then_some(Err(AcknowledgeError::Forked { pid }))
+            (this_process() != pid).then_some(Err(AcknowledgeError::Forked { pid }))
         };
         self.promise.get().cloned().or_else(forked)
     }

@@ -15,6 +15,7 @@ use mofka_net::control::{HelloRequest, HelloResponse, NodeLimits, decode, encode
 use mofka_net::limits::{
     FEATURE_RING_IN_PLACE, FEATURES, FRAME_BYTES_CEILING, HELLO_BYTES_MAX, VERSION_MAX, VERSION_MIN,
 };
+use mofka_net::shm::this_process;
 use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
 
 use super::frames::{Frames, Next, Wait};
@@ -137,7 +138,7 @@ impl Connection {
             calls: Mutex::default(),
             next_id: AtomicU64::new(2),
             sent: AtomicBool::new(false),
-            pid: std::process::id(),
+            pid: this_process(),
         });
         let reader = Arc::clone(&connection);
         spawn("mofka-reader", move || reader.read(heartbeat))?;
@@ -272,7 +273,7 @@ impl Connection {
         frame: impl IntoIterator<Item = Bytes>,
         rest: Option<Arc<Kept>>,
     ) -> Result<(), Lost> {
-        if std::process::id() != self.pid {
+        if this_process() != self.pid {
             return Err(Lost {
                 reason: "the connection belongs to the parent process".into(),
             });
@@ -328,7 +329,7 @@ impl Connection {
 
     /// Ends the connection and tells everybody who waits. Only the first call does anything.
     pub(crate) fn close(self: &Arc<Self>, reason: &str) {
-        if std::process::id() != self.pid {
+        if this_process() != self.pid {
             return;
         }
         let lost = Lost {
@@ -357,8 +358,8 @@ impl Connection {
     }
 
     /// Takes what comes until this is done, or nothing came for a while: an answer comes without any other thread then. To be
-    /// followed by a wait of another kind, and called without any lock, in the process that made the connection: asking which one this is takes a
-    /// system call, and its callers have asked before.
+    /// followed by a wait of another kind, and called without any lock, in the process that made the connection, which its callers have
+    /// asked before.
     pub(crate) fn drive(self: &Arc<Self>, is_done: impl Fn() -> bool) {
         if is_done() {
             return;

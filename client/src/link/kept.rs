@@ -1,7 +1,7 @@
 //! Bytes of shared memory that an event's data is filled into, and that stay the client's until nobody needs them.
 
 use bytes::Bytes;
-use mofka_net::shm::{OutsideFrame, Stretch};
+use mofka_net::shm::{OutsideFrame, Stretch, this_process};
 
 /// Bytes that are looked at in one go: they stay in the processor's nearest cache.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -18,7 +18,7 @@ impl Kept {
     pub(super) fn new(stretch: Stretch) -> Self {
         Self {
             stretch: Some(stretch),
-            pid: std::process::id(),
+            pid: this_process(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if std::process::id() != self.pid {
+        if this_process() != self.pid {
             // Its lock may have been held when the process forked, and what it guards is the parent's.
             std::mem::forget(self.stretch.take());
         }

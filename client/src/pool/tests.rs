@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use mofka_net::shm::this_process;
+
 use super::*;
 
 const FIRST: u64 = ThreadPool::DEFAULT_PRIORITY;
@@ -278,13 +280,13 @@ fn a_forked_child_gets_an_error_instead_of_threads_that_are_not_there() {
                 }),
                 work: Condvar::new(),
                 ended: Condvar::new(),
-                pid: std::process::id() + 1,
+                pid: this_process() + 1,
             }),
             thread_count: 2,
         }),
     };
     let error = child.push_work(|| (), FIRST).unwrap_err();
-    assert!(matches!(error, ThreadPoolError::Forked { pid } if pid == std::process::id() + 1));
+    assert!(matches!(error, ThreadPoolError::Forked { pid } if pid == this_process() + 1));
     assert!(error.to_string().contains("make another in the child"), "{error}");
     // Waits for nobody.
     drop(child);

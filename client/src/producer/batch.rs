@@ -272,7 +272,7 @@ pub(super) struct Outgoing {
     /// the room again.
     pub(super) rest: Option<Arc<Kept>>,
     /// The connection that owes an answer. `None`: it is to be sent.
-    pub(super) sent_on: Option<Arc<Connection>>,
+    sent_on: Option<Arc<Connection>>,
     /// Whether it ever was sent.
     pub(super) was_sent: bool,
     /// Its events were told that they failed, and yet it keeps its place: it may be stored, or will be.
@@ -291,6 +291,29 @@ pub(super) enum Content {
 }
 
 impl Outgoing {
+    /// Whether it is to be sent: no answer is owed.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.sent_on.is_none()
+    }
+
+    /// Whether this connection owes its answer.
+    pub(super) fn is_owed_by(&self, connection: &Arc<Connection>) -> bool {
+        self.sent_on
+            .as_ref()
+            .is_some_and(|sent| Arc::ptr_eq(sent, connection))
+    }
+
+    /// That connection owes its answer now. Only for the line that counts those.
+    pub(super) fn note_sent(&mut self, on: &Arc<Connection>) {
+        self.sent_on = Some(Arc::clone(on));
+        self.was_sent = true;
+    }
+
+    /// It is to be sent again. Only for the line that counts those.
+    pub(super) fn send_again(&mut self) {
+        self.sent_on = None;
+    }
+
     /// Whether it has a place among the batches of its producer.
     pub(super) fn is_stamped(&self) -> bool {
         matches!(self.content, Content::Stamped { .. })

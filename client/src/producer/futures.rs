@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use mofka_log::EventId;
+use mofka_net::shm::this_process;
 
 use super::batch::BatchPromise;
 use super::loose::{Coming, Placed, Wave};
@@ -63,7 +64,7 @@ impl Coming {
 
     /// In a forked child nobody will ever settle it.
     fn check_process(&self) -> Result<(), DeliveryError> {
-        if std::process::id() == self.pid {
+        if this_process() == self.pid {
             Ok(())
         } else {
             Err(DeliveryError::Forked { pid: self.pid })
@@ -159,12 +160,12 @@ future_methods!(FlushFuture, (), PushError);
 
 impl FlushFuture {
     pub(super) fn new(batches: Vec<Arc<BatchPromise>>, waves: Vec<Arc<Wave>>) -> Self {
-        let pid = std::process::id();
+        let pid = this_process();
         Self { batches, waves, pid }
     }
 
     fn check_process(&self) -> Result<(), PushError> {
-        if self.is_settled() || std::process::id() == self.pid {
+        if self.is_settled() || this_process() == self.pid {
             Ok(())
         } else {
             Err(PushError::Forked { pid: self.pid })

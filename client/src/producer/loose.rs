@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use mofka_net::shm::this_process;
+
 use super::Shared;
 use super::batch::BatchPromise;
 use super::patience::Patience;
@@ -130,7 +132,7 @@ impl Loose {
         lock(&state.wave.state).events += 1;
         let coming = Coming {
             placed: Promise::new(),
-            pid: std::process::id(),
+            pid: this_process(),
         };
         Ok(Ticket {
             shared: Arc::clone(shared),

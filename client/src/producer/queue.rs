@@ -14,6 +14,7 @@
 //! everything ends in [`Queue::pump`], which does the next thing that can be done.
 
 mod alone;
+mod line;
 mod losing;
 mod room;
 mod sourced;
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mofka_log::EventId;
 use mofka_net::{ErrorCode, ProduceResponse, WireError};
+
+use line::Line;
 
 use super::Shared;
 use super::batch::{BatchPromise, Bounds, Content, Gathering, Outgoing, event_bytes, random_producer};
@@ -50,7 +53,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// An outgoing batch was answered, or everything failed: there may be room.
     room: Condvar,
-    /// Changes when that was signalled.
+    /// Grows by as many when that was signalled.
     settled_count: AtomicU64,
     me: Weak<Queue>,
 }
@@ -59,7 +62,7 @@ struct State {
     /// Events of a loose producer that wait for room.
     parked: VecDeque<Parked>,
     gathering: Option<Gathering>,
-    outgoing: VecDeque<Outgoing>,
+    outgoing: Line,
     next_number: u64,
     sequence: Sequence,
     /// Of the node that the link leads to.
@@ -107,7 +110,7 @@ impl Queue {
             state: Mutex::new(State {
                 parked: VecDeque::new(),
                 gathering: None,
-                outgoing: VecDeque::new(),
+                outgoing: Line::default(),
                 next_number: 0,
                 sequence: match shared.options.source {
                     Some(source) => Sequence::of(source),
@@ -282,8 +285,11 @@ impl Queue {
         // A system call, also when nobody waits.
         let is_awaited = state.waiting_count > 0;
         drop(state);
-        if !settled.batches.is_empty() {
-            self.settled_count.fetch_add(1, atomic::Ordering::Relaxed);
+        // One that was given up before leaves a place, and nobody hears of it any more.
+        let settled_count = settled.batches.len().max(settled.spent.len());
+        if settled_count > 0 {
+            self.settled_count
+                .fetch_add(settled_count as u64, atomic::Ordering::Relaxed);
             if is_awaited {
                 self.room.notify_all();
             }
@@ -307,15 +313,17 @@ impl Queue {
             }
             let hole = state.sequence.hole();
             let keeps_number = |batch: &Outgoing| hole.is_none_or(|hole| batch.number < hole);
-            if hole.is_some() && !state.outgoing.iter().any(keeps_number) {
-                if state.sent_count() > 0 {
+            if hole.is_some() && !state.outgoing.first().is_some_and(keeps_number) {
+                if state.outgoing.sent_count() > 0 {
                     // What is still on its way may have been accepted: wait for the answers.
                     break;
                 }
                 state.restart_sequence(&self.shared, &mut settled);
                 continue;
             }
-            if state.sent_count() >= state.sequence.in_flight_max(self.shared.options.max_num_batches) {
+            if state.outgoing.sent_count()
+                >= state.sequence.in_flight_max(self.shared.options.max_num_batches)
+            {
                 break;
             }
             let Some(link) = state.link.clone().or_else(|| self.route.alive()) else {
@@ -327,8 +335,8 @@ impl Queue {
                 self.fail_all(state, &sourced::node_is_older(), &mut settled);
                 break;
             }
-            let is_to_be_sent = |batch: &Outgoing| batch.sent_on.is_none() && keeps_number(batch);
-            if let Some(place) = state.outgoing.iter().position(is_to_be_sent) {
+            let keeps = |place: &usize| state.outgoing.get(*place).is_some_and(keeps_number);
+            if let Some(place) = state.outgoing.first_unsent().filter(keeps) {
                 if !self.send(state, place, &link) {
                     self.trouble(state, "the connection was lost", &mut settled);
                 }
@@ -375,24 +383,18 @@ impl Queue {
             return false;
         }
         self.shared.counters.sent(batch.was_sent);
-        batch.sent_on = Some(Arc::clone(link));
-        batch.was_sent = true;
+        state.outgoing.note_sent(place, link);
         true
     }
 
     /// The answer to a batch, on the connection's reader thread.
     fn answered(&self, connection: &Arc<Connection>, number: u64, answer: Answer) {
         let mut state = lock(&self.state);
-        let Some(place) = state.outgoing.iter().position(|batch| batch.number == number) else {
+        let Some(place) = state.outgoing.find(number) else {
             return;
         };
         let mut settled = Settled::default();
-        let owed = |batch: &Outgoing| {
-            batch
-                .sent_on
-                .as_ref()
-                .is_some_and(|sent| Arc::ptr_eq(sent, connection))
-        };
+        let owed = |batch: &Outgoing| batch.is_owed_by(connection);
         let is_owed = state.outgoing.get(place).is_some_and(owed);
         let mut nonsense = None;
         match answer {
@@ -417,12 +419,12 @@ impl Queue {
             Answer::Refused(_) | Answer::Lost(_) if !is_owed => {}
             Answer::Refused(error) => self.refused(&mut state, connection, place, error, &mut settled),
             Answer::Lost(lost) => {
-                state.send_again(place);
+                state.outgoing.send_again(place);
                 self.disconnected(&mut state, connection, &lost.reason, &mut settled);
             }
         }
         if let Some(reason) = &nonsense {
-            state.send_again(place);
+            state.outgoing.send_again(place);
             self.disconnected(&mut state, connection, reason, &mut settled);
         }
         self.pump(state, settled);
@@ -444,24 +446,26 @@ impl Queue {
         };
         match error.code {
             ErrorCode::ShuttingDown | ErrorCode::Overloaded | ErrorCode::NoSpace => {
-                state.send_again(place);
+                state.outgoing.send_again(place);
                 self.be_patient(state, error, settled);
             }
             ErrorCode::NotOwner => {
-                state.send_again(place);
+                state.outgoing.send_again(place);
                 self.route.moved(&error);
                 self.forget(state, connection);
                 self.trouble(state, &error.to_string(), settled);
             }
             // One before it was not accepted, and will be sent again first.
-            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if place > 0 => state.send_again(place),
+            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if place > 0 => {
+                state.outgoing.send_again(place)
+            }
             _ if state.sequence.has_source() => {
                 self.fail_all(state, &DeliveryError::Refused(Arc::new(error)), settled);
             }
             // The node lost what it had accepted from us (which is how weaker durabilities end), or forgot us: this
             // batch is not there. A node only forgets a producer after thousands of others were busier.
             ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown_at(number) => {
-                state.send_again(place);
+                state.outgoing.send_again(place);
             }
             _ => {
                 state.sequence.broken_at(number);
@@ -523,27 +527,12 @@ impl State {
                     || gathering.event_count() > 0 && (gathering.wanted || gathering.is_full(&self.bounds))
             }
         };
-        self.gathering.as_ref().is_some_and(is_due)
-            || self.outgoing.iter().any(|batch| batch.sent_on.is_none())
-    }
-
-    /// Batches whose answer is owed.
-    fn sent_count(&self) -> usize {
-        self.outgoing
-            .iter()
-            .filter(|batch| batch.sent_on.is_some())
-            .count()
+        self.gathering.as_ref().is_some_and(is_due) || self.outgoing.has_unsent()
     }
 
     fn finish_gathering(&mut self) {
         if let Some(gathering) = self.gathering.take() {
-            self.outgoing.push_back(gathering.finish());
-        }
-    }
-
-    fn send_again(&mut self, place: usize) {
-        if let Some(batch) = self.outgoing.get_mut(place) {
-            batch.sent_on = None;
+            self.outgoing.push(gathering.finish());
         }
     }
 
@@ -563,10 +552,9 @@ impl State {
     /// Numbers what is left from 0 again, in a new epoch.
     fn restart_sequence(&mut self, shared: &Shared, settled: &mut Settled) {
         self.sequence.restart();
-        let batches = std::mem::take(&mut self.outgoing);
-        for mut batch in batches {
+        for mut batch in self.outgoing.take() {
             match batch.restamp(|| self.sequence.next()) {
-                Ok(()) => self.outgoing.push_back(batch),
+                Ok(()) => self.outgoing.push(batch),
                 // The bytes in memory do not check any more: they must not be sent.
                 Err(error) => {
                     let error =

@@ -15,6 +15,7 @@
 //! | `receiver`, `arrival` | receiving, and giving back |
 //! | `side`, `bell`, `waiter`, `patience` | sleeping and waking |
 //! | `end`, `pass` | both ends, and how the client comes by its own |
+//! | `process` | which process this is, since forked children have the same memory |
 //!
 //! **Trust.** The client trusts the server; the server trusts nothing. What it loads from the memory it loads once,
 //! checks, and uses the copy. A position or a slot that cannot be is a [`RingFault`], which ends this ring and nothing
@@ -33,6 +34,8 @@ mod layout;
 mod mapping;
 mod pass;
 mod patience;
+#[allow(unsafe_code, reason = "memory that the kernel empties in a forked child")]
+mod process;
 mod queue;
 mod receiver;
 mod sender;
@@ -53,6 +56,7 @@ pub use fault::{MapError, OutsideFrame, ReceiveError, RingFault, SendError};
 pub use layout::{ARENA_BYTES_MIN, INLINE_BYTES_MAX, LaneConfig, RingConfig, SLOTS_MIN};
 pub use mapping::Mapping;
 pub use patience::Patience;
+pub use process::this_process;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use stretch::Stretch;

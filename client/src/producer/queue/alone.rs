@@ -66,7 +66,7 @@ impl Queue {
         alone.times.add(now, now);
         let late_at = alone.times.after_first(self.shared.options.delivery_timeout);
         let batch = Arc::clone(&alone.promise);
-        state.outgoing.push_back(alone.finish_with(rest));
+        state.outgoing.push(alone.finish_with(rest));
         self.watch_late(&mut state, late_at);
         self.shared.counters.pushed();
         self.shared.counters.gathered(metadata_bytes as u64 + data_bytes);

@@ -114,7 +114,7 @@ impl Queue {
         // Nobody is left who could keep a number.
         state.sequence.broken_at(0);
         state.is_closed |= state.sequence.has_source();
-        for batch in state.outgoing.drain(..) {
+        for batch in state.outgoing.take() {
             let error = match error {
                 DeliveryError::Unreachable { waited, reason, .. } => DeliveryError::Unreachable {
                     waited: *waited,

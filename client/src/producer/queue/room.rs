@@ -7,6 +7,10 @@ use crate::error::PushError;
 use crate::producer::patience::Patience;
 use crate::promise::{lock, lock_unless_forked, wait_on};
 
+/// Of the batches under way when there was no room, the part that is settled before whoever takes the answers himself pushes again.
+/// At one event for each answer, he and the node would go to and fro for every event; the rest keeps the node busy meanwhile.
+const SETTLED_PART: usize = 8;
+
 impl Queue {
     /// Waits until the gathering batch, or a new one, takes an event of this size.
     pub(super) fn lock_with_room(
@@ -38,10 +42,16 @@ impl Queue {
             match state.link.clone() {
                 Some(link) if !drove => {
                     let seen = self.settled_count.load(atomic::Ordering::Relaxed);
+                    let enough = (state.outgoing.len() / SETTLED_PART).max(1) as u64;
                     drop(state);
-                    link.drive(|| self.settled_count.load(atomic::Ordering::Relaxed) != seen);
+                    let settled = || {
+                        self.settled_count
+                            .load(atomic::Ordering::Relaxed)
+                            .wrapping_sub(seen)
+                    };
+                    link.drive(|| settled() >= enough);
                     // If nothing came of it, somebody else sees to the rest.
-                    drove = self.settled_count.load(atomic::Ordering::Relaxed) == seen;
+                    drove = settled() == 0;
                     state = lock(&self.state);
                 }
                 _ => {
