@@ -23,6 +23,13 @@ fn open(path: &Path) -> File {
     options.custom_flags(flags).open(path).unwrap()
 }
 
+fn nameless(dir: &Path) -> File {
+    let flags = i32::try_from(OFlags::TMPFILE.bits()).unwrap();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.custom_flags(flags).open(dir).unwrap()
+}
+
 fn write(file: &File, at: u64, byte: u8) {
     file.write_all_at(&Block([byte; BLOCK_BYTES]).0, at).unwrap();
 }
@@ -41,8 +48,9 @@ fn an_overwrite_survives_by_the_sync_of_another_file_and_blocks_that_were_only_a
     };
     let path = |name: &str| disk.path().join(name);
     let (settled, synced, allocated) = (path("settled"), path("synced"), path("allocated"));
+    let (settled_quietly, quiet_place) = (path("settled quietly"), disk.path().to_path_buf());
     {
-        let files = [&settled, &synced].map(|path| open(path));
+        let files = [&settled, &synced, &settled_quietly].map(|path| open(path));
         for file in &files {
             for block in 0..BLOCKS {
                 write(file, (block * BLOCK_BYTES) as u64, 0);
@@ -54,16 +62,25 @@ fn an_overwrite_survives_by_the_sync_of_another_file_and_blocks_that_were_only_a
         rustix::fs::fallocate(&unwritten, FallocateFlags::empty(), 0, bytes).unwrap();
         unwritten.sync_all().unwrap();
         File::open(disk.path()).unwrap().sync_all().unwrap();
-        let [settled, synced] = &files;
+        let quiet = nameless(&quiet_place);
+        quiet.sync_all().unwrap();
+        let [settled, synced, settled_quietly] = &files;
         write(settled, PLACE, 1);
-        write(&unwritten, PLACE, 2);
         write(synced, PLACE, 3);
         synced.sync_data().unwrap();
+        write(&unwritten, PLACE, 2);
+        write(settled_quietly, PLACE, 4);
+        quiet.sync_data().unwrap();
         disk.cut();
     }
     disk.restore();
     assert_eq!(read(&synced), [3; BLOCK_BYTES], "its own sync");
     assert_eq!(read(&settled), [1; BLOCK_BYTES], "the sync of another file");
+    assert_eq!(
+        read(&settled_quietly),
+        [4; BLOCK_BYTES],
+        "the sync of a file without a name that never changes"
+    );
     assert_eq!(
         read(&allocated),
         [0; BLOCK_BYTES],

@@ -15,6 +15,7 @@ use mofka_log::{BLOCK_BYTES, FilePos};
 
 use super::activity::Activity;
 use super::memory::IoBuf;
+use super::quiet;
 use super::ring::{Ring, ZEROS_BYTES_MAX};
 use super::rings::Rings;
 use super::settled::Settled;
@@ -218,7 +219,8 @@ impl UringIo {
         if self.direct {
             options.custom_flags(libc::O_DIRECT);
         }
-        let (path, direct) = (path.to_path_buf(), self.direct);
+        let direct = self.direct;
+        let (dir, path) = (path.parent().map(Path::to_path_buf), path.to_path_buf());
         let (file, settled) = blocking(&self.activity, move || {
             let file = options.open(path)?;
             let settled = match direct {
@@ -228,6 +230,15 @@ impl UringIo {
             Ok((file, settled))
         })
         .await?;
+        if let (Some(device), Some(dir)) = (settled.lies_on(), dir)
+            && !self.ring.knows_quiet(device)
+        {
+            let made = blocking(&self.activity, move || quiet::make(&dir)).await;
+            if let Err(error) = &made {
+                tracing::debug!(%error, "syncs are made by the files of the logs");
+            }
+            self.ring.add_quiet(device, made.ok());
+        }
         Ok(UringFile {
             file,
             settled,

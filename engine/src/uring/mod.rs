@@ -9,6 +9,7 @@ mod file;
 mod memory;
 mod mesh;
 mod node;
+mod quiet;
 mod ring;
 mod rings;
 mod self_test;

@@ -14,8 +14,10 @@ mod syncs;
 mod wait;
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -36,6 +38,7 @@ use wait::Spins;
 use super::activity::Activity;
 use super::file::UringFile;
 use super::memory::{IoBuf, Pool};
+use super::quiet::QuietFiles;
 use super::rings::Rings;
 use super::settled::Device;
 use super::watch::Watches;
@@ -71,6 +74,7 @@ struct Inner {
     zeros: Option<Bytes>,
     operations: Operations,
     syncs: Syncs,
+    quiet: QuietFiles,
     on_the_spot: OnTheSpot,
     spins: Spins,
     /// Writes from the pool's region need no pinning.
@@ -115,6 +119,7 @@ impl Ring {
             zeros: None,
             operations: Operations::default(),
             syncs: Syncs::default(),
+            quiet: QuietFiles::default(),
             on_the_spot: OnTheSpot::default(),
             spins: Spins::new(),
             registered,
@@ -127,6 +132,16 @@ impl Ring {
         }));
         glommio::spawn_local(attend::attend(Rc::downgrade(&inner), Looker::new()?)).detach();
         Ok(Self(inner))
+    }
+
+    /// Whether it is known which file is synced for this device.
+    pub(super) fn knows_quiet(&self, device: Device) -> bool {
+        self.0.borrow().quiet.knows(device)
+    }
+
+    /// The file that is synced for this device, if there is one.
+    pub(super) fn add_quiet(&self, device: Device, file: Option<File>) {
+        self.0.borrow_mut().quiet.add(device, file);
     }
 
     /// Memory for writes.
@@ -253,14 +268,21 @@ impl Inner {
             };
             others += u32::from(kind != Kind::LinkedWrite);
             entries.push(entry.user_data(tag(kind, place, number)).flags(flags));
+            let settles = by.and_then(|_| write.file.see());
+            // A sync that settles what the file had is the file's own.
+            let quiet_on = device.or_else(|| write.file.settled().device(write.at, bytes));
+            let quiet_on = quiet_on.filter(|_| settles.is_none());
             if by == Some(SyncBy::Link) {
-                entries.push(entries::sync(fd, Kind::Sync, place, number));
+                let quiet = quiet_on.and_then(|device| self.quiet.of(device));
+                let synced = quiet.map_or(fd, AsRawFd::as_raw_fd);
+                entries.push(entries::sync(synced, Kind::Sync, place, number));
             }
             held.parts.extend(write.parts);
             held.files.push(Target {
-                settles: by.and_then(|_| write.file.see()),
                 file: write.file,
                 bytes,
+                settles,
+                quiet_on,
             });
         }
         if held.files.len() == entries.len() && entries.len() == PLUGGED_ENTRIES_MIN - 1 {
@@ -280,6 +302,18 @@ impl Inner {
         // One write alone and the sync that is linked to it wake the shard once, as one that is synced here does.
         let is_alone = writes.len() == 1 && !self.syncs.is_busy(device);
         (is_shared && (!is_alone || self.on_the_spot.is_wanted(Instant::now()))).then_some(device)
+    }
+
+    /// The quiet file whose sync does for all of these.
+    fn quiet_for(&self, written: &[Written]) -> Option<&File> {
+        let mut devices = written.iter().map(|written| {
+            let target = self.operations.written(written.operation, written.file)?;
+            target.quiet_on
+        });
+        let device = devices.next()??;
+        devices
+            .all(|other| other == Some(device))
+            .then(|| self.quiet.of(device))?
     }
 
     fn begin_sync(&mut self, files: Vec<Rc<UringFile>>) -> Result<usize, StepError> {
@@ -350,9 +384,10 @@ impl Inner {
                 unreachable!("what is synced was written")
             };
             let file = Rc::clone(&target.file);
+            let quiet = self.quiet_for(self.syncs.covered(number));
             if self.operations.in_flight() == 1 && self.on_the_spot.is_wanted(Instant::now()) {
                 let begun = Instant::now();
-                let result = match file.sync_here() {
+                let result = match quiet.map_or_else(|| file.sync_here(), File::sync_data) {
                     Ok(()) => 0,
                     Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
                 };
@@ -365,9 +400,11 @@ impl Inner {
                 self.synced(number, result, woken);
                 continue;
             }
-            let entry = entries::sync(file.fd(), Kind::SharedSync, number, 0);
+            let fd = quiet.map_or_else(|| file.fd(), AsRawFd::as_raw_fd);
+            let entry = entries::sync(fd, Kind::SharedSync, number, 0);
             let pushed = self.make_room(1).is_ok_and(|()| {
-                // SAFETY: a sync touches no memory of ours; the writes that it is for hold the file until it is over.
+                // SAFETY: a sync touches no memory of ours; the writes that it is for hold the file until it is over, and a quiet one
+                // stays open as long as the ring.
                 unsafe { self.ring.submission().push(&entry) }.is_ok()
             });
             if !pushed {

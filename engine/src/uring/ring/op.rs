@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use super::super::file::UringFile;
 use super::super::memory::IoBuf;
+use super::super::settled::Device;
 use crate::io::{Step, StepError, WritePart};
 
 /// What the kernel works on. It holds everything that the kernel may touch until its last completion.
@@ -41,6 +42,8 @@ pub(super) struct Target {
     pub(super) bytes: usize,
     /// What the file had when it was opened is settled up to here when the operation ends well.
     pub(super) settles: Option<u64>,
+    /// The device of what is written, when its cache is all that a sync has to empty.
+    pub(super) quiet_on: Option<Device>,
 }
 
 impl Target {
@@ -49,6 +52,7 @@ impl Target {
             file,
             bytes: 0,
             settles: None,
+            quiet_on: None,
         }
     }
 }

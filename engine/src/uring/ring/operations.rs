@@ -51,9 +51,11 @@ impl Operations {
     }
 
     /// The file that this operation writes as its `file`th.
-    pub(super) fn written(&mut self, place: usize, file: usize) -> Option<&Target> {
-        let target = self.busy(place).target(file)?;
-        (target.bytes > 0).then_some(target)
+    pub(super) fn written(&self, place: usize, file: usize) -> Option<&Target> {
+        let Some(Slot::Busy(op)) = self.slots.get(place) else {
+            return None;
+        };
+        op.target(file).filter(|target| target.bytes > 0)
     }
 
     /// Notes one completion.

@@ -1,13 +1,14 @@
 //! Which sync makes which write durable.
 //!
 //! Where what is written is settled ([`Settled`]), all files of a device share: there is one sync at a time, for all
-//! operations whose writes are all done when it begins, by any of their files. Half as many as there are files, or fewer: each
+//! operations whose writes are all done when it begins, by the device's quiet file ([`QuietFiles`]) or any of theirs. Half as many as there are files, or fewer: each
 //! empties the device's cache, and each takes a thread of the kernel from the cores that the shards need.
 //!
 //! Elsewhere each file has its own. A write that is alone in its file has a sync that is linked to it: nobody is woken
 //! between the two. Writes of one file beside each other share in the same way as those of a device.
 //!
 //! [`Settled`]: super::super::settled::Settled
+//! [`QuietFiles`]: super::super::quiet::QuietFiles
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -114,6 +115,11 @@ impl Syncs {
             self.due.push(number);
         }
         covered
+    }
+
+    /// What the sync that is due or under way is for.
+    pub(super) fn covered(&self, number: usize) -> &[Written] {
+        &self.lanes[number].covered
     }
 
     /// The next lane whose sync is to be made now, and what of it says which file to sync: any will do, and is open until then.

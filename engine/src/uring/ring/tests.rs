@@ -224,6 +224,57 @@ fn files_of_a_device_share_one_sync() {
 }
 
 #[test]
+fn what_is_settled_is_synced_by_the_quiet_file_and_what_is_not_by_its_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let path = scratch.path().join("one");
+        let own = Rc::new(io.create(&path).await.unwrap());
+        let one = settled(&io, path.to_str().unwrap()).await;
+        let ring = one.ring();
+        // It cannot be synced, which tells when it is.
+        ring.add_quiet(7, Some(File::open("/dev/null").unwrap()));
+        for beside in [1, 2, 7] {
+            for writes_each in [1, 2] {
+                let writes = (0..beside).map(|number| {
+                    let blocks = number * writes_each..(number + 1) * writes_each;
+                    blocks
+                        .map(|block| write_of(&io, &one, block * BLOCK, BLOCK))
+                        .collect()
+                });
+                let outcomes = write_beside(&ring, writes.collect()).await;
+                assert_eq!(steps(&outcomes), vec![Some(Step::Sync); beside]);
+            }
+            let writes = (0..beside).map(|number| vec![write_of(&io, &own, number * BLOCK, BLOCK)]);
+            let outcomes = write_beside(&ring, writes.collect()).await;
+            assert_eq!(steps(&outcomes), vec![None; beside]);
+        }
+        // Also on the spot, which comes after several that were alone.
+        for _ in 0..20 {
+            let writes = vec![write_of(&io, &one, 0, BLOCK), write_of(&io, &one, BLOCK, BLOCK)];
+            assert_eq!(
+                steps(&write_beside(&ring, vec![writes]).await),
+                [Some(Step::Sync)]
+            );
+        }
+    });
+}
+
+#[test]
+fn a_quiet_file_can_be_had_where_the_tests_run() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let file = match crate::uring::quiet::make(scratch.path()) {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            eprintln!("SKIPPED: no files without a name here");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    file.sync_data().unwrap();
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_fails_on_a_device_fails_what_depends_on_it() {
     let scratch = tempfile::tempdir().unwrap();
     on_a_shard(async |io| {
