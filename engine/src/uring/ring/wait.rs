@@ -37,6 +37,12 @@ impl Spins {
         }
     }
 
+    /// How long to look this time; nothing where it was in vain lately: a short look costs a system call too, and brings little.
+    fn window(&mut self, in_flight: usize) -> Option<Duration> {
+        let window = self.of(in_flight).window();
+        (window == SPIN).then_some(window)
+    }
+
     fn of(&mut self, in_flight: usize) -> &mut Patience {
         match in_flight {
             0 => &mut self.for_sockets,
@@ -57,8 +63,9 @@ impl Inner {
             self.queued_at = None;
             let in_flight = self.operations.in_flight();
             let begun = Instant::now();
-            let window = self.spins.of(in_flight).window();
-            self.spin(begun, window.min(left));
+            if let Some(window) = self.spins.window(in_flight) {
+                self.spin(begun, window.min(left));
+            }
             let time = types::Timespec::from(left);
             let arguments = types::SubmitArgs::new().timespec(&time);
             // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
