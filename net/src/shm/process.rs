@@ -1,35 +1,49 @@
 //! Which process this is, asked without a system call: whoever shares something with the node asks at each event, since a
 //! forked child has the same memory and must leave it alone.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use memmap2::MmapMut;
 use rustix::mm::{Advice, madvise};
 
-/// The id of this process, or 0 in a child that was forked since and did not ask yet. `None`: the kernel gave no such memory.
-static REMEMBERED: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
+/// Where the id of this process is, or 0 in a child that was forked since and did not ask yet. Null: nobody asked before.
+/// No lock: one that another thread had at a fork would never be free in the child.
+static REMEMBERED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+/// Takes that place when the kernel gives no such memory; it is never written.
+static UNKNOWN: AtomicU32 = AtomicU32::new(0);
 
 /// The id of this process; in a forked child that of the child.
 ///
 /// It is remembered in memory that the kernel empties in a forked child (`MADV_WIPEONFORK`, see madvise(2)), however it was
 /// forked. Without such memory this is a system call.
 pub fn this_process() -> u32 {
-    let Some(remembered) = REMEMBERED.get_or_init(remember) else {
-        return std::process::id();
+    let remembered = match REMEMBERED.load(Ordering::Acquire) {
+        first if first.is_null() => remember(),
+        // SAFETY: what is stored there is mapped for good or a static, and is reached by shared references alone.
+        known => unsafe { &*known },
     };
     // Relaxed: nothing else hangs on it, and all who write it in one process write the same.
     match remembered.load(Ordering::Relaxed) {
         0 => {
             let id = std::process::id();
-            remembered.store(id, Ordering::Relaxed);
+            if !ptr::eq(remembered, &raw const UNKNOWN) {
+                remembered.store(id, Ordering::Relaxed);
+            }
             id
         }
         id => id,
     }
 }
 
-fn remember() -> Option<&'static AtomicU32> {
+/// Of several threads that come here at once the last one's page counts, and the others' are left: nothing hangs on which it is.
+fn remember() -> &'static AtomicU32 {
+    let place = emptied_in_children().unwrap_or(&UNKNOWN);
+    REMEMBERED.store(ptr::from_ref(place).cast_mut(), Ordering::Release);
+    place
+}
+
+fn emptied_in_children() -> Option<&'static AtomicU32> {
     let memory = MmapMut::map_anon(size_of::<AtomicU32>()).ok()?;
     // A page of its own for the life of the process.
     let memory = Box::leak(Box::new(memory));
@@ -66,6 +80,7 @@ mod tests {
     #[test]
     fn here_the_kernel_remembers() {
         this_process();
-        assert!(REMEMBERED.get().copied().flatten().is_some());
+        let place = REMEMBERED.load(Ordering::Acquire).cast_const();
+        assert!(!place.is_null() && !ptr::eq(place, &raw const UNKNOWN));
     }
 }
