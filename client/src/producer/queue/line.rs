@@ -37,12 +37,14 @@ impl Line {
 
     /// The first that is to be sent.
     pub(super) fn first_unsent(&self) -> Option<usize> {
-        let unsent_count = self.batches.len() - self.sent_count;
+        if !self.has_unsent() {
+            return None;
+        }
         // They are the last ones, unless a connection was lost or a batch refused.
         let begin = self.sent_count;
         let are_last = self.batches.range(begin..).all(Outgoing::is_unsent);
         match are_last {
-            true => (unsent_count > 0).then_some(begin),
+            true => Some(begin),
             false => self.batches.iter().position(Outgoing::is_unsent),
         }
     }

@@ -1,8 +1,9 @@
 //! Which sync makes which write durable.
 //!
 //! Where what is written is settled ([`Settled`]), all files of a device share: there is one sync at a time, for all
-//! operations whose writes are all done when it begins, by the device's quiet file ([`QuietFiles`]) or any of theirs. Half as many as there are files, or fewer: each
-//! empties the device's cache, and each takes a thread of the kernel from the cores that the shards need.
+//! operations whose writes are all done when it begins, by the device's quiet file ([`QuietFiles`]) or any of theirs. Half
+//! as many as there are files, or fewer: each empties the device's cache, and each takes a thread of the kernel from the cores
+//! that the shards need.
 //!
 //! Elsewhere each file has its own. A write that is alone in its file has a sync that is linked to it: nobody is woken
 //! between the two. Writes of one file beside each other share in the same way as those of a device.
@@ -122,7 +123,8 @@ impl Syncs {
         &self.lanes[number].covered
     }
 
-    /// The next lane whose sync is to be made now, and what of it says which file to sync: any will do, and is open until then.
+    /// The next lane whose sync is to be made now, and what of it says which file to sync, where there is no quiet one: any
+    /// will do, and is open until then.
     pub(super) fn next_due(&mut self) -> Option<(usize, Written)> {
         let number = self.due.pop()?;
         let written = *self.lanes[number].covered.first()?;
