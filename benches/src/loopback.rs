@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hdrhistogram::Histogram;
-use mofka_client::{BatchSize, Driver, PartitionKind, ProducerOptions, TopicHandle, TopicOptions};
+use mofka_client::{BatchSize, Driver, PartitionKind, ProducerOptions, Retention, TopicHandle, TopicOptions};
 
 use crate::events::Events;
 use crate::harness::{self, Machine, Sample, Side, cpu_time};
 use crate::node::{Listen, Node};
 use crate::ring::{self, Cores};
 
+/// What a memory partition keeps: the node's memory is used again then, and what is measured is the way to it rather than how
+/// fast the system finds new pages.
+const WINDOW_BYTES: u64 = 64 << 20;
 /// Longer than either side polls.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -164,9 +167,14 @@ impl Turn<'_> {
     fn run(&self, node: &Node, driver: &Driver, content: &Events) -> Result<Sample, String> {
         static TURNS: AtomicU64 = AtomicU64::new(0);
         let name = format!("turn-{}", TURNS.fetch_add(1, Ordering::Relaxed));
-        let topic = driver
-            .create_topic(TopicOptions::new(&name).partition_kind(self.kind))
-            .map_err(|e| e.to_string())?;
+        let mut options = TopicOptions::new(&name).partition_kind(self.kind);
+        if self.kind == PartitionKind::Memory {
+            options = options.retention(Retention {
+                bytes_max: Some(WINDOW_BYTES),
+                ..Retention::default()
+            });
+        }
+        let topic = driver.create_topic(options).map_err(|e| e.to_string())?;
         let (own, nodes) = (cpu_time(), node.cpu_time());
         let (events, elapsed, latency_ns) = match self.pace {
             Pace::OneInFlight { pause } => self.one_by_one(&topic, content, pause)?,

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mofka_client::{
-    AcknowledgedBy, Consumer, ConsumerOptions, DataSelector, Driver, Event, Metadata, ProducerOptions,
-    Retention, TopicHandle, TopicOptions,
+    AcknowledgedBy, Consumer, ConsumerOptions, DataSelector, Driver, Event, Metadata, PartitionKind,
+    ProducerOptions, Retention, TopicHandle, TopicOptions,
 };
 use mofka_tests::Node;
 use serde_json::json;
@@ -190,6 +190,66 @@ fn a_topic_is_held_within_its_bytes_and_a_consumer_that_is_behind_is_told_what_i
         status.events < 1500,
         "only the segment that is written is left: {status:?}"
     );
+}
+
+#[test]
+fn a_memory_partition_is_a_window_on_the_last_events() {
+    let node = node();
+    let driver = node.driver();
+    let bounded = |bytes| Retention {
+        bytes_max: Some(bytes),
+        ..Retention::default()
+    };
+    let options = TopicOptions::new("t").partition_kind(PartitionKind::Memory);
+    let topic = driver.create_topic(options.retention(bounded(300_000))).unwrap();
+    let mut end = push_lines(&topic, 0);
+    let first = trim_end(&driver);
+    assert!(first > 0 && first < end as u64 - 500, "{first}");
+    let behind = consumer(&driver, "behind");
+    for id in first..first + 10 {
+        let event = pull(&behind);
+        check(&event);
+        assert_eq!(event.id().get(), id);
+    }
+    // What was fed and not pulled is still at hand; far more goes through than that.
+    for _ in 0..20 {
+        end = push_lines(&topic, end);
+    }
+    let status = topic.partition_status(0).unwrap();
+    assert!(
+        status.bytes <= 300_000 && status.events > 500 && status.events == end as u64 - status.trim_end,
+        "{status:?}"
+    );
+    let (mut got, mut last) = (10, 0);
+    while last + 1 < end as u64 {
+        let event = pull(&behind);
+        check(&event);
+        last = event.id().get();
+        got += 1;
+    }
+    assert!(behind.missed_count() > 0);
+    assert_eq!(
+        first + got + behind.missed_count(),
+        end as u64,
+        "each event was got or counted"
+    );
+    // What it acknowledges goes, when that is the rule.
+    topic
+        .set_retention(Retention {
+            acknowledged: Some(AcknowledgedBy::EveryConsumer),
+            ..Retention::default()
+        })
+        .unwrap();
+    let again = consumer(&driver, "again");
+    let mut event = pull(&again);
+    while event.id().get() + 1 < end as u64 {
+        event = pull(&again);
+    }
+    event.acknowledge().wait().unwrap();
+    wait_until("all of it is gone", || {
+        topic.partition_status(0).unwrap().events == 0
+    });
+    assert_eq!(trim_end(&driver), end as u64);
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl<I: Io> Partition<I> {
                 self.recent.borrow_mut().push(batch);
                 self.memory_end.set(end);
                 self.visible_end.set(end);
+                self.keep_memory_bound();
                 self.changed.notify(usize::MAX);
                 done(Ok(Appended {
                     base_event_id,
@@ -140,10 +141,16 @@ impl<I: Io> Partition<I> {
         }
         if self.store.is_none() {
             let bytes_max = self.memory.memory_partition_bytes_max();
-            let bytes = self.recent.borrow().bytes() + batch.frame_bytes() + batch.data_bytes();
+            let bytes = || self.recent.borrow().bytes() + batch.frame_bytes() + batch.data_bytes();
+            if bytes() > bytes_max {
+                self.trim_memory(0);
+            }
+            let bytes = bytes();
             if bytes > bytes_max {
                 let message = format!(
-                    "memory partition {} is full: {bytes} bytes would exceed its bound of {bytes_max}",
+                    "memory partition {} is full: {bytes} bytes would exceed its bound of {bytes_max}, and the topic's \
+                     retention lets nothing more go; give the topic a retention, or raise \
+                     limits.memory_partition_bytes_max",
                     self.spec.record.id
                 );
                 self.note_full(&message);

@@ -23,6 +23,7 @@ mod segment_files;
 mod states;
 mod store;
 mod trim;
+mod trim_memory;
 mod uploads;
 mod walk;
 
@@ -303,7 +304,13 @@ impl<I: Io> Partition<I> {
 
     /// The first event that is still there.
     pub fn trim_end(&self) -> EventId {
-        self.store.as_ref().map_or(EventId::new(0), Store::trim_end)
+        match &self.store {
+            Some(store) => store.trim_end(),
+            None => {
+                let first = self.recent.borrow().first_event_id();
+                first.unwrap_or(self.memory_end.get())
+            }
+        }
     }
 
     fn appended_end(&self) -> EventId {

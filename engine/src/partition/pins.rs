@@ -204,12 +204,17 @@ impl<I: Io> Partition<I> {
         !is_held
     }
 
+    /// What ends here would go, were it not for pins.
+    pub(super) fn note_held(&self, end: EventId) {
+        self.pins.held_end.set(Some(end));
+    }
+
     /// What was about to go stays after all.
     pub(super) fn stays(&self) {
         self.pins.leaving_end.set(self.trim_end());
     }
 
-    /// Where a segment ends that would go, were it not for pins.
+    /// Where a segment, or a batch in memory, ends that would go, were it not for pins.
     pub(crate) fn held_end(&self) -> Option<EventId> {
         self.pins.held_end.get()
     }

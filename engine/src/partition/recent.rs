@@ -83,6 +83,21 @@ impl Recent {
         }
     }
 
+    /// The batches, the oldest first, and what each of them takes.
+    pub(crate) fn costs(&self) -> impl Iterator<Item = (&Batch, u64)> {
+        self.batches.iter().map(|batch| (batch, cost_bytes(batch)))
+    }
+
+    /// Drops the batches whose events are all before `end`.
+    pub(crate) fn drop_before(&mut self, end: EventId) {
+        self.evict(0, end);
+    }
+
+    /// The first event of the batch that holds `id`; `id` itself when it is not in memory.
+    pub(crate) fn base_of(&self, id: EventId) -> EventId {
+        self.from(id).next().map_or(id, Batch::base_event_id)
+    }
+
     /// The first event of the first batch that was accepted at this time or later.
     pub(crate) fn first_at(&self, timestamp_us: u64) -> Option<EventId> {
         self.batches

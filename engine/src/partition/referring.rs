@@ -180,6 +180,11 @@ impl<I: Io> Partition<I> {
             let old = self.read_references().await?;
             self.referring.old.borrow_mut().get_or_insert(old);
         }
+        Ok(self.noted_reference(target, from))
+    }
+
+    /// The same, of what was read or came since the partition was opened: of all, in a memory partition.
+    pub(super) fn noted_reference(&self, target: Uuid, from: EventId) -> Option<EventId> {
         let trim_end = self.trim_end();
         let of = |targets: &mut Targets| targets.first(target, trim_end, from.max(trim_end));
         let old = self.referring.old.borrow_mut().as_mut().and_then(of);
@@ -187,7 +192,7 @@ impl<I: Io> Partition<I> {
         let coming = self.referring.coming.borrow();
         let coming = coming.values().flatten().filter(|(to, _)| *to == target);
         let coming = coming.map(|(_, id)| *id);
-        Ok(old.into_iter().chain(new).chain(coming).min())
+        old.into_iter().chain(new).chain(coming).min()
     }
 
     async fn read_references(&self) -> Result<Targets, WireError> {

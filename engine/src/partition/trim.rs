@@ -8,7 +8,7 @@
 //! What producers sent last is in the footer of the newest segment that is sealed already. Before that one goes, it is written to a file
 //! of its own, `producers`: a meta file without frames.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,6 +54,16 @@ impl Leaving {
             deleted: Event::new(),
         }
     }
+
+    /// The topic's rules.
+    pub(super) fn retention(&self) -> Ref<'_, Retention> {
+        self.retention.borrow()
+    }
+
+    /// The time for retention, as the last look found it.
+    pub(super) fn now_us(&self) -> u64 {
+        self.now_us.get()
+    }
 }
 
 impl<I: Io> Partition<I> {
@@ -72,7 +82,9 @@ impl<I: Io> Partition<I> {
 
     /// Lets go the segments that may, by the time of the last look.
     pub(crate) async fn trim(&self) {
-        let Some(store) = &self.store else { return };
+        let Some(store) = &self.store else {
+            return self.trim_memory(0);
+        };
         if self.leaving.is_trimming.replace(true) {
             // The one that is at it looks again after each segment.
             return;
@@ -107,7 +119,7 @@ impl<I: Io> Partition<I> {
     }
 
     /// Nothing is taken from a partition that is damaged or poisoned: what is wrong with it should be looked at first.
-    fn may_trim(&self) -> bool {
+    pub(super) fn may_trim(&self) -> bool {
         !self.stopping.get() && self.poison().is_none() && self.read_only.borrow().is_none()
     }
 

@@ -1,0 +1,92 @@
+//! How events leave a memory partition: batch by batch, the oldest first, by the rules that segments of a log go by.
+//!
+//! The bound on bytes is kept when a batch enters, so that the memory of what went is used for what comes; age and
+//! acknowledgements count at each look, and when there is no room for a batch otherwise. The newest batch is not dropped to keep
+//! a bound on bytes: it would be gone before anybody could read it.
+
+use mofka_log::{EventId, PartitionFacts, Retention, SealedFacts, TrimReason};
+
+use super::Partition;
+use crate::io::Io;
+
+/// What enters beyond the bound makes one part in this many of it go, and not only as much as it takes itself: so that it is
+/// not worked out for every batch which ones may go.
+const SLACK_PART: u64 = 64;
+
+impl<I: Io> Partition<I> {
+    /// Keeps the topic's bound on bytes, after a batch entered.
+    pub(super) fn keep_memory_bound(&self) {
+        let bytes_max = self.leaving.retention().bytes_max;
+        if let Some(max) = bytes_max
+            && self.recent.borrow().bytes() > max
+        {
+            self.trim_memory(max / SLACK_PART);
+        }
+    }
+
+    /// Lets go what the topic's retention says, as if there were `more_bytes` more.
+    pub(super) fn trim_memory(&self, more_bytes: u64) {
+        self.look_anew();
+        let going_end = self.memory_going_end(more_bytes);
+        let free_end = self.unreferred_end(going_end);
+        if free_end < going_end {
+            self.note_held(going_end);
+        }
+        self.recent.borrow_mut().drop_before(free_end);
+    }
+
+    /// Where the events end that are to go by the rules alone.
+    fn memory_going_end(&self, more_bytes: u64) -> EventId {
+        let recent = self.recent.borrow();
+        let retention: &Retention = &self.leaving.retention();
+        let mut going_end = recent.first_event_id().unwrap_or_default();
+        if retention.keeps_all() || !self.may_trim() {
+            return going_end;
+        }
+        let cursors = match retention.asks_consumers() {
+            true => self.cursors.all(),
+            false => Vec::new(),
+        };
+        let mut bytes = recent.bytes() + more_bytes;
+        for (batch, cost_bytes) in recent.costs() {
+            let end_event_id = batch.end_event_id();
+            let oldest = SealedFacts {
+                end_event_id,
+                last_timestamp_us: Some(batch.timestamp_us()),
+            };
+            let partition = PartitionFacts {
+                bytes,
+                now_us: self.leaving.now_us(),
+                cursors: &cursors,
+            };
+            match retention.oldest_goes(&oldest, &partition) {
+                None => break,
+                Some(TrimReason::Bytes) if end_event_id == self.memory_end.get() => break,
+                Some(_) => {}
+            }
+            bytes -= cost_bytes;
+            going_end = end_event_id;
+        }
+        going_end
+    }
+
+    /// How much of what is before `end` may go, since nothing refers to it that stays.
+    fn unreferred_end(&self, mut end: EventId) -> EventId {
+        let own = self.spec.record.id;
+        loop {
+            let held = self.pins(Some(end)).into_iter().filter_map(|pin| {
+                // What refers from here is known, and goes itself if it is before the end.
+                if pin.by == own {
+                    self.noted_reference(own, end)
+                } else {
+                    Some(pin.first)
+                }
+            });
+            match held.min().filter(|first| *first < end) {
+                // More stays now, which may refer to what is earlier still.
+                Some(first) => end = self.recent.borrow().base_of(first),
+                None => return end,
+            }
+        }
+    }
+}
