@@ -39,6 +39,9 @@ pub(crate) struct LoopbackArgs {
     /// Only the sides whose names contain this: for a profiler.
     #[arg(long)]
     only: Option<String>,
+    /// Only the tables whose titles contain this.
+    #[arg(long)]
+    table: Option<String>,
 }
 
 /// Between the producer and the node.
@@ -132,6 +135,13 @@ pub(crate) fn measure(args: &LoopbackArgs, json: bool) -> Result<(), String> {
                 "batches of 128, up to 4 under way: events/s",
             ),
         ] {
+            let title = format!(
+                "{stored}, {how}; node's shard on core {}, producer on core {}",
+                cores.near, cores.far
+            );
+            if args.table.as_ref().is_some_and(|part| !title.contains(part)) {
+                continue;
+            }
             let mut sides: Vec<Side<'_>> = opened
                 .iter()
                 .map(|(way, (node, driver))| {
@@ -144,10 +154,6 @@ pub(crate) fn measure(args: &LoopbackArgs, json: bool) -> Result<(), String> {
             }
             sides.retain(|side| args.only.as_ref().is_none_or(|only| side.name.contains(only)));
             let series = harness::interleave(args.rounds, sides)?;
-            let title = format!(
-                "{stored}, {how}; node's shard on core {}, producer on core {}",
-                cores.near, cores.far
-            );
             harness::print(&title, &machine, &series, Some(Way::Tcp.name()), json);
             if !json {
                 println!();

@@ -89,6 +89,11 @@ impl Metadata {
             .map_err(|error| error.to_string())
     }
 
+    /// The JSON text itself: nobody has to count who has it.
+    pub(crate) fn into_raw(self) -> Bytes {
+        self.raw
+    }
+
     /// The JSON text.
     pub fn raw(&self) -> &Bytes {
         &self.raw

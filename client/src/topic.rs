@@ -289,21 +289,21 @@ impl TopicCore {
     /// Lets the topic's components look at an event: its partition, and its metadata as it is stored.
     pub(crate) fn prepare(
         &self,
-        metadata: &Metadata,
+        metadata: Metadata,
         data: &Data,
         requested: Option<usize>,
     ) -> Result<(usize, Bytes), PushError> {
         let components = self.components()?;
         if let Some(validator) = &components.validator {
-            guarded(|| validator.validate(metadata, data))
+            guarded(|| validator.validate(&metadata, data))
                 .map_err(|reason| PushError::Rejected { reason })?;
         }
-        let index = self.select(components, metadata, requested)?;
+        let index = self.select(components, &metadata, requested)?;
         let Some(serializer) = &components.serializer else {
-            return Ok((index, metadata.raw().clone()));
+            return Ok((index, metadata.into_raw()));
         };
         let mut stored = Vec::with_capacity(metadata.raw().len());
-        guarded(|| serializer.serialize(metadata, &mut stored)).map_err(|reason| PushError::Callback {
+        guarded(|| serializer.serialize(&metadata, &mut stored)).map_err(|reason| PushError::Callback {
             what: "serializer",
             reason,
         })?;

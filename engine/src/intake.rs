@@ -19,8 +19,8 @@ const BUFFER_BYTES_MIN: usize = 16 << 10;
 const BUFFER_BYTES_MAX: usize = 256 << 10;
 /// Bodies from here on are large.
 const LARGE_BYTES: usize = 64 << 10;
-/// Bodies from here on lie in memory that is used again, which needs no new pages.
-const POOLED_BYTES_MIN: usize = 16 << 10;
+/// Bodies from here on lie in memory that is used again: it needs no new pages, and no search through the heap.
+const POOLED_BYTES_MIN: usize = 512;
 
 /// Why nothing more can be taken: where the next request begins is not known.
 #[derive(Debug)]

@@ -61,6 +61,13 @@ impl Outbox {
         self.changed.notify(usize::MAX);
     }
 
+    /// Whether a frame in these parts went to a ring at once, where it was copied: there was room, and nothing waited before it.
+    pub(crate) fn lends(&self, parts: &[&[u8]]) -> bool {
+        let ring = self.ring.borrow();
+        let ring = ring.as_ref().filter(|_| self.frames.borrow().is_empty());
+        ring.is_some_and(|ring| ring.send_parts(parts).is_ok())
+    }
+
     /// A frame goes to the ring at once if there is room and nothing waits before it: nobody has to be woken for that.
     fn push_to_ring(&self, ring: &RingEnd, frame: Vec<Bytes>) {
         let mut frames = self.frames.borrow_mut();

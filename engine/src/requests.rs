@@ -156,7 +156,10 @@ async fn produce<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
                         .record(session.shard.io().monotonic_us().saturating_sub(begun_us));
                 }
                 session.end(bytes);
-                session.conclude(&header, outcome.map(appended));
+                match outcome {
+                    Ok(done) => session.answer_briefly(&header, &produced(done).to_bytes()),
+                    Err(error) => session.fail(header.request_id(), &error),
+                }
             }
         }),
     );
@@ -181,12 +184,15 @@ async fn prepare<I: Io, P: Peers>(
 }
 
 pub(crate) fn appended(appended: Appended) -> Bytes {
+    produced(appended).encode()
+}
+
+fn produced(appended: Appended) -> ProduceResponse {
     ProduceResponse {
         base_event_id: appended.base_event_id,
         event_count: appended.event_count,
         duplicate: appended.duplicate,
     }
-    .encode()
 }
 
 type Produced<I> = (Rc<Partition<I>>, Batch, Option<Durability>);
@@ -366,6 +372,7 @@ fn fetch<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
             session.end(cost);
             let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
             let first = FrameHeader::self_checked_response(&header, body_bytes);
+            let first = Bytes::copy_from_slice(&first);
             session.outbox.push(std::iter::once(first).chain(pieces));
         }
     });

@@ -85,7 +85,7 @@ pub(crate) struct RingEnd {
     is_busy: Cell<bool>,
     /// How long it is polled.
     patience: RefCell<Patience>,
-    /// When something came or went last.
+    /// When something came or went last, by the first of what did between two polls.
     busy_at: Cell<Instant>,
     /// It is not polled: its client rings.
     is_dozing: Cell<bool>,
@@ -131,10 +131,12 @@ impl RingEnd {
         let received = self.receiver.borrow_mut().receive();
         match &received {
             Ok(Some(_)) => {
-                self.is_busy.set(true);
-                let now = Instant::now();
-                let waited = now.duration_since(self.busy_at.replace(now));
-                self.patience.borrow_mut().note(waited);
+                // One look at the clock for all that came since the last poll.
+                if !self.is_busy.replace(true) {
+                    let now = Instant::now();
+                    let waited = now.duration_since(self.busy_at.replace(now));
+                    self.patience.borrow_mut().note(waited);
+                }
                 self.counters.note(|status| status.received_count += 1);
             }
             Err(ReceiveError::Fault(_)) => self.counters.note(|status| status.fault_count += 1),
@@ -158,20 +160,27 @@ impl RingEnd {
     /// Sends a frame, given in pieces.
     pub(crate) fn send(&self, pieces: &[Bytes]) -> Result<(), SendError> {
         let mut parts: [&[u8]; 4] = [&[]; 4];
-        let sent = match parts.get_mut(..pieces.len()) {
+        match parts.get_mut(..pieces.len()) {
             Some(few) => {
                 few.iter_mut().zip(pieces).for_each(|(part, piece)| *part = piece);
-                self.sender.borrow_mut().send(few)
+                self.send_parts(few)
             }
             None => {
                 let many: Vec<&[u8]> = pieces.iter().map(Bytes::as_ref).collect();
-                self.sender.borrow_mut().send(&many)
+                self.send_parts(&many)
             }
-        };
+        }
+    }
+
+    /// The same, in parts that are copied.
+    pub(crate) fn send_parts(&self, parts: &[&[u8]]) -> Result<(), SendError> {
+        let sent = self.sender.borrow_mut().send(parts);
         match &sent {
             Ok(()) => {
                 self.counters.note(|status| status.sent_count += 1);
-                self.busy_at.set(Instant::now());
+                if !self.is_busy.get() {
+                    self.busy_at.set(Instant::now());
+                }
                 self.stir();
             }
             Err(SendError::Fault(_)) => self.counters.note(|status| status.fault_count += 1),

@@ -481,7 +481,18 @@ impl<I: Io, P: Peers> Session<I, P> {
     /// Answers a request.
     pub(crate) fn answer(&self, request: &FrameHeader, body: Bytes) {
         let header = FrameHeader::response(request, &body);
-        self.outbox.push([header, body]);
+        if !self.outbox.lends(&[&header, &body]) {
+            self.outbox.push([Bytes::copy_from_slice(&header), body]);
+        }
+    }
+
+    /// The same with an answer of a few bytes, of which nothing is made where it can be copied at once.
+    pub(crate) fn answer_briefly(&self, request: &FrameHeader, body: &[u8]) {
+        let header = FrameHeader::response(request, body);
+        if !self.outbox.lends(&[&header, body]) {
+            self.outbox
+                .push([Bytes::copy_from_slice(&header), Bytes::copy_from_slice(body)]);
+        }
     }
 
     /// Answers a request with an error.

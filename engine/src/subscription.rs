@@ -327,6 +327,7 @@ impl<I: Io> Subscription<I> {
         measures.fed_events.add(event_count);
         measures.fed_bytes.add(body_bytes);
         let first = FrameHeader::self_checked(mofka_net::Opcode::Feed, self.id, body_bytes);
+        let first = Bytes::copy_from_slice(&first);
         outbox.push(std::iter::once(first).chain(pieces));
     }
 }

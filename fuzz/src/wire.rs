@@ -222,11 +222,13 @@ fn body_of(kind: FrameKind) -> Option<&'static str> {
 /// A header is written as it was read, where there is a way to write it.
 fn same_header(header: &FrameHeader, bytes: &[u8], body: &[u8]) {
     let written = match (header.kind(), header.is_self_checked()) {
-        (FrameKind::Request(opcode), false) => FrameHeader::request(opcode, header.request_id(), body),
-        (FrameKind::Request(opcode), true) => {
-            FrameHeader::self_checked(opcode, header.request_id(), header.body_bytes())
+        (FrameKind::Request(opcode), false) => {
+            FrameHeader::request(opcode, header.request_id(), body).to_vec()
         }
-        (FrameKind::Error, _) => FrameHeader::error(header.request_id(), body),
+        (FrameKind::Request(opcode), true) => {
+            FrameHeader::self_checked(opcode, header.request_id(), header.body_bytes()).to_vec()
+        }
+        (FrameKind::Error, _) => FrameHeader::error(header.request_id(), body).to_vec(),
         _ => return,
     };
     assert_eq!(written, bytes, "there is one way to write a header");

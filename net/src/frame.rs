@@ -330,21 +330,21 @@ impl FrameHeader {
 
     /// The header of a request with this body, encoded.
     pub fn request(opcode: Opcode, request_id: u64, body: &[u8]) -> Bytes {
-        Self::of_body(opcode.number(), request_id, body).encode()
+        Bytes::copy_from_slice(&Self::of_body(opcode.number(), request_id, body).encode())
     }
 
     /// The header of the answer with this body to `request`, encoded.
-    pub fn response(request: &Self, body: &[u8]) -> Bytes {
+    pub fn response(request: &Self, body: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
         Self::of_body(request.opcode | RESPONSE, request.request_id, body).encode()
     }
 
     /// The header of an error, encoded. `body` is [`WireError::to_json`].
     pub fn error(request_id: u64, body: &[u8]) -> Bytes {
-        Self::of_body(ERROR, request_id, body).encode()
+        Bytes::copy_from_slice(&Self::of_body(ERROR, request_id, body).encode())
     }
 
     /// The header of a request (or feed) whose body checks itself, encoded.
-    pub fn self_checked(opcode: Opcode, request_id: u64, body_bytes: u64) -> Bytes {
+    pub fn self_checked(opcode: Opcode, request_id: u64, body_bytes: u64) -> [u8; FRAME_HEADER_BYTES] {
         let opcode = opcode.number();
         Self {
             opcode,
@@ -357,7 +357,7 @@ impl FrameHeader {
     }
 
     /// The header of the answer to `request` whose body checks itself, encoded.
-    pub fn self_checked_response(request: &Self, body_bytes: u64) -> Bytes {
+    pub fn self_checked_response(request: &Self, body_bytes: u64) -> [u8; FRAME_HEADER_BYTES] {
         let opcode = request.opcode | RESPONSE;
         Self {
             opcode,
@@ -421,7 +421,7 @@ impl FrameHeader {
         }
     }
 
-    fn encode(&self) -> Bytes {
+    fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
         let mut raw = RawHeader {
             magic: Le32::from(MAGIC),
             version: VERSION,
@@ -434,7 +434,7 @@ impl FrameHeader {
         };
         let checked = bytemuck::bytes_of(&raw).get(..CHECKED_BYTES).unwrap_or_default();
         raw.header_crc = Le32::from(crc32fast::hash(checked));
-        Bytes::copy_from_slice(bytemuck::bytes_of(&raw))
+        bytemuck::cast(raw)
     }
 }
 

@@ -71,7 +71,8 @@ pub use group::{GroupError, GroupFile, GroupMember};
 pub use pattern::{Pattern, PatternError};
 pub use picked::{PICKED_EVENT_BYTES, PICKED_HEADER_BYTES, Picked, PickedBuilder, PickedEvent};
 pub use produce::{
-    PRODUCE_HINT_BYTES, PRODUCE_PREFIX_BYTES, ProducePrefix, ProduceRequest, ProduceResponse, produce_data_at,
+    PRODUCE_HINT_BYTES, PRODUCE_PREFIX_BYTES, PRODUCE_RESPONSE_BYTES, ProducePrefix, ProduceRequest,
+    ProduceResponse, produce_data_at,
 };
 pub use recipe::Recipe;
 pub use reference::{DataReference, ReferenceError};

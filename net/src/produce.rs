@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use crate::body::{BodyError, BodyReader};
 
+/// Bytes of the answer to a produce request.
+pub const PRODUCE_RESPONSE_BYTES: usize = 16;
+
 /// Bytes before the batch frame.
 pub const PRODUCE_PREFIX_BYTES: usize = 32;
 const CHECKED_BYTES: usize = 28;
@@ -44,7 +47,7 @@ const _: () = {
     assert!(size_of::<RawPrefix>() == PRODUCE_PREFIX_BYTES);
     assert!(std::mem::offset_of!(RawPrefix, durability) == 16);
     assert!(std::mem::offset_of!(RawPrefix, prefix_crc) == CHECKED_BYTES);
-    assert!(size_of::<RawResponse>() == 16);
+    assert!(size_of::<RawResponse>() == PRODUCE_RESPONSE_BYTES);
 };
 
 /// What stands before the batch frame.
@@ -145,12 +148,16 @@ pub struct ProduceResponse {
 impl ProduceResponse {
     /// The answer as it is sent.
     pub fn encode(&self) -> Bytes {
-        let raw = RawResponse {
+        Bytes::copy_from_slice(&self.to_bytes())
+    }
+
+    /// The same without memory of its own.
+    pub fn to_bytes(&self) -> [u8; PRODUCE_RESPONSE_BYTES] {
+        bytemuck::cast(RawResponse {
             base_event_id: Le64::from(self.base_event_id.get()),
             event_count: Le32::from(self.event_count),
             flags: Le32::from(if self.duplicate { DUPLICATE } else { 0 }),
-        };
-        Bytes::copy_from_slice(bytemuck::bytes_of(&raw))
+        })
     }
 
     /// Reads the answer.

@@ -18,6 +18,7 @@ use mofka_net::limits::{
 use mofka_net::shm::this_process;
 use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
 
+use super::answers::{Answer, Asker, Handler, LentFrame, Lost, Sink};
 use super::frames::{Frames, Next, Wait};
 use super::kept::Kept;
 use super::outbox::Outbox;
@@ -29,40 +30,6 @@ use crate::promise::{Deadline, Promise, lock};
 
 /// A connection is dead after this many heartbeats of silence.
 const HEARTBEATS_MAX: u32 = 3;
-
-/// How a connection ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Lost {
-    pub(crate) reason: Arc<str>,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-/// What became of a request.
-#[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    Response(Bytes),
-    Refused(WireError),
-    /// The connection ended first: it may or may not have been done.
-    Lost(Lost),
-}
-
-/// Called once, by the reader thread or whoever ends the connection, with no lock held. Must not block.
-type Handler = Box<dyn FnOnce(Answer) + Send>;
-
-/// Who takes the feeds of a subscription. Nothing here may block.
-pub(crate) trait Sink: Send + Sync {
-    /// A feed came.
-    fn feed(&self, connection: &Arc<Connection>, body: Bytes);
-    /// The node ended the subscription.
-    fn ended(&self, connection: &Arc<Connection>, error: WireError);
-    /// The connection ended.
-    fn lost(&self, connection: &Arc<Connection>, lost: &Lost);
-}
 
 pub(crate) struct Connection {
     address: Address,
@@ -220,27 +187,39 @@ impl Connection {
         frame: impl IntoIterator<Item = Bytes>,
         handler: impl FnOnce(Answer) + Send + 'static,
     ) -> Result<(), Lost> {
-        self.request_frame_with(id, frame, None, handler)
+        let handler = Handler::Call(Box::new(handler));
+        self.ask(id, handler, || self.send(frame))
     }
 
-    /// The same with a frame that ends with these bytes. Whoever waits for its answer has to keep them, too.
-    pub(crate) fn request_frame_with(
+    /// The same with a frame that is lent, and may end with these bytes; `asker` gets the answer, by its own `number`.
+    pub(crate) fn request_lent(
         self: &Arc<Self>,
         id: u64,
-        frame: impl IntoIterator<Item = Bytes>,
-        rest: Option<Arc<Kept>>,
-        handler: impl FnOnce(Answer) + Send + 'static,
+        frame: &LentFrame<'_>,
+        rest: Option<&Arc<Kept>>,
+        (asker, number): (Arc<dyn Asker>, u64),
+    ) -> Result<(), Lost> {
+        let kept = rest.cloned();
+        let handler = Handler::Asker { asker, number, kept };
+        self.ask(id, handler, || {
+            self.sent_by(|| self.outbox.send_lent(&self.stream, frame, rest.cloned()))
+        })
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        id: u64,
+        handler: Handler,
+        send: impl FnOnce() -> Result<(), Lost>,
     ) -> Result<(), Lost> {
         {
             let mut calls = lock(&self.calls);
             if let Some(lost) = &calls.lost {
                 return Err(lost.clone());
             }
-            calls.waiting.insert(id, Box::new(handler));
+            calls.waiting.insert(id, handler);
         }
-        let Err(lost) = self.send_with(frame, rest) else {
-            return Ok(());
-        };
+        let Err(lost) = send() else { return Ok(()) };
         // Whoever ended the connection takes the handlers: one of us has this one. It is not dropped under the lock.
         let unused = lock(&self.calls).waiting.remove(&id);
         match unused {
@@ -251,7 +230,7 @@ impl Connection {
 
     /// Sends a frame that has no answer.
     pub(crate) fn send(self: &Arc<Self>, frame: impl IntoIterator<Item = Bytes>) -> Result<(), Lost> {
-        self.send_with(frame, None)
+        self.sent_by(|| self.outbox.send(&self.stream, frame))
     }
 
     /// Whether both sides have this feature.
@@ -268,11 +247,7 @@ impl Connection {
         self.outbox.keep(bytes)
     }
 
-    fn send_with(
-        self: &Arc<Self>,
-        frame: impl IntoIterator<Item = Bytes>,
-        rest: Option<Arc<Kept>>,
-    ) -> Result<(), Lost> {
+    fn sent_by(self: &Arc<Self>, send: impl FnOnce() -> io::Result<()>) -> Result<(), Lost> {
         if this_process() != self.pid {
             return Err(Lost {
                 reason: "the connection belongs to the parent process".into(),
@@ -280,7 +255,7 @@ impl Connection {
         }
         // Heartbeats are spared while anything is sent. A race costs one ping.
         self.sent.store(true, Ordering::Relaxed);
-        let sent = self.outbox.send_with(&self.stream, frame, rest);
+        let sent = send();
         if let (Arrivals::Ring(ring), Ok(())) = (&self.arrivals, &sent) {
             ring.asked();
         }
@@ -350,7 +325,7 @@ impl Connection {
         self.stream.shutdown();
         tracing::debug!(address = %self.address, reason, "connection ended");
         for handler in waiting.into_values() {
-            handler(Answer::Lost(lost.clone()));
+            handler.tell(self, Answer::Lost(lost.clone()));
         }
         for sink in sinks.into_values() {
             sink.lost(self, &lost);
@@ -417,7 +392,7 @@ impl Connection {
             FrameKind::Response(_) => {
                 let handler = lock(&self.calls).waiting.remove(&id);
                 if let Some(handler) = handler {
-                    handler(Answer::Response(body));
+                    handler.tell(self, Answer::Response(body));
                 }
             }
             FrameKind::Request(Opcode::Feed) => {
@@ -444,7 +419,7 @@ impl Connection {
             (calls.waiting.remove(&id), calls.sinks.remove(&id))
         };
         if let Some(handler) = handler {
-            handler(Answer::Refused(error));
+            handler.tell(self, Answer::Refused(error));
         } else if let Some(sink) = sink {
             sink.ended(self, error);
         }

@@ -1,5 +1,6 @@
 //! Connections to the nodes: sockets, frames on them, and who waits for which answer.
 
+mod answers;
 mod connection;
 mod frames;
 mod kept;
@@ -9,6 +10,7 @@ mod socket;
 mod stream;
 mod table;
 
-pub(crate) use connection::{Answer, Connection, Lost, Sink};
+pub(crate) use answers::{Answer, Asker, LentFrame, Lost, Sink};
+pub(crate) use connection::Connection;
 pub(crate) use kept::Kept;
 pub(crate) use table::{Links, Nearness, Place};

@@ -14,12 +14,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::{Buf, Bytes};
 use mofka_net::shm::{SendError, Sender};
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode};
 
+use super::answers::LentFrame;
 use super::kept::Kept;
 use super::stream::Stream;
 use crate::promise::{Deadline, lock, wait_on};
@@ -30,6 +32,8 @@ const SLICES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
+    /// Whether the state has frames. Written under its lock.
+    has_frames: AtomicBool,
     work: Condvar,
 }
 
@@ -71,8 +75,20 @@ impl Outbox {
         self.send_with(stream, frame, None)
     }
 
-    /// The same of a frame that ends with these bytes.
-    pub(crate) fn send_with(
+    /// The same of a frame that is lent, and may end with these bytes.
+    pub(super) fn send_lent(
+        &self,
+        stream: &Stream,
+        frame: &LentFrame<'_>,
+        rest: Option<Arc<Kept>>,
+    ) -> io::Result<()> {
+        if rest.is_none() && lock(&self.state).lends(frame) {
+            return Ok(());
+        }
+        self.send_with(stream, frame.to_pieces(), rest)
+    }
+
+    fn send_with(
         &self,
         stream: &Stream,
         frame: impl IntoIterator<Item = Bytes>,
@@ -80,14 +96,16 @@ impl Outbox {
     ) -> io::Result<()> {
         let is_foreign = |rest: &mut Arc<Kept>| !self.is_own(rest);
         let copied = rest.take_if(is_foreign).map(|rest| rest.copy());
-        let frame = frame.into_iter().chain(copied);
+        // A frame that is in a vector stays in it.
+        let mut pieces: Vec<Bytes> = frame.into_iter().collect();
+        pieces.extend(copied);
         let mut state = lock(&self.state);
         if state.closed {
             return Err(io::ErrorKind::NotConnected.into());
         }
         if state.ring.is_some() {
-            let pieces = frame.collect();
             state.frames.push_back(Frame { pieces, rest });
+            self.has_frames.store(true, Ordering::Relaxed);
             let sent = match state.frames.len() {
                 1 => self.go_on_locked(&mut state).map(|_| ()),
                 _ => Ok(()),
@@ -98,7 +116,9 @@ impl Outbox {
             return sent;
         }
         let was_idle = state.queue.is_empty() && !state.writing;
-        state.queue.extend(frame.filter(|piece| !piece.is_empty()));
+        state
+            .queue
+            .extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
         if was_idle {
             while !state.queue.is_empty() {
                 match stream.try_send(&slices(&state.queue)) {
@@ -172,6 +192,10 @@ impl Outbox {
 
     /// Sends what had no room in the ring before, and says whether that was anything.
     pub(crate) fn go_on(&self) -> io::Result<bool> {
+        // Asked for every frame that comes. Who goes to sleep looks under the lock before ([`Outbox::can_go_on`]).
+        if !self.has_frames.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let mut state = lock(&self.state);
         if state.frames.is_empty() {
             return Ok(false);
@@ -185,6 +209,7 @@ impl Outbox {
 
     fn go_on_locked(&self, state: &mut State) -> io::Result<bool> {
         let sent = state.send_frames();
+        self.has_frames.store(!state.frames.is_empty(), Ordering::Relaxed);
         if sent.is_err() {
             state.closed = true;
         }
@@ -252,6 +277,15 @@ impl Outbox {
 }
 
 impl State {
+    /// Whether the frame went, as most do: through the ring, nothing was before it, and there was room. Whatever else there is to
+    /// say about it, it is said when it is tried in pieces.
+    fn lends(&mut self, frame: &LentFrame<'_>) -> bool {
+        let is_first = self.frames.is_empty() && self.queue.is_empty() && !self.closed;
+        let ring = self.ring.as_mut().filter(|_| is_first);
+        let sent = ring.and_then(|ring| frame.with_parts(|parts| ring.send(parts)));
+        matches!(sent, Some(Ok(())))
+    }
+
     /// Brings frames to the ring as long as there is room. One that it can never hold goes to the writer thread, and the others
     /// wait for that.
     fn send_frames(&mut self) -> io::Result<bool> {

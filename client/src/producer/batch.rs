@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mofka_log::{
     Batch, BatchBuilder, BatchError, BatchPlace, DataCheck, Durability, EventId, PIECE_BYTES, ProducerId,
     Reference,
@@ -17,7 +17,7 @@ use super::queue::Queue;
 use super::sequence::{Places, Sequence};
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
-use crate::link::{Connection, Kept};
+use crate::link::{Connection, Kept, LentFrame};
 use crate::promise::{Deadline, Promise};
 
 /// What will become of a batch. All of its events share it.
@@ -172,18 +172,22 @@ pub(super) fn data_event_bytes(metadata_bytes: usize, data_bytes: u64) -> u64 {
     16 + metadata_bytes as u64 + data_bytes + 4 * data_bytes.div_ceil(PIECE_BYTES as u64)
 }
 
+/// What the frame of a batch begins with.
+const HEAD_BYTES: usize = FRAME_HEADER_BYTES + PRODUCE_PREFIX_BYTES;
+
 /// Header and padding of a batch.
 const AROUND_EVENTS_BYTES: u64 = 128 + 8;
 
 impl Gathering {
-    pub(super) fn new(queue: Weak<Queue>, number: u64) -> Self {
+    /// `builder` is empty.
+    pub(super) fn new(queue: Weak<Queue>, number: u64, builder: BatchBuilder) -> Self {
         let promise = Arc::new(BatchPromise {
             settled: Promise::new(),
             queue,
             number,
         });
         Self {
-            builder: BatchBuilder::new(),
+            builder,
             promise,
             number,
             wanted: false,
@@ -231,11 +235,6 @@ impl Gathering {
     /// It is not sent: whom to tell, and what is to be dropped without a lock.
     pub(super) fn give_up(self) -> (Arc<BatchPromise>, Content) {
         (self.promise, Content::Gathered(self.builder))
-    }
-
-    /// The same with events that gathered elsewhere.
-    pub(super) fn of(self, builder: BatchBuilder) -> Self {
-        Self { builder, ..self }
     }
 
     /// No more events: it can be sent.
@@ -319,49 +318,60 @@ impl Outgoing {
         matches!(self.content, Content::Stamped { .. })
     }
 
-    /// Gives it the next place, unless it has one.
-    pub(super) fn stamp(&mut self, sequence: &mut Sequence) {
-        if let Content::Gathered(builder) = &mut self.content {
-            let place = match self.places {
-                Some(places) => sequence.next_from(places),
-                None => sequence.next(),
-            };
-            let (frame, data) = std::mem::take(builder).finish_at(Some(place));
-            self.content = Content::Stamped { frame, data };
-        }
+    /// Gives it the next place, unless it has one. Returns the builder that it came from, empty, for another one.
+    pub(super) fn stamp(&mut self, sequence: &mut Sequence) -> Option<BatchBuilder> {
+        let Content::Gathered(builder) = &mut self.content else {
+            return None;
+        };
+        let place = match self.places {
+            Some(places) => sequence.next_from(places),
+            None => sequence.next(),
+        };
+        let (frame, data) = builder.take_at(Some(place));
+        let builder = std::mem::take(builder);
+        self.content = Content::Stamped { frame, data };
+        Some(builder)
     }
 
-    /// The frame to send, in pieces that are to follow each other: header and prefix, batch frame, data; then comes what was filled
-    /// in place. Nothing is copied. `None`: it has no place yet.
-    pub(super) fn to_frame(
+    /// What its frame begins with: header and prefix. `None`: it has no place yet.
+    pub(super) fn head(
         &self,
         request_id: u64,
         partition: Uuid,
         durability: Option<Durability>,
-    ) -> Option<Vec<Bytes>> {
+    ) -> Option<[u8; HEAD_BYTES]> {
         let Content::Stamped { frame, data } = &self.content else {
             return None;
         };
         let data_bytes: usize = data.iter().map(Bytes::len).sum();
         let rest_bytes = self.rest.as_ref().map_or(0, |rest| rest.bytes());
         let body_bytes = (PRODUCE_PREFIX_BYTES + frame.len() + data_bytes) as u64 + rest_bytes;
-        let mut first = BytesMut::with_capacity(FRAME_HEADER_BYTES + PRODUCE_PREFIX_BYTES);
-        first.extend_from_slice(&FrameHeader::self_checked(
+        let prefix = ProducePrefix {
+            partition,
+            durability,
+        };
+        let mut head = [0; HEAD_BYTES];
+        let (header_part, prefix_part) = head.split_at_mut(FRAME_HEADER_BYTES);
+        header_part.copy_from_slice(&FrameHeader::self_checked(
             Opcode::Produce,
             request_id,
             body_bytes,
         ));
-        first.extend_from_slice(
-            &ProducePrefix {
-                partition,
-                durability,
-            }
-            .encode(),
-        );
-        let mut pieces = Vec::with_capacity(2 + data.len());
-        pieces.extend([first.freeze(), frame.clone()]);
-        pieces.extend_from_slice(data);
-        Some(pieces)
+        prefix_part.copy_from_slice(&prefix.encode());
+        Some(head)
+    }
+
+    /// The frame to send after this head: batch frame, data; then comes what was filled in place. Nothing is copied. `None`: it has
+    /// no place yet.
+    pub(super) fn frame<'a>(&'a self, head: &'a [u8]) -> Option<LentFrame<'a>> {
+        let Content::Stamped { frame, data } = &self.content else {
+            return None;
+        };
+        Some(LentFrame {
+            head,
+            first: frame,
+            others: data,
+        })
     }
 
     /// Gives it another place, if it has one, which only happens after a batch before it was refused for good.

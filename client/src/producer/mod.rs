@@ -182,7 +182,7 @@ impl Producer {
         if let Some(loose) = core.loose.as_ref().filter(|loose| !loose.pool.is_mine()) {
             return core.push_loosely(loose, metadata, data, partition, patience);
         }
-        let (index, stored) = core.topic.prepare(&metadata, &data, partition)?;
+        let (index, stored) = core.topic.prepare(metadata, &data, partition)?;
         let placed = core.queue(index)?.push(&stored, &data, None, patience)?;
         Ok(PushFuture::known(placed))
     }
@@ -209,7 +209,7 @@ impl Producer {
         let core = &self.handle.core;
         core.expect_no_source()?;
         core.shared.check_process()?;
-        let (index, stored) = core.topic.prepare(&metadata, &Data::empty(), partition)?;
+        let (index, stored) = core.topic.prepare(metadata, &Data::empty(), partition)?;
         let queue = core.queue(index)?;
         let kept = queue.keep(stored.len(), data_bytes)?;
         Ok(InPlace::new(queue, stored, data_bytes, kept))
@@ -236,7 +236,7 @@ impl Producer {
         if core.shared.counters.is_closed() {
             return Err(PushError::Closed.into());
         }
-        let (index, stored) = core.topic.prepare(&metadata, &Data::empty(), partition)?;
+        let (index, stored) = core.topic.prepare(metadata, &Data::empty(), partition)?;
         let route = core.route(index)?;
         DataWriter::open(Arc::clone(&core.shared), route, stored)
     }
@@ -382,14 +382,14 @@ impl Core {
         let future = PushFuture::coming(ticket.coming());
         self.shared.counters.pushed();
         let core = Arc::clone(self);
-        let task = move || core.prepare_and_park(&metadata, data, requested, ticket);
+        let task = move || core.prepare_and_park(metadata, data, requested, ticket);
         // It takes every task of this process.
         loose.pool.push_work(task, ThreadPool::DEFAULT_PRIORITY).ok();
         Ok(future)
     }
 
     /// The task of one event.
-    fn prepare_and_park(&self, metadata: &Metadata, data: Data, requested: Option<usize>, ticket: Ticket) {
+    fn prepare_and_park(&self, metadata: Metadata, data: Data, requested: Option<usize>, ticket: Ticket) {
         if ticket.late_at().is_some_and(|at| at <= Instant::now()) {
             let waited = ticket.waited();
             return ticket.settle(Err(DeliveryError::TimedOut {

@@ -26,10 +26,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mofka_log::EventId;
+use mofka_log::{BatchBuilder, EventId};
 use mofka_net::{ErrorCode, ProduceResponse, WireError};
 
 use line::Line;
+use smallvec::SmallVec;
 
 use super::Shared;
 use super::batch::{BatchPromise, Bounds, Content, Gathering, Outgoing, event_bytes, random_producer};
@@ -38,7 +39,7 @@ use super::patience::Patience;
 use super::sequence::Sequence;
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
-use crate::link::{Answer, Connection};
+use crate::link::{Answer, Asker, Connection};
 use crate::options::{BatchSize, ProducerOptions};
 use crate::promise::lock;
 use crate::retry::Retry;
@@ -62,6 +63,8 @@ struct State {
     /// Events of a loose producer that wait for room.
     parked: VecDeque<Parked>,
     gathering: Option<Gathering>,
+    /// For the next one: what it allocates was used before.
+    spare: BatchBuilder,
     outgoing: Line,
     next_number: u64,
     sequence: Sequence,
@@ -95,12 +98,15 @@ pub(super) struct Parked {
     pub(super) ticket: Ticket,
 }
 
+/// A promise to be kept, and what became of its batch.
+type SettledBatch = (Arc<BatchPromise>, Result<EventId, DeliveryError>);
+
 /// Promises to be kept, and data to be dropped, once the lock is released: whoever waits may do anything, and so may owners of data.
 #[derive(Default)]
 struct Settled {
-    batches: Vec<(Arc<BatchPromise>, Result<EventId, DeliveryError>)>,
+    batches: SmallVec<[SettledBatch; 1]>,
     events: Vec<(Ticket, Result<Placed, DeliveryError>)>,
-    spent: Vec<Content>,
+    spent: SmallVec<[Content; 1]>,
     spent_data: Vec<Data>,
 }
 
@@ -110,6 +116,7 @@ impl Queue {
             state: Mutex::new(State {
                 parked: VecDeque::new(),
                 gathering: None,
+                spare: BatchBuilder::new(),
                 outgoing: Line::default(),
                 next_number: 0,
                 sequence: match shared.options.source {
@@ -182,9 +189,10 @@ impl Queue {
         state.bounds.check(bytes)?;
         let too_large = state.bounds.too_large(bytes);
         let number = state.next_number;
-        let gathering = state
-            .gathering
-            .get_or_insert_with(|| Gathering::new(Weak::clone(&self.me), number));
+        let gathering = state.gathering.get_or_insert_with(|| {
+            let builder = std::mem::take(&mut state.spare);
+            Gathering::new(Weak::clone(&self.me), number, builder)
+        });
         let is_new = gathering.number == number;
         let shared_bytes_min = self.shared.options.shared_bytes_min.max(SHARED_BYTES_FLOOR);
         let added = gathering.push(metadata, data, shared_bytes_min);
@@ -364,20 +372,18 @@ impl Queue {
         let (Some(me), Some(batch)) = (self.me.upgrade(), state.outgoing.get_mut(place)) else {
             return true;
         };
-        batch.stamp(&mut state.sequence);
+        if let Some(spare) = batch.stamp(&mut state.sequence).filter(BatchBuilder::is_small) {
+            state.spare = spare;
+        }
         let id = link.fresh_id();
         let durability = self.shared.options.durability;
-        let Some(frame) = batch.to_frame(id, self.route.partition(), durability) else {
+        let Some(head) = batch.head(id, self.route.partition(), durability) else {
             return true;
         };
-        let (number, connection) = (batch.number, Arc::clone(link));
-        // The node may read it until it has answered, whatever becomes of the batch meanwhile.
-        let kept = batch.rest.clone();
-        let answered = move |answer| {
-            drop(kept);
-            me.answered(&connection, number, answer);
+        let Some(frame) = batch.frame(&head) else {
+            return true;
         };
-        let sent = link.request_frame_with(id, frame, batch.rest.clone(), answered);
+        let sent = link.request_lent(id, &frame, batch.rest.as_ref(), (me, batch.number));
         if sent.is_err() {
             state.link = None;
             return false;
@@ -387,8 +393,8 @@ impl Queue {
         true
     }
 
-    /// The answer to a batch, on the connection's reader thread.
-    fn answered(&self, connection: &Arc<Connection>, number: u64, answer: Answer) {
+    /// The answer to a batch.
+    fn take_answer(&self, connection: &Arc<Connection>, number: u64, answer: Answer) {
         let mut state = lock(&self.state);
         let Some(place) = state.outgoing.find(number) else {
             return;
@@ -494,6 +500,12 @@ fn fail_sent(batch: Outgoing, error: DeliveryError, shared: &Shared, settled: &m
     settled.spent.push(batch.content);
     if !batch.is_given_up {
         fail(batch.promise, batch.event_count, error, shared, settled);
+    }
+}
+
+impl Asker for Queue {
+    fn answered(&self, connection: &Arc<Connection>, number: u64, answer: Answer) {
+        self.take_answer(connection, number, answer);
     }
 }
 

@@ -50,7 +50,7 @@ impl Producer {
         metadata
             .verify()
             .map_err(|reason| PushError::InvalidMetadata { reason })?;
-        let (index, stored) = core.topic.prepare(&metadata, &data, partition)?;
+        let (index, stored) = core.topic.prepare(metadata, &data, partition)?;
         let patience = Patience::while_it(&goes_on);
         let placed = core.queue(index)?.push(&stored, &data, Some(place), patience)?;
         Ok(PushFuture::known(placed))
@@ -74,7 +74,7 @@ impl Producer {
         core.expect_source()?;
         let verified = metadata.verify();
         verified.map_err(|reason| PushError::InvalidMetadata { reason })?;
-        let (index, stored) = core.topic.prepare(&metadata, &Data::empty(), partition)?;
+        let (index, stored) = core.topic.prepare(metadata, &Data::empty(), partition)?;
         core.flush().wait().map_err(StreamError::from)?;
         let queue = core.queue(index)?;
         let batch_place = queue.place_alone(place)?;

@@ -3,7 +3,8 @@
 //! Every write of the log needs memory that begins at a block boundary and that the kernel can pin. Pinning page by
 //! page costs CPU for every write (30 us a MiB on the machines we measured), so the pool takes its memory from one
 //! region that the ring registers at start ([`Pool::region`]). What does not fit there comes from the heap, or from slabs of
-//! huge pages when it is large ([`Slabs`]), and is kept for reuse within a bound.
+//! huge pages when it is large ([`Slabs`]), and is kept for reuse within a bound. So is that of small requests, which need no
+//! boundary: the heap takes long for their sizes.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -17,6 +18,13 @@ use super::slabs::{Slabs, from_map};
 /// Sizes from one block (class 0) to 8 MiB, four for each power of two, so that at most a fifth of a piece is wasted; larger
 /// pieces are not kept.
 pub(super) const CLASSES: usize = 40;
+/// Sizes of small pieces, from 128 bytes on in the same steps.
+const SMALL_CLASSES: usize = 24;
+const SMALL_BLOCK_BYTES: usize = 128;
+/// As large as those become.
+const SMALL_BYTES_MAX: usize = 16 << 10;
+/// What they begin at a multiple of: a line of the caches.
+const SMALL_BOUNDARY_BYTES: usize = 64;
 /// Pieces from here on come from slabs rather than the heap.
 const SLAB_PIECE_BYTES_MIN: usize = 64 << 10;
 
@@ -46,6 +54,9 @@ struct Lists {
     /// Free pieces of the heap, by class.
     heap: [Vec<Address>; CLASSES],
     heap_bytes: usize,
+    /// Free small pieces, by class.
+    small: [Vec<Address>; SMALL_CLASSES],
+    small_bytes: usize,
     slabs: Slabs,
 }
 
@@ -56,6 +67,8 @@ impl Default for Lists {
             untouched: 0,
             heap: std::array::from_fn(|_| Vec::new()),
             heap_bytes: 0,
+            small: std::array::from_fn(|_| Vec::new()),
+            small_bytes: 0,
             slabs: Slabs::default(),
         }
     }
@@ -113,12 +126,28 @@ impl Pool {
         self.piece(bytes, false)
     }
 
+    /// Memory of exactly `bytes` bytes for what need not begin at a block boundary when it is small; its content is arbitrary.
+    pub(super) fn take_to_keep(&self, bytes: usize) -> IoBuf {
+        if bytes > SMALL_BYTES_MAX {
+            return self.take_from_heap(bytes);
+        }
+        let class = class_of(bytes, SMALL_BLOCK_BYTES);
+        IoBuf {
+            start: self.0.find_small(class),
+            bytes,
+            class: Some(class),
+            from: From::Small,
+            pool: Arc::clone(&self.0),
+        }
+    }
+
     fn piece(&self, bytes: usize, of_region: bool) -> IoBuf {
         // Pieces of the region go back to it as they are: fewer sizes fit more often.
         let class = match of_region {
-            true => class_of(bytes.max(1).next_power_of_two()),
-            false => class_of(bytes),
+            true => class_of(bytes.max(1).next_power_of_two(), BLOCK_BYTES),
+            false => class_of(bytes, BLOCK_BYTES),
         };
+        let class = (class < CLASSES).then_some(class);
         let (start, from) = self.0.find(class, bytes, of_region);
         IoBuf {
             start,
@@ -138,9 +167,9 @@ impl Shared {
 
     fn find(&self, class: Option<usize>, bytes: usize, of_region: bool) -> (Address, From) {
         let Some(class) = class else {
-            return (from_heap(bytes), From::Heap);
+            return (from_heap(layout(bytes)), From::Heap);
         };
-        let size = class_bytes(class);
+        let size = class_bytes(class, BLOCK_BYTES);
         let mut lists = self.lists();
         if of_region && let Some(free) = lists.region.get_mut(class).and_then(Vec::pop) {
             return (free, From::Region);
@@ -165,14 +194,37 @@ impl Shared {
             return (free, From::Heap);
         }
         drop(lists);
-        (from_heap(size), From::Heap)
+        (from_heap(layout(size)), From::Heap)
+    }
+
+    fn find_small(&self, class: usize) -> Address {
+        let size = class_bytes(class, SMALL_BLOCK_BYTES);
+        let mut lists = self.lists();
+        if let Some(free) = lists.small.get_mut(class).and_then(Vec::pop) {
+            lists.small_bytes -= size;
+            return free;
+        }
+        drop(lists);
+        from_heap(small_layout(size))
+    }
+
+    fn give_back_small(&self, piece: Address, class: usize) {
+        let size = class_bytes(class, SMALL_BLOCK_BYTES);
+        let lists = &mut *self.lists();
+        match lists.small.get_mut(class) {
+            Some(list) if lists.small_bytes + size <= self.kept_bytes_max => {
+                lists.small_bytes += size;
+                list.push(piece);
+            }
+            _ => to_heap(piece, small_layout(size)),
+        }
     }
 
     fn give_back(&self, piece: Address, class: Option<usize>, from: From, bytes: usize) {
         let Some(class) = class else {
-            return to_heap(piece, bytes);
+            return to_heap(piece, layout(bytes));
         };
-        let size = class_bytes(class);
+        let size = class_bytes(class, BLOCK_BYTES);
         let mut lists = self.lists();
         match from {
             From::Region => {
@@ -187,7 +239,8 @@ impl Shared {
                     list.push(piece);
                 }
             }
-            From::Heap => to_heap(piece, size),
+            From::Heap => to_heap(piece, layout(size)),
+            From::Small => unreachable!("small pieces have lists of their own"),
         }
     }
 }
@@ -197,7 +250,12 @@ impl Drop for Shared {
         let lists = std::mem::take(self.lists.get_mut().unwrap_or_else(PoisonError::into_inner));
         for (class, pieces) in lists.heap.into_iter().enumerate() {
             for piece in pieces {
-                to_heap(piece, class_bytes(class));
+                to_heap(piece, layout(class_bytes(class, BLOCK_BYTES)));
+            }
+        }
+        for (class, pieces) in lists.small.into_iter().enumerate() {
+            for piece in pieces {
+                to_heap(piece, small_layout(class_bytes(class, SMALL_BLOCK_BYTES)));
             }
         }
     }
@@ -207,39 +265,47 @@ impl Drop for Shared {
 enum From {
     Region,
     Heap,
+    Small,
     Slab(usize),
 }
 
-fn class_bytes(class: usize) -> usize {
+/// Bytes of a class, where the smallest has one block.
+fn class_bytes(class: usize, block_bytes: usize) -> usize {
     let blocks = match class {
         0..4 => class + 1,
         _ => (5 + class % 4) << (class / 4 - 1),
     };
-    blocks * BLOCK_BYTES
+    blocks * block_bytes
 }
 
-/// The smallest class that holds `bytes`; `None` beyond the largest.
-fn class_of(bytes: usize) -> Option<usize> {
-    let last_block = bytes.saturating_sub(1) / BLOCK_BYTES;
-    let class = match last_block {
+/// The smallest class that holds `bytes`. There may be none of pieces that large.
+fn class_of(bytes: usize, block_bytes: usize) -> usize {
+    let last_block = bytes.saturating_sub(1) / block_bytes;
+    match last_block {
         0..4 => last_block,
         _ => {
             let power = last_block.ilog2() as usize;
             4 * (power - 2) + (last_block >> (power - 2))
         }
-    };
-    (class < CLASSES).then_some(class)
+    }
 }
 
 fn layout(bytes: usize) -> Layout {
-    match Layout::from_size_align(bytes.max(1), BLOCK_BYTES) {
+    layout_at(bytes, BLOCK_BYTES)
+}
+
+fn small_layout(bytes: usize) -> Layout {
+    layout_at(bytes, SMALL_BOUNDARY_BYTES)
+}
+
+fn layout_at(bytes: usize, boundary: usize) -> Layout {
+    match Layout::from_size_align(bytes.max(1), boundary) {
         Ok(layout) => layout,
         Err(error) => unreachable!("{bytes} bytes were bounded before they were asked for: {error}"),
     }
 }
 
-fn from_heap(bytes: usize) -> Address {
-    let layout = layout(bytes);
+fn from_heap(layout: Layout) -> Address {
     // SAFETY: the layout's size is not 0.
     let start = unsafe { std::alloc::alloc_zeroed(layout) };
     match NonNull::new(start) {
@@ -248,9 +314,9 @@ fn from_heap(bytes: usize) -> Address {
     }
 }
 
-fn to_heap(piece: Address, bytes: usize) {
-    // SAFETY: the piece came from `from_heap` with as many bytes, and its buffer is gone.
-    unsafe { std::alloc::dealloc(piece.0.as_ptr(), layout(bytes)) };
+fn to_heap(piece: Address, layout: Layout) {
+    // SAFETY: the piece came from `from_heap` with this layout, and its buffer is gone.
+    unsafe { std::alloc::dealloc(piece.0.as_ptr(), layout) };
 }
 
 /// Memory for one operation. Goes back to its pool when dropped.
@@ -285,7 +351,10 @@ impl AsMut<[u8]> for IoBuf {
 
 impl Drop for IoBuf {
     fn drop(&mut self) {
-        self.pool.give_back(self.start, self.class, self.from, self.bytes);
+        match (self.from, self.class) {
+            (From::Small, Some(class)) => self.pool.give_back_small(self.start, class),
+            (from, class) => self.pool.give_back(self.start, class, from, self.bytes),
+        }
     }
 }
 
@@ -325,15 +394,44 @@ mod tests {
 
     #[test]
     fn classes_hold_what_they_are_for_and_little_more() {
-        for bytes in (0..9 << 20).step_by(1000).chain([4096, 4097, 8 << 20]) {
-            let Some(class) = class_of(bytes) else {
-                assert!(bytes > 8 << 20, "{bytes}");
-                continue;
-            };
-            assert!(bytes <= class_bytes(class), "{bytes} in {class}");
-            assert!(class == 0 || class_bytes(class - 1) < bytes, "{bytes} in {class}");
-            assert!(class_bytes(class) <= (bytes + bytes / 4).next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES));
+        for bytes in (0..9 << 20)
+            .step_by(1000)
+            .chain([4096, 4097, 8 << 20, 16 << 10, (16 << 10) + 1])
+        {
+            for (block_bytes, classes, bytes_max) in [
+                (BLOCK_BYTES, CLASSES, 8 << 20),
+                (SMALL_BLOCK_BYTES, SMALL_CLASSES, SMALL_BYTES_MAX),
+            ] {
+                let class = class_of(bytes, block_bytes);
+                assert_eq!(class < classes, bytes <= bytes_max, "{bytes}");
+                let has_bytes = class_bytes(class, block_bytes);
+                assert!(bytes <= has_bytes, "{bytes} in {class}");
+                assert!(
+                    class == 0 || class_bytes(class - 1, block_bytes) < bytes,
+                    "{bytes} in {class}"
+                );
+                let most = (bytes + bytes / 4).next_multiple_of(block_bytes);
+                assert!(has_bytes <= most.max(block_bytes), "{bytes} in {class}");
+            }
         }
+    }
+
+    #[test]
+    fn small_pieces_are_apart_and_used_again_within_the_bound() {
+        let pool = Pool::new(0, 4096).unwrap();
+        let mut pieces: Vec<IoBuf> = (0..20).map(|n| pool.take_to_keep(900 + n)).collect();
+        for (n, piece) in (0_u8..).zip(&mut pieces) {
+            piece.as_mut().fill(n);
+        }
+        for (n, piece) in (0_u8..).zip(&pieces) {
+            assert_eq!(piece.as_ref(), vec![n; 900 + usize::from(n)]);
+        }
+        let one = pieces[3].as_ref().as_ptr();
+        drop(pieces);
+        assert_eq!(pool.0.lists().small_bytes, 4096, "four of 1024 bytes");
+        let again: Vec<IoBuf> = (0..4).map(|_| pool.take_to_keep(1000)).collect();
+        assert!(again.iter().any(|piece| piece.as_ref().as_ptr() == one) || pool.0.lists().small_bytes == 0);
+        assert!(again.iter().all(|piece| piece.as_ref().len() == 1000));
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Ring {
 
     /// Memory for what is kept: the region is for writes.
     pub(super) fn alloc_to_keep(&self, bytes: usize) -> IoBuf {
-        self.0.borrow().pool.take_from_heap(bytes)
+        self.0.borrow().pool.take_to_keep(bytes)
     }
 
     /// Zeros to write from where they are: up to [`ZEROS_BYTES_MAX`].

@@ -212,9 +212,32 @@ impl BatchBuilder {
     /// # Panics
     /// As [`BatchBuilder::finish`].
     pub fn finish_at(mut self, place: Option<BatchPlace>) -> (Bytes, Vec<Bytes>) {
+        self.take_at(place)
+    }
+
+    /// The same of a builder that is used again: it is empty afterwards, and keeps the memory that it had for tables and metadata.
+    ///
+    /// # Panics
+    /// As [`BatchBuilder::finish`].
+    pub fn take_at(&mut self, place: Option<BatchPlace>) -> (Bytes, Vec<Bytes>) {
         let frame = self.frame(self.data_bytes, place);
-        self.end_copied();
-        (frame, self.parts)
+        if !self.copied.is_empty() {
+            // All of it, which needs no count of its users.
+            self.parts.push(std::mem::take(&mut self.copied).freeze());
+        }
+        self.entries.clear();
+        self.pieces.clear();
+        self.metadata.clear();
+        self.data_bytes = 0;
+        self.has_references = false;
+        (frame, std::mem::take(&mut self.parts))
+    }
+
+    /// Whether it holds so little memory for tables and metadata that it may be kept for later.
+    pub fn is_small(&self) -> bool {
+        const SMALL_BYTES: usize = 64 << 10;
+        let tables = self.entries.capacity().saturating_add(self.pieces.capacity());
+        tables.saturating_mul(size_of::<Entry>()) <= SMALL_BYTES && self.metadata.capacity() <= SMALL_BYTES
     }
 
     /// The frame of one event whose data went another way.

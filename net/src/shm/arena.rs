@@ -91,6 +91,11 @@ impl Arena {
         Some(taken)
     }
 
+    /// The same of bytes that are the other side's to read as soon as this side has filled them.
+    pub(super) fn take_to_send(&mut self, bytes: u64) -> Option<Taken> {
+        self.take_from(0, bytes, None, Use::Sent)
+    }
+
     /// The same of what this side keeps, as long as that is not too much.
     pub(super) fn take_to_keep(&mut self, bytes: u64, boundary_at: Option<u64>) -> Option<Taken> {
         if self.kept_count >= self.kept_max {

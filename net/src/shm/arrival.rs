@@ -113,9 +113,8 @@ impl<M: Words> Arrival<M> {
         match &self.place {
             Place::Inline(frame) => {
                 let start = within(0, self.frame_bytes, at, bytes)?;
-                let from = frame.get(start..).unwrap_or_default();
-                for (to, from) in into.iter_mut().zip(from) {
-                    *to = *from;
+                if let Some(from) = frame.get(start..start.saturating_add(into.len())) {
+                    into.copy_from_slice(from);
                 }
             }
             Place::Arena(lease) => {
@@ -165,6 +164,10 @@ impl<M: Words> Arrival<M> {
 
     /// A copy of the body, which nobody else can write: what is checked is what is used.
     pub fn body(&self) -> Bytes {
+        if let Place::Inline(frame) = &self.place {
+            let body = frame.get(FRAME_HEADER_BYTES..narrow(self.frame_bytes));
+            return Bytes::copy_from_slice(body.unwrap_or_default());
+        }
         let header_bytes = wide(FRAME_HEADER_BYTES);
         let mut copy = vec![0; narrow(self.frame_bytes.saturating_sub(header_bytes))];
         // See `header`.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use crate::frame::FRAME_HEADER_BYTES;
-use crate::shm::arena::{Arena, bytes_max, frame_bytes_max_beside_kept};
+use crate::shm::arena::{Arena, Taken, bytes_max, frame_bytes_max_beside_kept, place};
 use crate::shm::claim::{Claim, lock};
 use crate::shm::fault::{RingFault, SendError};
 use crate::shm::layout::{
@@ -15,7 +15,7 @@ use crate::shm::mapping::Mapping;
 use crate::shm::queue::{QueueReader, QueueWriter};
 use crate::shm::side::{News, Side};
 use crate::shm::stretch::Stretch;
-use crate::shm::words::{WORD_BYTES, Words};
+use crate::shm::words::{WORD_BYTES, Words, copy_in};
 use crate::width::wide;
 
 /// Sends frames to the other side: small ones in slots of the ring, others through the arena, where they can also be
@@ -29,8 +29,23 @@ pub struct Sender<M: Words = Mapping> {
     slots: QueueWriter,
     releases: QueueReader,
     arena: Arc<Mutex<Arena>>,
+    /// Since what was released was taken back.
+    taken: Since,
     fault: Option<RingFault>,
 }
+
+/// What was taken of the arena since some time.
+#[derive(Debug, Default)]
+struct Since {
+    frames: u32,
+    bytes: u64,
+}
+
+/// What was released is taken back once so much was taken since, or when there is no room otherwise. To look for it each
+/// time would cost a line of the other side's cache for each frame; much later, and other lines of the arena would be used
+/// than those that are in the caches.
+const RECLAIM_FRAMES: u32 = 16;
+const RECLAIM_BYTES: u64 = 64 << 10;
 
 impl<M: Words> Sender<M> {
     pub(super) fn new(side: Arc<Side<M>>, lane: LanePlaces, first_position: u64) -> Self {
@@ -40,6 +55,7 @@ impl<M: Words> Sender<M> {
             releases: QueueReader::new(lane.release_queue(), first_position),
             arena: Arc::new(Mutex::new(Arena::new(lane.arena_bytes, lane.slot_count))),
             lane,
+            taken: Since::default(),
             fault: None,
         }
     }
@@ -64,8 +80,12 @@ impl<M: Words> Sender<M> {
     pub fn send(&mut self, parts: &[&[u8]]) -> Result<(), SendError> {
         let frame_bytes = total_bytes(parts);
         if frame_bytes > wide(INLINE_BYTES_MAX) {
-            let claim = self.claim_copy(parts)?;
-            return self.commit(claim);
+            let taken = self.copy(parts)?;
+            let slot = self.slots.slot();
+            self.put(slot, SLOT_KIND, KIND_ARENA);
+            self.put(slot, SLOT_FRAME_BYTES, frame_bytes);
+            self.publish_taken(slot, taken);
+            return Ok(());
         }
         self.check(frame_bytes, self.lane.arena_bytes)?;
         self.reserve_slot(frame_bytes)?;
@@ -93,7 +113,7 @@ impl<M: Words> Sender<M> {
     /// # Errors
     /// As [`Self::send`].
     pub fn claim(&mut self, frame_bytes: u64) -> Result<Claim<M>, SendError> {
-        self.take(frame_bytes, None)
+        self.take_claim(frame_bytes, None)
     }
 
     /// The same, with byte `boundary_at` of the frame at a multiple of 4096 bytes in the memory, so that a device can
@@ -102,7 +122,7 @@ impl<M: Words> Sender<M> {
     /// # Errors
     /// As [`Self::send`]. The largest frame is smaller by up to 4095 bytes.
     pub fn claim_at_boundary(&mut self, frame_bytes: u64, boundary_at: u64) -> Result<Claim<M>, SendError> {
-        self.take(frame_bytes, Some(boundary_at))
+        self.take_claim(frame_bytes, Some(boundary_at))
     }
 
     /// Sends a claim.
@@ -117,7 +137,14 @@ impl<M: Words> Sender<M> {
         let slot = self.slots.slot();
         self.put(slot, SLOT_KIND, KIND_ARENA);
         self.put(slot, SLOT_FRAME_BYTES, claim.bytes());
-        self.publish_claim(slot, &claim);
+        lock(&self.arena).sent(claim.ticket);
+        self.publish_taken(
+            slot,
+            Taken {
+                at: claim.arena_at,
+                ticket: claim.ticket,
+            },
+        );
         Ok(())
     }
 
@@ -152,13 +179,14 @@ impl<M: Words> Sender<M> {
         if !self.is_own(rest) {
             return Err(SendError::ForeignClaim);
         }
-        let head = self.claim_copy(parts)?;
+        let head_bytes = total_bytes(parts);
+        let head = self.copy(parts)?;
         let slot = self.slots.slot();
         self.put(slot, SLOT_KIND, KIND_SPLIT);
-        self.put(slot, SLOT_FRAME_BYTES, head.bytes().saturating_add(rest.bytes()));
-        self.put(slot, SLOT_HEAD_BYTES, head.bytes());
+        self.put(slot, SLOT_FRAME_BYTES, head_bytes.saturating_add(rest.bytes()));
+        self.put(slot, SLOT_HEAD_BYTES, head_bytes);
         self.put(slot, SLOT_REST_AT, rest.arena_at);
-        self.publish_claim(slot, &head);
+        self.publish_taken(slot, head);
         Ok(())
     }
 
@@ -167,23 +195,21 @@ impl<M: Words> Sender<M> {
         self.can_claim(head_bytes, None)
     }
 
-    /// A claim with these bytes in it.
-    fn claim_copy(&mut self, parts: &[&[u8]]) -> Result<Claim<M>, SendError> {
-        let mut claim = self.claim(total_bytes(parts))?;
-        let mut at = 0_u64;
+    /// Copies these bytes to where the other side will read them.
+    fn copy(&mut self, parts: &[&[u8]]) -> Result<Taken, SendError> {
+        let taken = self.take(total_bytes(parts), None, Arena::take_to_send)?;
+        let mut at = place(self.lane.arena, taken.at);
         for part in parts {
-            // Parts of what was claimed lie within it.
-            let _ = claim.write(at, part);
-            at = at.saturating_add(wide(part.len()));
+            copy_in(&self.side.memory, at, part);
+            at = at.saturating_add(part.len());
         }
-        Ok(claim)
+        Ok(taken)
     }
 
     /// Publishes the slot, of which these bytes of the arena are the other side's now until it gives them back.
-    fn publish_claim(&mut self, slot: usize, claim: &Claim<M>) {
-        self.put(slot, SLOT_ARENA_AT, claim.arena_at);
-        self.put(slot, SLOT_TICKET, claim.ticket);
-        lock(&self.arena).sent(claim.ticket);
+    fn publish_taken(&mut self, slot: usize, taken: Taken) {
+        self.put(slot, SLOT_ARENA_AT, taken.at);
+        self.put(slot, SLOT_TICKET, taken.ticket);
         self.publish();
     }
 
@@ -201,22 +227,60 @@ impl<M: Words> Sender<M> {
     /// Whether [`Self::claim`], or with a place [`Self::claim_at_boundary`], would say anything but
     /// [`SendError::NoRoom`].
     pub fn can_claim(&mut self, frame_bytes: u64, boundary_at: Option<u64>) -> bool {
-        !matches!(self.take(frame_bytes, boundary_at), Err(SendError::NoRoom { .. }))
+        !matches!(
+            self.take_claim(frame_bytes, boundary_at),
+            Err(SendError::NoRoom { .. })
+        )
     }
 
-    fn take(&mut self, frame_bytes: u64, boundary_at: Option<u64>) -> Result<Claim<M>, SendError> {
+    fn take_claim(&mut self, frame_bytes: u64, boundary_at: Option<u64>) -> Result<Claim<M>, SendError> {
+        let take = |arena: &mut Arena, bytes| arena.take(bytes, boundary_at);
+        let taken = self.take(frame_bytes, boundary_at, take)?;
+        let (side, arena) = (Arc::clone(&self.side), Arc::clone(&self.arena));
+        Ok(Claim::new(side, arena, &self.lane, taken, frame_bytes))
+    }
+
+    /// Bytes of the arena, and a slot that no claim has.
+    fn take(
+        &mut self,
+        frame_bytes: u64,
+        boundary_at: Option<u64>,
+        take: impl Fn(&mut Arena, u64) -> Option<Taken>,
+    ) -> Result<Taken, SendError> {
         let arena_bytes = self.lane.arena_bytes;
         let mut max = bytes_max(arena_bytes, boundary_at);
         if frame_bytes > frame_bytes_max_beside_kept(arena_bytes) {
             max = max.min(self.frame_bytes_max());
         }
         self.check(frame_bytes, max)?;
-        self.reserve_slot(frame_bytes)?;
-        self.reclaim()?;
-        let taken = lock(&self.arena).take(frame_bytes, boundary_at);
-        let taken = taken.ok_or(SendError::NoRoom { frame_bytes })?;
-        let (side, arena) = (Arc::clone(&self.side), Arc::clone(&self.arena));
-        Ok(Claim::new(side, arena, &self.lane, taken, frame_bytes))
+        // One lock for all of it: this is asked for every frame.
+        let arena = &mut *lock(&self.arena);
+        let memory = &self.side.memory;
+        let no_room = SendError::NoRoom { frame_bytes };
+        let mut found = || {
+            if !has_slot(&mut self.slots, memory, arena)? {
+                return Ok(None);
+            }
+            self.taken.frames = self.taken.frames.saturating_add(1);
+            self.taken.bytes = self.taken.bytes.saturating_add(frame_bytes);
+            if self.taken.frames < RECLAIM_FRAMES
+                && self.taken.bytes < RECLAIM_BYTES
+                && let Some(taken) = take(arena, frame_bytes)
+            {
+                return Ok(Some(taken));
+            }
+            self.taken = Since::default();
+            reclaim(&mut self.releases, memory, arena)?;
+            Ok(take(arena, frame_bytes))
+        };
+        let found: Result<Option<Taken>, RingFault> = found();
+        match found {
+            Ok(taken) => taken.ok_or(no_room),
+            Err(fault) => {
+                self.fault = Some(fault);
+                Err(fault.into())
+            }
+        }
     }
 
     /// What can be said before looking for room.
@@ -243,39 +307,17 @@ impl<M: Words> Sender<M> {
 
     /// Whether there is a slot that no claim has.
     fn reserve_slot(&mut self, frame_bytes: u64) -> Result<(), SendError> {
-        let claimed = lock(&self.arena).claimed_count();
-        let free = self.slots.free(&self.side.memory, claimed.saturating_add(1));
-        if self.remember(free)? > claimed {
-            Ok(())
-        } else {
-            Err(SendError::NoRoom { frame_bytes })
+        let has_slot = has_slot(&mut self.slots, &self.side.memory, &lock(&self.arena));
+        match self.remember(has_slot)? {
+            true => Ok(()),
+            false => Err(SendError::NoRoom { frame_bytes }),
         }
     }
 
     /// Takes back what the other side has released.
     fn reclaim(&mut self) -> Result<(), RingFault> {
-        let mut result = Ok(());
-        loop {
-            let slot = match self.releases.front(&self.side.memory) {
-                Ok(Some(slot)) => slot,
-                Ok(None) => break,
-                Err(fault) => {
-                    result = Err(fault);
-                    break;
-                }
-            };
-            let ticket = self.side.memory.load(slot, Ordering::Relaxed);
-            self.releases.advance();
-            if !lock(&self.arena).release(ticket) {
-                result = Err(RingFault::Ticket { ticket });
-                break;
-            }
-        }
-        if self.releases.untold() > 0 {
-            // Before anything of it is used again: so there is always room for the releases of all that is out.
-            self.releases.tell(&self.side.memory);
-        }
-        self.remember(result)
+        let reclaimed = reclaim(&mut self.releases, &self.side.memory, &mut lock(&self.arena));
+        self.remember(reclaimed)
     }
 
     /// Remembers a fault: whatever follows it cannot be trusted.
@@ -295,6 +337,39 @@ impl<M: Words> Sender<M> {
         self.slots.publish(&self.side.memory);
         self.side.wake_peer(News::Frames);
     }
+}
+
+/// Whether there is a slot that no claim has.
+fn has_slot<M: Words>(slots: &mut QueueWriter, memory: &M, arena: &Arena) -> Result<bool, RingFault> {
+    let claimed = arena.claimed_count();
+    let free = slots.free(memory, claimed.saturating_add(1))?;
+    Ok(free > claimed)
+}
+
+/// Takes back what the other side has released.
+fn reclaim<M: Words>(releases: &mut QueueReader, memory: &M, arena: &mut Arena) -> Result<(), RingFault> {
+    let mut result = Ok(());
+    loop {
+        let slot = match releases.front(memory) {
+            Ok(Some(slot)) => slot,
+            Ok(None) => break,
+            Err(fault) => {
+                result = Err(fault);
+                break;
+            }
+        };
+        let ticket = memory.load(slot, Ordering::Relaxed);
+        releases.advance();
+        if !arena.release(ticket) {
+            result = Err(RingFault::Ticket { ticket });
+            break;
+        }
+    }
+    if releases.untold() > 0 {
+        // Before anything of it is used again: so there is always room for the releases of all that is out.
+        releases.tell(memory);
+    }
+    result
 }
 
 fn total_bytes(parts: &[&[u8]]) -> u64 {

@@ -73,8 +73,8 @@ impl Golden {
 
     /// The frame is this header and this body.
     #[track_caller]
-    fn is_written_as(&self, header: &Bytes, body: &[u8]) {
-        assert_eq!([&header[..], body].concat(), self.bytes);
+    fn is_written_as(&self, header: &[u8], body: &[u8]) {
+        assert_eq!([header, body].concat(), self.bytes);
     }
 }
 

@@ -61,7 +61,7 @@ impl Queue {
         state.bounds.check(data_event_bytes(metadata_bytes, data_bytes))?;
         let number = state.next_number;
         state.next_number += 1;
-        let mut alone = Gathering::new(Weak::clone(&self.me), number).of(builder);
+        let mut alone = Gathering::new(Weak::clone(&self.me), number, builder);
         let now = self.now();
         alone.times.add(now, now);
         let late_at = alone.times.after_first(self.shared.options.delivery_timeout);

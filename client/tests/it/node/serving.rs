@@ -117,7 +117,7 @@ pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
     while let Some((connection, subscription, body)) = state.next_feed() {
         let header = FrameHeader::self_checked(Opcode::Feed, subscription, body.len() as u64);
         if let Some(stream) = connections.get_mut(&connection) {
-            send(stream, &[header, body.into()]).ok();
+            send(stream, &[Bytes::copy_from_slice(&header), body.into()]).ok();
         }
     }
 }
@@ -134,7 +134,10 @@ fn send(stream: &mut TcpStream, pieces: &[Bytes]) -> std::io::Result<()> {
 
 fn respond(header: &FrameHeader, outcome: Result<Bytes, WireError>) -> Vec<Bytes> {
     match outcome {
-        Ok(body) => vec![FrameHeader::response(header, &body), body],
+        Ok(body) => vec![
+            Bytes::copy_from_slice(&FrameHeader::response(header, &body)),
+            body,
+        ],
         Err(error) => {
             let body = Bytes::from(error.to_json());
             vec![FrameHeader::error(header.request_id(), &body), body]
@@ -225,6 +228,7 @@ fn answer(
                 Ok(pieces) => {
                     let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
                     let first = FrameHeader::self_checked_response(&header, body_bytes);
+                    let first = Bytes::copy_from_slice(&first);
                     return Outcome::Answer(std::iter::once(first).chain(pieces).collect());
                 }
                 Err(error) => Err(error),
