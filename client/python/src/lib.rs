@@ -62,6 +62,7 @@ fn _mofka(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<futures::FutureEvent>()?;
     module.add_class::<futures::FutureFlushed>()?;
     module.add_class::<futures::FutureUint>()?;
+    module.add_class::<buffers::InPlace>()?;
     module.add_class::<options::Ordering>()?;
     module.add_class::<pool::ThreadPool>()?;
     module.add_class::<producer::Producer>()?;
