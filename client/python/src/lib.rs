@@ -50,7 +50,6 @@ use pyo3::prelude::*;
 /// The client of Mofka. Use the package `mofka`, which has all of this.
 #[pymodule]
 fn _mofka(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    process::loaded();
     module.add_class::<consumer::Consumer>()?;
     module.add_class::<consumer::EventIterator>()?;
     module.add_class::<descriptor::DataDescriptor>()?;
