@@ -330,12 +330,13 @@ fn whoever_keeps_claims_stops_nobody() {
 #[test]
 fn events_filled_in_place_survive_kills_of_the_node_and_come_once() {
     const BYTES_MAX: u64 = 300_000;
+    const MAX_NUM_BATCHES: usize = 8;
     let mut node = node("");
     let driver = Arc::new(node.driver());
     let topic = driver.create_topic(TopicOptions::new("t")).unwrap();
     let producer = topic.producer(ProducerOptions {
         batch_size: BatchSize::fixed(1),
-        max_num_batches: 8,
+        max_num_batches: MAX_NUM_BATCHES,
         durability: Some(Durability::Synced),
         ..ProducerOptions::default()
     });
@@ -354,6 +355,10 @@ fn events_filled_in_place_survive_kills_of_the_node_and_come_once() {
             held.push(claim);
             n += 1;
         }
+        eventually("there is room for what is committed while nobody answers", || {
+            let stats = producer.stats();
+            stats.events - stats.acknowledged <= MAX_NUM_BATCHES as u64 - 2
+        });
         if round % 2 == 0 {
             // What is committed now is sent, and certainly not answered.
             signal(&node, Signal::STOP);
