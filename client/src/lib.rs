@@ -70,6 +70,7 @@ pub use mofka_net::control::{
     ConfigFileInfo, ConfigGetResponse, ConsumerInfo, NodeStatus, PartitionInfo, PartitionState,
     PartitionStatus, PinStatus, ReadStatus, Setting, SettingChange, ShardStatus, TopicInfo, TopicSummary,
 };
+pub use mofka_net::shm::this_process;
 pub use mofka_net::{
     DataDescriptor, ErrorCode, Pattern, PatternError, Recipe, ReferenceError, Segment, ViewError, WireError,
 };

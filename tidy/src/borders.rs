@@ -23,7 +23,7 @@ const UNSAFE_PLACES: [&str; 6] = [
     "client/c/",
     "client/plugins/src/",
     // Memory of Python in the client, and the other way round.
-    "client/python/src/buffers.rs",
+    "client/python/src/buffers",
     "benches/",
 ];
 /// File and directory names that say nothing about what is inside.

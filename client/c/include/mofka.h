@@ -338,6 +338,15 @@ typedef struct mofka_event_future mofka_event_future;
 typedef struct mofka_future mofka_future;
 
 /**
+ * Room for the data of one event, which is filled there and then becomes the event. It lies in memory that the node shares, if there
+ * is any for it, and else in memory of this process; either begins at a multiple of 4096.
+ *
+ * Shared memory is scarce: at most half of the ring (`ring_bytes`), and half as many claims as it has slots, of all producers that talk
+ * to the same shard. A claim has its part of it until it is freed or, once committed, its event was acknowledged or failed for good.
+ */
+typedef struct mofka_in_place mofka_in_place;
+
+/**
  * Pushes events into a topic. May be used by any number of threads.
  */
 typedef struct mofka_producer mofka_producer;
@@ -1279,6 +1288,77 @@ bool mofka_future_completed(const mofka_future *future);
  * Frees the future. What it is about goes on.
  */
 void mofka_future_free(mofka_future *future);
+
+/**
+ * Claims room for the data of an event, `data_bytes` bytes; none is an event without data. Its owner fills it
+ * (`mofka_in_place_data`, `mofka_in_place_write`) and commits it (`mofka_in_place_commit`): it has its place there among the events that
+ * are pushed, as a batch of its own.
+ *
+ * `metadata` and `partition` as of `mofka_producer_push`; the topic's validator sees no data. Connects to the partition's node if
+ * nothing did so yet. `MOFKA_ERROR_TOO_LARGE` when the node takes no such event.
+ */
+mofka_status mofka_producer_claim(const mofka_producer *producer,
+                                  const char *metadata,
+                                  size_t metadata_bytes,
+                                  size_t data_bytes,
+                                  int64_t partition,
+                                  mofka_in_place **in_place);
+
+/**
+ * The first byte, to be written by whatever fills memory, devices too. Good for `mofka_in_place_bytes` bytes, until it is committed or
+ * freed: all that is written through it has to be there before, since what is written later makes the node refuse the event, or is
+ * not in it. What is there at first may be left over from earlier events of this process.
+ *
+ * NULL for NULL, in a forked child, and when it is committed.
+ */
+void *mofka_in_place_data(const mofka_in_place *in_place);
+
+/**
+ * Bytes of data that the event will have. 0 for NULL, in a forked child, and when it is committed.
+ */
+size_t mofka_in_place_bytes(const mofka_in_place *in_place);
+
+/**
+ * Whether it lies in memory that the node shares, so that nothing has to be copied to it. false for NULL, in a forked child, and when it is
+ * committed.
+ */
+bool mofka_in_place_is_shared(const mofka_in_place *in_place);
+
+/**
+ * Copies bytes into it, from byte `offset` of the data on. Bytes that come one after the other from the first on are looked at while
+ * they are in the processor's caches; all others are read again when it is committed, and so is everything when
+ * `mofka_in_place_data` was asked for its place.
+ *
+ * `MOFKA_ERROR_INVALID_ARGUMENT` when they do not lie within; nothing is written then.
+ */
+mofka_status mofka_in_place_write(const mofka_in_place *in_place,
+                                  size_t offset,
+                                  const void *start,
+                                  size_t bytes);
+
+/**
+ * Makes it shorter: the event has only the first `bytes` bytes. What lies behind them stays taken until the event is done with.
+ *
+ * `MOFKA_ERROR_INVALID_ARGUMENT` when it would become longer.
+ */
+mofka_status mofka_in_place_shorten(const mofka_in_place *in_place,
+                                    size_t bytes);
+
+/**
+ * Pushes the event, behind all that was pushed before. `future`: gets what will become the event's id, as of `mofka_producer_push`; NULL
+ * when nobody will ask.
+ *
+ * Blocks while the partition has as many batches as `max_num_batches` allows. The claim is used up, also by an error, which means that
+ * nothing was queued: its handle is good for nothing but `mofka_in_place_free` from then on. `MOFKA_ERROR_CLOSED` when it was
+ * committed before, or its producer is closed or freed. (An argument that is NULL, and a forked child, leave it as it is.)
+ */
+mofka_status mofka_in_place_commit(const mofka_in_place *in_place,
+                                   mofka_future **future);
+
+/**
+ * Frees the handle. What was not committed is as if it had never been, and its room is free for other claims.
+ */
+void mofka_in_place_free(mofka_in_place *in_place);
 
 /**
  * Starts this many threads, at most 1024. 0: who pushes a task runs it.

@@ -37,6 +37,8 @@ mod fork;
 #[allow(unsafe_code)]
 mod future;
 #[allow(unsafe_code)]
+mod in_place;
+#[allow(unsafe_code)]
 mod options;
 #[allow(unsafe_code)]
 mod pool;
@@ -62,6 +64,7 @@ const _: () = {
     is_shared::<event::mofka_event_future>();
     is_shared::<future::mofka_future>();
     is_shared::<descriptor::mofka_descriptor>();
+    is_shared::<in_place::mofka_in_place>();
     is_shared::<stream::mofka_writer>();
     is_shared::<stream::mofka_reader>();
     is_shared::<pool::mofka_thread_pool>();

@@ -5,8 +5,8 @@ use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mofka_client::{
-    AcknowledgeError, ComponentError, ConsumerError, DeliveryError, DriverError, ErrorCode, ProcessError,
-    PullError, PushError, StreamError, ThreadPoolError, ViewError, WireError,
+    AcknowledgeError, ComponentError, ConsumerError, DeliveryError, DriverError, ErrorCode, FillError,
+    ProcessError, PullError, PushError, StreamError, ThreadPoolError, ViewError, WireError,
 };
 
 /// What a function returns: 0 when it did what it should, a positive number when there was nothing to do it with, a negative one
@@ -209,6 +209,16 @@ impl From<&PushError> for Failure {
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         Self::from(&error)
+    }
+}
+
+impl From<FillError> for Failure {
+    fn from(error: FillError) -> Self {
+        let status = match &error {
+            FillError::Forked { .. } => MOFKA_ERROR_FORKED,
+            _ => MOFKA_ERROR_INVALID_ARGUMENT,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

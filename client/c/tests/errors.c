@@ -47,6 +47,14 @@ static void nothing_where_something_is_needed(mofka_driver *driver, mofka_topic 
     FAILS(mofka_event_data_ref(NULL, NULL), invalid, "reference is NULL");
     FAILS(mofka_producer_push_ref(producer, "{}", 2, NULL, -1, NULL), invalid, "reference is NULL");
     FAILS(mofka_descriptor_flatten(NULL, NULL, 0, NULL), invalid, "range_count is NULL");
+    mofka_in_place *in_place = (mofka_in_place *)1;
+    FAILS(mofka_producer_claim(NULL, NULL, 0, 1, -1, &in_place), invalid, "producer is NULL");
+    CHECK(in_place == NULL);
+    FAILS(mofka_producer_claim(producer, NULL, 2, 1, -1, &in_place), invalid, "metadata is NULL");
+    FAILS(mofka_producer_claim(producer, "{}", 2, 1, -1, NULL), invalid, "in_place is NULL");
+    FAILS(mofka_in_place_write(NULL, 0, "x", 1), invalid, "in_place is NULL");
+    FAILS(mofka_in_place_shorten(NULL, 0), invalid, "in_place is NULL");
+    FAILS(mofka_in_place_commit(NULL, NULL), invalid, "in_place is NULL");
 
     /* Functions that return no status, and those that free. */
     CHECK(mofka_driver_node_count(NULL) == 0 && mofka_topic_partition_count(NULL) == 0);
@@ -56,6 +64,7 @@ static void nothing_where_something_is_needed(mofka_driver *driver, mofka_topic 
     CHECK(mofka_event_data_copy(NULL, 0, NULL, 0) == 0 && mofka_event_clone(NULL) == NULL);
     CHECK(mofka_event_descriptor(NULL) == NULL && mofka_descriptor_clone(NULL) == NULL);
     CHECK(mofka_descriptor_bytes(NULL) == 0 && mofka_descriptor_location(NULL).bytes == 0);
+    CHECK(mofka_in_place_data(NULL) == NULL && mofka_in_place_bytes(NULL) == 0 && !mofka_in_place_is_shared(NULL));
     mofka_callback_fail(NULL);
     mofka_driver_free(NULL);
     mofka_topic_free(NULL);
@@ -69,6 +78,7 @@ static void nothing_where_something_is_needed(mofka_driver *driver, mofka_topic 
     mofka_descriptor_free(NULL);
     mofka_thread_pool_free(NULL);
     mofka_data_ref_free(NULL);
+    mofka_in_place_free(NULL);
     mofka_string_free(NULL);
 }
 

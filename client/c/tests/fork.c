@@ -22,7 +22,7 @@ static void *push_on(void *unused)
 static void in_child(const char *group_file, mofka_driver *driver, mofka_topic *topic, mofka_consumer *consumer,
                      mofka_event *event, mofka_future *settled, mofka_future *open, mofka_event_future *waiting,
                      mofka_future *flush, mofka_future *acknowledged, mofka_thread_pool *pool, mofka_writer *writer,
-                     mofka_reader *reader)
+                     mofka_reader *reader, mofka_in_place *in_place)
 {
     /* What hangs is killed, and seen by the parent. */
     alarm(120);
@@ -54,11 +54,19 @@ static void in_child(const char *group_file, mofka_driver *driver, mofka_topic *
     FAILS(mofka_thread_pool_push(pool, free, NULL, 0), forked, "after a fork");
     FAILS(mofka_writer_write(writer, "x", 1), forked, "after a fork");
     FAILS(mofka_reader_read(reader, &id, 1, &count), forked, "after a fork");
+    mofka_in_place *claimed = NULL;
+    FAILS(mofka_producer_claim(producer, "{}", 2, 1, 1, &claimed), forked, "after a fork");
+    FAILS(mofka_in_place_write(in_place, 0, "child", 5), forked, "after a fork");
+    FAILS(mofka_in_place_shorten(in_place, 1), forked, "after a fork");
+    FAILS(mofka_in_place_commit(in_place, NULL), forked, "after a fork");
+    CHECK(mofka_in_place_data(in_place) == NULL && mofka_in_place_bytes(in_place) == 0);
+    CHECK(!mofka_in_place_is_shared(in_place));
     /* What is here already can be looked at. */
     OK(mofka_future_wait(settled, -1, &id));
     CHECK(id == 0 && is_text(mofka_event_metadata(event), "{\"n\": 0}"));
 
     /* Freeing harms nobody, and waits for nobody. */
+    mofka_in_place_free(in_place);
     mofka_writer_free(writer);
     mofka_reader_free(reader);
     mofka_future_free(settled);
@@ -122,17 +130,20 @@ int main(int argc, char **argv)
         mofka_event_future *waiting = NULL;
         mofka_writer *writer = NULL;
         mofka_reader *reader = NULL;
+        mofka_in_place *in_place = NULL;
         OK(mofka_producer_push(slow, "{}", 2, NULL, 0, 2, &open));
         OK(mofka_producer_flush_start(producer, &flush));
         OK(mofka_event_acknowledge_start(event, &acknowledged));
         OK(mofka_consumer_pull(consumer, &waiting));
         OK(mofka_producer_push_stream(producer, "{}", 2, 2, &writer));
         OK(mofka_event_open_data(event, &reader));
+        OK(mofka_producer_claim(producer, "{}", 2, 100000, 1, &in_place));
+        OK(mofka_in_place_write(in_place, 0, "parent", 6));
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
             in_child(group_file, driver, topic, consumer, event, settled, open, waiting, flush, acknowledged, pool,
-                     writer, reader);
+                     writer, reader, in_place);
             _exit(0);
         }
         int status = 0;
@@ -143,6 +154,12 @@ int main(int argc, char **argv)
         OK(mofka_future_wait(open, -1, NULL));
         OK(mofka_future_wait(flush, -1, NULL));
         OK(mofka_future_wait(acknowledged, -1, NULL));
+        OK(mofka_in_place_shorten(in_place, 6));
+        CHECK(memcmp(mofka_in_place_data(in_place), "parent", 6) == 0);
+        mofka_future_free(open);
+        OK(mofka_in_place_commit(in_place, &open));
+        OK(mofka_future_wait(open, -1, NULL));
+        mofka_in_place_free(in_place);
         OK(mofka_writer_write(writer, "abc", 3));
         OK(mofka_writer_finish(writer, NULL));
         char byte = 0;

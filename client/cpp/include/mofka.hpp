@@ -9,7 +9,7 @@
 // Names and order of arguments are those of the original's C++ interface where it has the same things.
 //
 // - Handles (Driver, TopicHandle, Producer, Consumer, Event, Future, ThreadPool) are cheap to copy: copies share what is behind
-//   them, and the last one ends it. A default-constructed one is empty; using it throws.
+//   them, and the last one ends it. A default-constructed one is empty; using it throws. An InPlace is one person's: it is moved.
 // - Errors are mofka::Exception, with the code of mofka.h; InvalidMetadata for metadata that is not taken.
 // - Any thread may use any handle. In a forked child every call throws, with code MOFKA_ERROR_FORKED.
 // - Selectors, allocators and processors are callables. They run on threads of the library; what they throw becomes the error of
@@ -810,6 +810,101 @@ class DataWriter {
     std::shared_ptr<mofka_writer> m_self;
 };
 
+/// Room for the data of one event: filled there, in memory that the node shares where that is possible, and then committed. Destroyed
+/// without that, it is as if it had never been. It can be moved, and not copied; it keeps its producer until it is committed.
+class InPlace {
+  public:
+    /// Nothing; using it throws.
+    InPlace() = default;
+
+    /// Takes a claim of mofka.h. `producer` may be empty.
+    explicit InPlace(mofka_in_place* taken, std::shared_ptr<mofka_producer> producer = nullptr)
+        : m_producer(std::move(producer)), m_self(taken, mofka_in_place_free)
+    {
+    }
+
+    InPlace(InPlace&&) noexcept = default;
+
+    InPlace& operator=(InPlace&& other) noexcept
+    {
+        // The claim first: its producer may end with it.
+        m_self = std::move(other.m_self);
+        m_producer = std::move(other.m_producer);
+        return *this;
+    }
+
+    /// Whether there is room: not when it was committed or moved from.
+    explicit operator bool() const noexcept
+    {
+        return m_self != nullptr;
+    }
+
+    /// The first byte, at a multiple of 4096; for devices, too. Good for `size()` bytes until this is committed or destroyed. What is
+    /// there at first may be left over from earlier events of this process.
+    void* data() const noexcept
+    {
+        return mofka_in_place_data(m_self.get());
+    }
+
+    /// Bytes of data that the event will have.
+    std::size_t size() const noexcept
+    {
+        return mofka_in_place_bytes(m_self.get());
+    }
+
+    /// Whether it lies in memory that the node shares.
+    bool isShared() const noexcept
+    {
+        return mofka_in_place_is_shared(m_self.get());
+    }
+
+    /// Copies bytes into it, from byte `offset` on. In order from the first on, they are looked at while they are in the processor's
+    /// caches; else, and when somebody asked for `data()`, all is read again when it is committed.
+    void write(const void* from, std::size_t size, std::size_t offset = 0) const
+    {
+        detail::check(mofka_in_place_write(needed(), offset, from, size));
+    }
+
+    void write(std::string_view bytes) const
+    {
+        write(bytes.data(), bytes.size());
+    }
+
+    /// The event has only the first `size` bytes.
+    void shorten(std::size_t size) const
+    {
+        detail::check(mofka_in_place_shorten(needed(), size));
+    }
+
+    /// Pushes the event. The room is used up then, also when this throws: nothing was queued in that case.
+    Future<EventID> commit()
+    {
+        needed();
+        InPlace spent = std::move(*this);
+        mofka_future* future = nullptr;
+        detail::check(mofka_in_place_commit(spent.get(), &future));
+        return detail::future_of<EventID>(future);
+    }
+
+    mofka_in_place* get() const noexcept
+    {
+        return m_self.get();
+    }
+
+  private:
+    mofka_in_place* needed() const
+    {
+        if (!m_self)
+            throw Exception(MOFKA_ERROR_CLOSED, "this room was committed or moved from, or never claimed: claim some first",
+                            "closed");
+        return m_self.get();
+    }
+
+    // Before the claim, so that it ends after that.
+    std::shared_ptr<mofka_producer> m_producer;
+    std::unique_ptr<mofka_in_place, void (*)(mofka_in_place*)> m_self{nullptr, mofka_in_place_free};
+};
+
 /// Data of a stored event, whole or in part, to be pushed as the data of another event of the same node.
 class DataRef {
   public:
@@ -1243,6 +1338,17 @@ class Producer {
         detail::check(mofka_producer_push_ref(m_self.get(), text.data(), text.size(), data.get(),
                                               partition ? static_cast<std::int64_t>(*partition) : -1, &future));
         return detail::future_of<EventID>(future);
+    }
+
+    /// Claims room for the data of an event, to be filled where the node reads it if that is possible, and then committed: it has its
+    /// place there among the events that are pushed. The topic's validator sees no data.
+    InPlace claim(const Metadata& metadata, std::size_t size, std::optional<std::size_t> partition = std::nullopt) const
+    {
+        mofka_in_place* claimed = nullptr;
+        const std::string& text = metadata.string();
+        detail::check(mofka_producer_claim(m_self.get(), text.data(), text.size(), size,
+                                           partition ? static_cast<std::int64_t>(*partition) : -1, &claimed));
+        return InPlace(claimed, m_self);
     }
 
     /// Begins an event whose data is written in pieces.

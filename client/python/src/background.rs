@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use mofka_client::this_process;
 use pyo3::prelude::*;
 
 use crate::buffers::Lent;
@@ -33,14 +34,14 @@ impl Background {
         let builder = std::thread::Builder::new().name("mofka-python".to_owned());
         let started = builder.spawn(move || work(&todo)).is_ok();
         Box::new(Self {
-            pid: std::process::id(),
+            pid: this_process(),
             jobs: started.then_some(jobs),
             child: OnceLock::new(),
         })
     }
 
     fn here() -> &'static Self {
-        let pid = std::process::id();
+        let pid = this_process();
         let mut background = FIRST.get_or_init(Self::start);
         while background.pid != pid {
             background = background.child.get_or_init(Self::start);

@@ -1,7 +1,10 @@
-//! Memory of Python in the client, and memory of the client in Python, without copies. The unsafe code of this package is here.
+//! Memory of Python in the client, and memory of the client in Python, without copies. The unsafe code of this package is
+//! here and below.
+
+mod in_place;
 
 use std::collections::HashMap;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -11,6 +14,8 @@ use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString, PyTuple};
+
+pub(crate) use in_place::InPlace;
 
 use crate::background::{Job, later};
 use crate::descriptor::DataRef;
@@ -235,16 +240,34 @@ struct Segment {
 impl Segment {
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let bytes = &slf.get().bytes;
-        let length = ffi::Py_ssize_t::try_from(bytes.len())
-            .map_err(|_| PyBufferError::new_err("more bytes than Python counts"))?;
-        let place = bytes.as_ptr().cast_mut().cast::<c_void>();
+        let place = bytes.as_ptr().cast_mut();
         // SAFETY: Python gives a view to fill. It is told that the memory is read-only, and gets a reference to this object, which
         // keeps the bytes where they are.
-        let filled = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), place, length, 1, flags) };
-        match filled {
-            0 => Ok(()),
-            _ => Err(PyErr::fetch(slf.py())),
-        }
+        unsafe { give_view(slf.as_any(), view, (place, bytes.len()), true, flags) }
+    }
+}
+
+/// Fills a view of this memory (first byte, bytes), which belongs to `owner`.
+///
+/// # Safety
+/// `view` is one that Python gave to be filled. The bytes are there as long as `owner` lives and has such a view; and if it is not
+/// read-only, whoever has it may write them.
+pub(crate) unsafe fn give_view(
+    owner: &Bound<'_, PyAny>,
+    view: *mut ffi::Py_buffer,
+    (place, bytes): (*mut u8, usize),
+    is_read_only: bool,
+    flags: c_int,
+) -> PyResult<()> {
+    let length = ffi::Py_ssize_t::try_from(bytes)
+        .map_err(|_| PyBufferError::new_err("more bytes than Python counts"))?;
+    let read_only = c_int::from(is_read_only);
+    // SAFETY: as the caller says; Python takes a reference to the owner, which the view has until it is released.
+    let filled =
+        unsafe { ffi::PyBuffer_FillInfo(view, owner.as_ptr(), place.cast(), length, read_only, flags) };
+    match filled {
+        0 => Ok(()),
+        _ => Err(PyErr::fetch(owner.py())),
     }
 }
 

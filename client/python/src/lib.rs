@@ -50,7 +50,6 @@ use pyo3::prelude::*;
 /// The client of Mofka. Use the package `mofka`, which has all of this.
 #[pymodule]
 fn _mofka(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    process::loaded();
     module.add_class::<consumer::Consumer>()?;
     module.add_class::<consumer::EventIterator>()?;
     module.add_class::<descriptor::DataDescriptor>()?;
@@ -62,6 +61,7 @@ fn _mofka(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<futures::FutureEvent>()?;
     module.add_class::<futures::FutureFlushed>()?;
     module.add_class::<futures::FutureUint>()?;
+    module.add_class::<buffers::InPlace>()?;
     module.add_class::<options::Ordering>()?;
     module.add_class::<pool::ThreadPool>()?;
     module.add_class::<producer::Producer>()?;

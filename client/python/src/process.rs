@@ -1,49 +1,32 @@
-//! Whether this process is the one that made something. Python tells of a fork, so that nobody asks the system at each event.
+//! Whether this process is the one that made something, asked at each event without a system call.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
+use mofka_client::this_process;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::gate;
 
-/// Forks between the process that loaded the module and this one. Relaxed: it changes only while a process has one thread.
-static FORKS: AtomicU64 = AtomicU64::new(0);
-/// This process. Relaxed as above.
-static PID: AtomicU32 = AtomicU32::new(0);
-
-/// Told by Python when it loads the module.
-pub(crate) fn loaded() {
-    PID.store(std::process::id(), Ordering::Relaxed);
-}
-
 /// Told by Python in a forked child.
 #[pyfunction(name = "_forked")]
 pub(crate) fn forked() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
     gate::forked();
-    loaded();
 }
 
-/// The process that made something.
+/// The process that made something. A child that was forked without Python's knowledge is another one, too.
 #[derive(Clone, Copy)]
 pub(crate) struct Owner {
-    forks: u64,
     pid: u32,
 }
 
 impl Owner {
     /// This process.
     pub(crate) fn here() -> Self {
-        Self {
-            forks: FORKS.load(Ordering::Relaxed),
-            pid: PID.load(Ordering::Relaxed),
-        }
+        Self { pid: this_process() }
     }
 
     /// Whether it is this process.
     pub(crate) fn is_here(self) -> bool {
-        FORKS.load(Ordering::Relaxed) == self.forks
+        this_process() == self.pid
     }
 
     /// Fails in a child.

@@ -5,7 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::buffers::pushed;
+use crate::buffers::{InPlace, pushed};
 use crate::convert::metadata;
 use crate::errors::{IntoPython, OrRaise};
 use crate::futures::{FutureFlushed, FutureUint};
@@ -220,6 +220,21 @@ impl Producer {
         let writer = gate::detach(py, || producer.push_stream(metadata, partition))
             .map_err(|error| error.into_python(py))?;
         Ok(DataWriter::new(writer))
+    }
+
+    #[doc = doc!(Producer claim)]
+    #[pyo3(signature = (metadata, nbytes, *, partition=None))]
+    fn claim(
+        slf: &Bound<'_, Self>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        nbytes: usize,
+        partition: Option<usize>,
+    ) -> PyResult<InPlace> {
+        let py = slf.py();
+        let producer = slf.get().get()?;
+        let metadata = self::metadata(metadata)?;
+        let claim = gate::detach(py, || producer.claim(metadata, nbytes, partition)).or_raise(py)?;
+        Ok(InPlace::new(claim, slf.clone().unbind()))
     }
 
     #[doc = doc!(Producer flush)]

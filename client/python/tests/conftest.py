@@ -35,23 +35,23 @@ class Node:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls):
+    def running(cls, *arguments):
         # Not in /tmp: it may be a file system without direct I/O.
         base = pathlib.Path(os.environ["MOFKA_BIN_DIR"]) / "nodes"
         base.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=base, prefix="python-") as directory:
-            node = cls(pathlib.Path(directory))
+            node = cls(pathlib.Path(directory), arguments)
             try:
                 yield node
             finally:
                 node.stop()
 
-    def __init__(self, directory):
+    def __init__(self, directory, arguments=()):
         self.group_file = str(directory / "mofka.json")
         program = pathlib.Path(os.environ["MOFKA_BIN_DIR"]) / "mofkad"
         self.log = open(directory / "log", "wb")
         self.process = subprocess.Popen(
-            [program, "--data-dir", directory / "data", "--group-file", self.group_file, "--shards", "1"],
+            [program, "--data-dir", directory / "data", "--group-file", self.group_file, "--shards", "1", *arguments],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
@@ -79,6 +79,10 @@ class Node:
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(60)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -113,15 +117,19 @@ def program(node, topic):
     """Runs a Python program in a process of its own, with `topic` at hand, and returns what it did."""
 
     def run(text, **keywords):
-        start = f"import mofka\ngroup_file = {node.group_file!r}\ntopic = mofka.Driver(group_file).open_topic({topic.name!r})\n"
-        start += f"REPETITIONS = {REPETITIONS}\n"
-        return subprocess.run(
-            # Forks with threads are what is tested.
-            [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", start + text],
-            capture_output=True,
-            text=True,
-            timeout=120 + 3 * REPETITIONS,
-            **keywords,
-        )
+        return program_of(node, topic, text, **keywords)
 
     return run
+
+
+def program_of(node, topic, text, **keywords):
+    start = f"import mofka\ngroup_file = {node.group_file!r}\ntopic = mofka.Driver(group_file).open_topic({topic.name!r})\n"
+    start += f"REPETITIONS = {REPETITIONS}\n"
+    return subprocess.run(
+        # Forks with threads are what is tested.
+        [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", start + text],
+        capture_output=True,
+        text=True,
+        timeout=120 + 3 * REPETITIONS,
+        **keywords,
+    )

@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+from conftest import Node
+
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 
@@ -29,6 +31,15 @@ def test_regions_of_images(node, name):
     lines = run(node, "images.py", name)
     assert len(lines) == 10
     assert lines[3] == f"frame 6: {32 * 48 * 2} of {512 * 640 * 2} bytes, mean 1006.0"
+
+
+def test_frames_filled_in_place(name):
+    for listen, shared in [("na+sm", 8), ("tcp://127.0.0.1:0", 0)]:
+        with Node.running("--listen", listen) as node:
+            account, *frames = run(node, "in_place.py", name)
+            assert account == f"8 frames acknowledged, {shared} filled in shared memory"
+            numbers = [number for number in range(10) if number % 5 != 4]
+            assert frames == [f"frame {number}: mean {number + 319.5}" for number in numbers]
 
 
 def test_many_producers(node, name):

@@ -119,6 +119,8 @@ def test_what_is_exported_is_what_the_types_say():
     everywhere = set(dir(object)) | {"__module__", "__doc__"}
     # How Python calls the same: comparing, representing, and what futures are asked for by asyncio's side of the package.
     unsaid = {"__repr__", "__eq__", "__int__", "__new__", "_completed_or_call", "__iter__", "__anext__"}
+    # Said for all Pythons, and seen from 3.12 on.
+    unsaid |= {"__buffer__", "__release_buffer__"}
     for name, node in classes.items():
         if name not in dir(mofka._mofka):
             continue

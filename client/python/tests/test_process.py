@@ -124,6 +124,27 @@ def test_a_forked_child_is_told_and_connects_anew(program, topic):
     assert whose == ["child", "parent"]
 
 
+def test_a_child_that_python_did_not_fork_is_told_as_well(program):
+    ended = program(
+        "import ctypes, os\n"
+        "producer = topic.producer(batch_size=1000)\n"
+        "pushed = producer.push({})\n"
+        "child = ctypes.PyDLL(None).fork()\n"
+        "if child == 0:\n"
+        "    for use in [pushed.wait, lambda: producer.push({}), topic.refresh]:\n"
+        "        try:\n"
+        "            use()\n"
+        "        except mofka.ForkedError as error:\n"
+        "            assert str(os.getppid()) in str(error), error\n"
+        "            continue\n"
+        "        os._exit(9)\n"
+        "    os._exit(5)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5\n"
+        "assert pushed.wait() == 0\n"
+    )
+    assert (ended.stderr, ended.returncode) == ("", 0)
+
+
 def test_collected_consumers_and_producers_close(driver, topic):
     producer = topic.producer(batch_size=1000)
     future = producer.push({})

@@ -167,9 +167,10 @@ pub(super) fn event_bytes(metadata: &[u8], data: &Data) -> u64 {
     reference_bytes + data_event_bytes(metadata.len(), data.bytes())
 }
 
-/// The same without a reference.
+/// The same without a reference. Of data that no memory has, whose bytes are only asked for, too many.
 pub(super) fn data_event_bytes(metadata_bytes: usize, data_bytes: u64) -> u64 {
-    16 + metadata_bytes as u64 + data_bytes + 4 * data_bytes.div_ceil(PIECE_BYTES as u64)
+    let checksums = 4 * data_bytes.div_ceil(PIECE_BYTES as u64);
+    (16 + metadata_bytes as u64 + checksums).saturating_add(data_bytes)
 }
 
 /// What the frame of a batch begins with.

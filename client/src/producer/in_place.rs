@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mofka_log::{BatchBuilder, StreamedData};
 
 use super::futures::PushFuture;
+use super::patience::Patience;
 use super::queue::Queue;
 use crate::error::{FillError, PushError};
 use crate::link::Kept;
@@ -174,6 +175,19 @@ impl InPlace {
     /// # Errors
     /// As [`Producer::push`](crate::Producer::push).
     pub fn commit(self) -> Result<PushFuture, PushError> {
+        self.commit_with(Patience::endless())
+    }
+
+    /// The same for those who may have to give up while it blocks: `goes_on` is asked every 50 ms whether to wait for room any longer.
+    /// Who gave up has no claim any more.
+    ///
+    /// # Errors
+    /// As [`InPlace::commit`], and [`PushError::GivenUp`].
+    pub fn commit_while(self, goes_on: impl Fn() -> bool) -> Result<PushFuture, PushError> {
+        self.commit_with(Patience::while_it(&goes_on))
+    }
+
+    fn commit_with(self, patience: Patience<'_>) -> Result<PushFuture, PushError> {
         self.queue
             .check_process()
             .map_err(|pid| PushError::Forked { pid })?;
@@ -195,7 +209,7 @@ impl InPlace {
         added.map_err(|_| self.queue.too_large(self.metadata.len(), bytes))?;
         let placed = self
             .queue
-            .push_alone(builder, rest, (self.metadata.len(), bytes))?;
+            .push_alone(builder, rest, (self.metadata.len(), bytes), patience)?;
         Ok(PushFuture::known(placed))
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mofka_client::{
@@ -281,6 +282,10 @@ fn what_is_asked_for_wrongly_is_said() {
         Err(PushError::TooLarge { max, .. }) if max < 1_000_000
     ));
     assert!(matches!(
+        producer.claim("{}", usize::MAX, None),
+        Err(PushError::TooLarge { bytes: u64::MAX, .. })
+    ));
+    assert!(matches!(
         producer.claim("{", 10, None),
         Err(PushError::InvalidMetadata { .. })
     ));
@@ -325,12 +330,13 @@ fn whoever_keeps_claims_stops_nobody() {
 #[test]
 fn events_filled_in_place_survive_kills_of_the_node_and_come_once() {
     const BYTES_MAX: u64 = 300_000;
+    const MAX_NUM_BATCHES: usize = 8;
     let mut node = node("");
     let driver = Arc::new(node.driver());
     let topic = driver.create_topic(TopicOptions::new("t")).unwrap();
     let producer = topic.producer(ProducerOptions {
         batch_size: BatchSize::fixed(1),
-        max_num_batches: 8,
+        max_num_batches: MAX_NUM_BATCHES,
         durability: Some(Durability::Synced),
         ..ProducerOptions::default()
     });
@@ -349,6 +355,10 @@ fn events_filled_in_place_survive_kills_of_the_node_and_come_once() {
             held.push(claim);
             n += 1;
         }
+        eventually("there is room for what is committed while nobody answers", || {
+            let stats = producer.stats();
+            stats.events - stats.acknowledged <= MAX_NUM_BATCHES as u64 - 2
+        });
         if round % 2 == 0 {
             // What is committed now is sent, and certainly not answered.
             signal(&node, Signal::STOP);
@@ -429,6 +439,38 @@ fn what_was_not_acknowledged_in_time_keeps_its_room_until_the_node_has_answered(
     check(&topic, 1, 1, 10);
     let report = producer.close().unwrap();
     assert_eq!((report.failed, report.may_be_stored), (1, 1));
+}
+
+#[test]
+fn whoever_gives_up_while_a_commit_waits_for_room_leaves_nothing_behind() {
+    let node = node("");
+    let topic = node.driver().create_topic(TopicOptions::new("t")).unwrap();
+    let producer = topic.producer(ProducerOptions {
+        max_num_batches: 1,
+        ..ProducerOptions::default()
+    });
+    let claim = |n| {
+        let bytes = data(n, 5000);
+        let mut claim = producer.claim(metadata(n), bytes.len(), None).unwrap();
+        fill(&mut claim, &bytes, 0);
+        claim
+    };
+    claim(0).commit_while(|| true).unwrap().wait().unwrap();
+    let (first, given_up, last) = (claim(1), claim(9), claim(2));
+    let stopped = Stopped(&node);
+    signal(&node, Signal::STOP);
+    first.commit().unwrap();
+    let asked = AtomicU64::new(0);
+    let gave_up = given_up.commit_while(|| asked.fetch_add(1, Ordering::Relaxed) < 2);
+    assert!(matches!(gave_up, Err(PushError::GivenUp)), "{gave_up:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    drop(stopped);
+    last.commit_while(|| true).unwrap().wait().unwrap();
+    // Nor does it hold up who pushes.
+    let pushed = producer.push(metadata(3), data(3, 5000), None).unwrap();
+    pushed.wait().unwrap();
+    check(&topic, 4, 1, 5000);
+    assert_eq!(producer.close().unwrap().pushed, 4);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use mofka_client::{ConsumerOptions, DataSelector};
 use mofka_tests::Node;
 
 use crate::program::{build_program, is_there, place, prefix, run, source_of, succeed};
@@ -42,6 +43,41 @@ fn the_examples_in_cpp_produce_and_consume() {
     let producer = build_program("client/cpp/examples/producer.cpp", true);
     let consumer = build_program("client/cpp/examples/consumer.cpp", true);
     produces_and_consumes(&node, &producer, &consumer);
+}
+
+#[test]
+fn the_examples_fill_events_where_the_node_reads_them_or_in_memory_of_their_own() {
+    let mut programs = vec!["client/c/examples/in_place.c"];
+    if has_cpp() {
+        programs.push("client/cpp/examples/in_place.cpp");
+    }
+    for (node, shared) in [(local_node(), 8), (node(), 0)] {
+        for program in &programs {
+            let out = run(&build_program(program, true), &["mofka.json"], node.dir());
+            let wanted = format!("8 frames acknowledged, 0 failed, {shared} filled in shared memory\n");
+            assert_eq!(out, wanted, "{program}");
+        }
+        check_frames(&node, programs.len());
+    }
+}
+
+/// That the consumer gets the frames that were not lost, as they are, from each of so many programs.
+fn check_frames(node: &Node, programs: usize) {
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        ..ConsumerOptions::default()
+    };
+    let topic = node.driver().open_topic("frames").unwrap();
+    let consumer = topic.consumer("check", options).unwrap();
+    for _ in 0..programs {
+        for number in (0..10_u16).filter(|number| number % 5 != 4) {
+            let event = consumer.pull().wait().unwrap().expect("no end of the topic");
+            assert_eq!(event.metadata()["frame"], number);
+            let pixels = (0..512).flat_map(|_| (0..640_u16).map(|column| number + column));
+            let bytes: Vec<u8> = pixels.flat_map(u16::to_ne_bytes).collect();
+            assert!(event.data().to_bytes() == bytes, "frame {number}");
+        }
+    }
 }
 
 #[test]
@@ -182,6 +218,21 @@ fn every_function_in_c_does_what_its_comment_says() {
     passes(&node, "client/c/tests/every.c", true);
     // It asked the node to stop.
     assert!(node.wait(std::time::Duration::from_secs(60)).success());
+}
+
+#[test]
+fn what_is_filled_in_place_arrives_byte_for_byte_and_what_is_given_up_frees_its_room() {
+    let mut programs = vec!["client/c/tests/in_place.c"];
+    if has_cpp() {
+        programs.push("client/cpp/tests/in_place.cpp");
+    }
+    for program in programs {
+        let built = build_program(program, true);
+        for (node, memory) in [(local_node(), "shared"), (node(), "own")] {
+            let out = run(&built, &["mofka.json", memory], node.dir());
+            assert_eq!(out, "done\n", "{program}, {memory}");
+        }
+    }
 }
 
 #[test]

@@ -280,6 +280,13 @@ class Producer:
         events that are pushed; it gets one when it is finished. The partition must not be one in memory.
 
         Raises as push does (the validator sees no data), and DriverError when the node does not take its data."""
+    def claim(self, metadata: Any, nbytes: int, *, partition: int | None = None) -> InPlace:
+        """Claims room for so many bytes of an event's data, to be filled where the node reads it if that is possible, and then committed: the
+        event has its place there among those that are pushed, as a batch of its own. 0 bytes are an event without data.
+
+        metadata, partition: as of push. The validator sees no data.
+
+        Raises as push does; PushError also when the node takes no event of this size."""
     def flush(self) -> FutureFlushed:
         """Sends what gathered, also when nobody waits for the future."""
     def close(self) -> dict[str, Any]:
@@ -509,6 +516,55 @@ class DataWriter:
     def abort(self) -> None:
         """Gives it up. Nothing to do when it is done."""
     def __enter__(self) -> DataWriter: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+@final
+class InPlace:
+    """Room for the data of one event, from Producer.claim: a writable buffer, for memoryview(), numpy.frombuffer() and whatever else fills
+    one. It becomes the event when it is committed; given up or collected, it is as if it had never been.
+
+        with producer.claim({"frame": 7}, 640 * 512 * 2) as room:
+            frame = numpy.frombuffer(room, dtype=numpy.uint16)
+            camera.read_into(frame)
+            del frame
+            room.commit()
+
+    It lies in memory that the node shares, if there is any for it, and else in memory of this process; either begins at a multiple of
+    4096. What is there at first may be left over from earlier events. Shared memory is scarce: at most half of ring_bytes, and half
+    as many claims as ring_slots, are out at a time, each until it is given up, or its event was acknowledged or has failed.
+
+    As long as a view of it exists, commit, shorten, write and abort raise BufferError, so that no view is left without its memory;
+    views and arrays stay usable when this object, the producer or the node is gone. `with` gives it up if it was not
+    committed; when there are views then, its room is free with the last of them.
+
+    Every thread may use it, one at a time: others get RuntimeError. len() is the event's bytes, bool() whether it is open."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it lies in memory that the node shares."""
+    def write(self, data: Buffer, offset: int = 0) -> int:
+        """Copies bytes into it, from byte `offset` on, and says how many. Bytes that come in order, from the first on, are looked at while they
+        are in the processor's caches; all others are read again by commit, and so is everything that a view may have changed.
+
+        Raises ValueError when they do not lie within; nothing is written then. BufferError while there are views, ClosedError when
+        it is done."""
+    def shorten(self, nbytes: int) -> None:
+        """The event has only the first bytes, so many. Raises ValueError when there would be more, BufferError while there are views, ClosedError
+        when it is done."""
+    def commit(self) -> FutureUint:
+        """Pushes the event, behind all that was pushed before; the future will give its id.
+
+        Blocks while max_num_batches batches of the partition wait. A signal whose handler raises ends that; the event is not pushed then.
+        Raises BufferError while there are views, and ClosedError when it is done, which both change nothing; else as push, and then it is
+        given up."""
+    def abort(self) -> None:
+        """Gives it up: its room is free. Nothing to do when it is done. Raises BufferError while there are views."""
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __enter__(self) -> InPlace: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...

@@ -54,8 +54,9 @@ impl Queue {
         builder: BatchBuilder,
         rest: Option<Arc<Kept>>,
         (metadata_bytes, data_bytes): (usize, u64),
+        patience: Patience<'_>,
     ) -> Result<Placed, PushError> {
-        let mut state = self.lock_with_place()?;
+        let mut state = self.lock_with_place(patience)?;
         self.shared.check_process()?;
         // The node may be another than when it was claimed.
         state.bounds.check(data_event_bytes(metadata_bytes, data_bytes))?;
@@ -75,7 +76,7 @@ impl Queue {
     }
 
     /// Waits until a batch can be added behind all others.
-    fn lock_with_place(&self) -> Result<MutexGuard<'_, State>, PushError> {
+    fn lock_with_place(&self, patience: Patience<'_>) -> Result<MutexGuard<'_, State>, PushError> {
         let options = &self.shared.options;
         let mut state = lock_unless_forked(&self.state, || self.shared.check_process())?;
         if state.is_closed {
@@ -87,9 +88,7 @@ impl Queue {
         state.commits_waiting += 1;
         // What gathered is wanted now.
         self.pump(state, Settled::default());
-        let waited = self.wait_until(lock(&self.state), Patience::endless(), |state| {
-            state.make_place(options)
-        });
+        let waited = self.wait_until(lock(&self.state), patience, |state| state.make_place(options));
         let mut state = match waited {
             Ok(state) => state,
             Err(error) => {
