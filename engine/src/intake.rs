@@ -6,6 +6,7 @@
 //! the log from where it is.
 
 use bytes::Bytes;
+use mofka_net::limits::FEATURE_RING_IN_PLACE;
 use mofka_net::shm::{Arrival, OutsideFrame};
 use mofka_net::{
     ErrorCode, FRAME_HEADER_BYTES, FrameError, FrameHeader, Opcode, PRODUCE_HINT_BYTES, STREAM_PREFIX_BYTES,
@@ -134,6 +135,16 @@ impl<D: IoDir> Intake<D> {
                 }
                 .into(),
             ));
+        }
+        if arrival.is_split() && !session.has(FEATURE_RING_IN_PLACE) {
+            let message = format!(
+                "a frame in two stretches (a slot of kind 3) is for connections that agreed on \"{FEATURE_RING_IN_PLACE}\" in \
+                 hello: say so there, or send the frame in one"
+            );
+            return Err(Nonsense {
+                request_id: header.request_id(),
+                error: WireError::new(ErrorCode::UnsupportedVersion, message),
+            });
         }
         let body_bytes = usize::try_from(have_bytes).unwrap_or(usize::MAX);
         let request = if body_bytes < POOLED_BYTES_MIN {

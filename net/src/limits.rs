@@ -11,7 +11,8 @@ pub const FRAME_BYTES_CEILING: u64 = 2 << 30;
 pub const HELLO_BYTES_MAX: u64 = 64 << 10;
 /// In hello: the connection can go on through shared memory.
 pub const FEATURE_RING: &str = "ring";
-/// In hello, beside [`FEATURE_RING`]: the node reads frames whose end stays the client's, in slots of kind 3.
+/// In hello, beside [`FEATURE_RING`]: the client may send frames whose end stays its own, in slots of kind 3. The node gives up a
+/// client that sends one without having agreed on this.
 pub const FEATURE_RING_IN_PLACE: &str = "ring_in_place";
 /// The peer knows events that refer to data of others: such a batch's flags, and what stands behind the metadata. Every
 /// connection has it.

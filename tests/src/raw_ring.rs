@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mofka_net::control::{RingLane, RingOpenRequest, encode};
-use mofka_net::limits::FEATURE_RING;
+use mofka_net::limits::{FEATURE_RING, FEATURE_RING_IN_PLACE};
 use mofka_net::shm::{End, Offer, ReceiveError, SendError};
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opcode, WireError};
 
@@ -42,8 +42,22 @@ impl RawRing {
     /// # Panics
     /// When that does not work.
     pub fn open(address: &str, slots: u32, arena_bytes: u64) -> Self {
+        Self::open_with(
+            address,
+            slots,
+            arena_bytes,
+            &[FEATURE_RING, FEATURE_RING_IN_PLACE],
+        )
+    }
+
+    /// The same with these features in hello.
+    ///
+    /// # Panics
+    /// As [`Self::open`].
+    pub fn open_with(address: &str, slots: u32, arena_bytes: u64, features: &[&str]) -> Self {
         let mut client = RawClient::connect(address);
-        let hello = client.say_hello(&[FEATURE_RING]);
+        let hello = client.say_hello(features);
+        assert_eq!(hello.features, features);
         assert!(hello.ring.is_some(), "the node gives rings");
         let body = encode("ring_open", &ring_request(slots, arena_bytes)).unwrap();
         client.request(Opcode::RingOpen, &body);

@@ -104,6 +104,11 @@ impl<M: Words> Arrival<M> {
         !matches!(self.place, Place::Inline(_))
     }
 
+    /// Whether it is in two stretches, of which the second stays the sender's: only those send such frames who agreed on it.
+    pub fn is_split(&self) -> bool {
+        matches!(self.place, Place::Split(..))
+    }
+
     /// Copies bytes of the frame, from byte `at` of it on.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mofka_client::{BatchSize, ConsumerOptions, DataSelector};
 use mofka_log::BatchBuilder;
 use mofka_net::control::{From, Selection, SubscribeRequest, TopicInfo, decode_any, encode};
-use mofka_net::limits::FEATURE_RING;
+use mofka_net::limits::{FEATURE_RING, FEATURE_RING_IN_PLACE};
 use mofka_net::{CreditRequest, ErrorCode, Feed, FrameHeader, Opcode, ProducePrefix, WireError};
 use mofka_tests::raw::RawClient;
 use mofka_tests::raw_ring::{RawRing, ring_request};
@@ -235,6 +235,35 @@ fn a_second_stretch_that_lies_nowhere_ends_the_ring_that_it_came_through() {
     ring.end.sender.send_with(&[&header], &rest).unwrap();
     assert_eq!(ring.receive().unwrap().header.request_id(), 7);
     assert_eq!(rings(&node).fault_count, faults);
+}
+
+#[test]
+fn a_frame_in_two_stretches_is_refused_from_a_client_that_did_not_agree_on_it() {
+    let node = node("");
+    let honest = node.driver();
+    let body = [5; 8192];
+    let header = FrameHeader::request(Opcode::Ping, 7, &body);
+    let send_split = |ring: &mut RawRing| {
+        let mut rest = ring.end.sender.keep(8192, Some(0)).unwrap();
+        rest.write(0, &body).unwrap();
+        ring.end.sender.send_with(&[&header], &rest).unwrap();
+        let received = ring.receive().unwrap();
+        assert_eq!(received.header.request_id(), 7);
+        received.answer()
+    };
+    let mut ring = RawRing::open_with(&address(&node), 16, 64 << 10, &[FEATURE_RING]);
+    ring.call(Opcode::Ping, &body).expect("whole frames are taken");
+    let refused = send_split(&mut ring).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::UnsupportedVersion, "{refused}");
+    assert!(refused.message.contains("ring_in_place"), "{refused}");
+    assert!(ring.receive().is_err(), "the connection ends");
+    // The ring itself was used as it should be.
+    assert_eq!(rings(&node).fault_count, 0);
+
+    let both = [FEATURE_RING, FEATURE_RING_IN_PLACE];
+    let mut ring = RawRing::open_with(&address(&node), 16, 64 << 10, &both);
+    send_split(&mut ring).expect("a client that agreed is served");
+    there_and_back(&honest, "honest", 200, 2000, BatchSize::Adaptive);
 }
 
 /// The memory cut or grown under the node, and one frame pointed at again and again.
