@@ -1,5 +1,7 @@
 //! Shared memory in place of the socket, when the node is on this machine.
 //!
+//! What the threads tell each other about it is in `states`, where the model checker goes through it.
+//!
 //! The ring has one end for receiving, under a lock. Whoever waits for something polls it himself for a while
 //! ([`Connection::drive`]): no thread has to be woken for an answer then. The reader thread sees to all else. Who gives the lock back
 //! leaves one of these states:
@@ -13,9 +15,11 @@
 //!
 //! The socket stays open: its end is the end of either side, and frames that the ring cannot hold come over it.
 
+mod states;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -26,6 +30,7 @@ use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opcode, WireError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::net::{RecvFlags, recv};
 
+use self::states::{Held, States};
 use super::connection::Connection;
 use super::frames::{Frames, Next, Wait};
 use super::socket::sleep_at;
@@ -55,20 +60,9 @@ pub(super) struct RingLink {
     bell: OwnedFd,
     /// Wakes the reader thread.
     nudge: OwnedFd,
-    /// Threads that want to poll.
-    wanted: AtomicU32,
-    /// Nothing is expected, and nobody looks.
-    is_deaf: AtomicBool,
-    /// The reader thread looks every now and then.
-    is_lazy: AtomicBool,
-    /// Something was asked for since the reader thread looked.
-    is_busy: AtomicBool,
-    /// Somebody waits for the reader thread.
-    is_awaited: AtomicBool,
-    /// Somebody who waits sleeps at the bell himself.
-    is_napped: AtomicBool,
-    /// So the reader thread sleeps away from it: it is woken when it is to see to the rest.
-    is_reader_away: AtomicBool,
+    /// Wakes the one who naps at the bell.
+    handed: OwnedFd,
+    states: States,
     /// Whether anything came since the reader thread asked.
     heard: AtomicBool,
 }
@@ -195,13 +189,8 @@ impl RingLink {
             taking: Mutex::new(taking),
             bell,
             nudge: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            wanted: AtomicU32::new(0),
-            is_deaf: AtomicBool::new(true),
-            is_lazy: AtomicBool::new(false),
-            is_busy: AtomicBool::new(false),
-            is_awaited: AtomicBool::new(false),
-            is_napped: AtomicBool::new(false),
-            is_reader_away: AtomicBool::new(false),
+            handed: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            states: States::default(),
             heard: AtomicBool::new(false),
         };
         Ok((link, end.sender))
@@ -214,71 +203,132 @@ impl RingLink {
 
     /// Something was asked for.
     pub(super) fn asked(&self) {
-        if !self.is_busy.load(Ordering::Relaxed) {
-            self.is_busy.store(true, Ordering::Relaxed);
-        }
-        // What was asked for was noted under a lock before, which who leaves it deaf looks under afterwards: so one of the two
-        // notices the other.
-        if self.is_deaf.load(Ordering::SeqCst) && self.is_deaf.swap(false, Ordering::SeqCst) {
-            self.wake_reader();
-        }
+        self.states.asked(|| self.wake_reader());
     }
 
     /// Somebody waits for something and does not poll: the reader thread is to see to it at once.
     pub(super) fn awaited(&self) {
-        self.is_awaited.store(true, Ordering::SeqCst);
-        if self.is_lazy.load(Ordering::SeqCst) {
-            self.wake_reader();
-        }
+        self.states.awaited(|| self.wake_reader());
     }
 
     fn wake_reader(&self) {
-        // It is full when the thread was woken often, and has it still to notice.
-        let _ = rustix::io::write(&self.nudge, &1_u64.to_ne_bytes());
+        signal(&self.nudge);
     }
 
     /// The reader thread's sleep: until the node rings, it is nudged, either side's end is there, or this long. `false` at the end.
     fn sleep(&self, stream: &Stream, timeout: Duration) -> io::Result<bool> {
-        // Either this thread sees that somebody naps, or who stops napping sees that it is away.
-        self.is_reader_away.store(true, Ordering::SeqCst);
-        let at_bell = !self.is_napped.load(Ordering::SeqCst);
-        if at_bell {
-            self.is_reader_away.store(false, Ordering::SeqCst);
-        }
-        self.sleep_at(stream, timeout, at_bell, true)
-    }
-
-    /// Sleeps until the node rings (at the bell), it is nudged (where nudges go), either side's end is there, or this long. `false`
-    /// at the end.
-    fn sleep_at(&self, stream: &Stream, timeout: Duration, at_bell: bool, nudged: bool) -> io::Result<bool> {
-        let socket = stream.fd();
-        let wanted = |wanted: bool| if wanted { PollFlags::IN } else { PollFlags::empty() };
-        let mut polled = [
-            PollFd::new(&self.bell, wanted(at_bell)),
-            PollFd::from_borrowed_fd(socket, PollFlags::RDHUP),
-            PollFd::new(&self.nudge, wanted(nudged)),
-        ];
-        sleep_at(&mut polled, timeout)?;
-        let [bell, socket, nudge] = polled;
-        if !nudge.revents().is_empty() {
-            let _ = rustix::io::read(&self.nudge, &mut [0_u8; 8]);
-        }
-        if !socket.revents().is_empty() {
-            return Ok(false);
-        }
-        if bell.revents().is_empty() {
-            return Ok(true);
-        }
-        if nudged && self.is_napped.load(Ordering::SeqCst) {
-            // It rang for the one who sleeps there, too, and would not wake him any more once it was emptied.
-            return Ok(true);
+        let is_at_bell = self.states.falls_asleep();
+        let woken = self.sleep_at(stream, timeout, is_at_bell, &self.nudge)?;
+        if woken != Woken::Rung || self.states.leaves_ring() {
+            return Ok(woken != Woken::Over);
         }
         // Without the lock: whoever has it need not be waited for.
-        let mut rings = [0_u8; 64];
-        match recv(&self.bell, &mut rings, RecvFlags::DONTWAIT) {
-            Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => Ok(false),
-            Ok(_) | Err(_) => Ok(true),
+        let is_there = self.empty_bell();
+        if self.states.took_ring() {
+            signal(&self.handed);
         }
+        Ok(is_there)
+    }
+
+    /// The sleep of one who waits, and has the receiving end. `false` at the end.
+    fn nap(&self, stream: &Stream) -> io::Result<bool> {
+        let woken = self.sleep_at(stream, NAP, true, &self.handed)?;
+        Ok(match woken {
+            Woken::Over => false,
+            Woken::Rung => self.empty_bell(),
+            Woken::Otherwise => true,
+        })
+    }
+
+    /// Sleeps until the node rings (at the bell), this is signalled, either side's end is there, or this long.
+    fn sleep_at(
+        &self,
+        stream: &Stream,
+        timeout: Duration,
+        is_at_bell: bool,
+        signalled: &OwnedFd,
+    ) -> io::Result<Woken> {
+        let at_bell = if is_at_bell {
+            PollFlags::IN
+        } else {
+            PollFlags::empty()
+        };
+        let mut polled = [
+            PollFd::new(&self.bell, at_bell),
+            PollFd::from_borrowed_fd(stream.fd(), PollFlags::RDHUP),
+            PollFd::new(signalled, PollFlags::IN),
+        ];
+        sleep_at(&mut polled, timeout)?;
+        let [bell, socket, signal] = polled;
+        if !signal.revents().is_empty() {
+            let _ = rustix::io::read(signalled, &mut [0_u8; 8]);
+        }
+        Ok(if !socket.revents().is_empty() {
+            Woken::Over
+        } else if bell.revents().is_empty() {
+            Woken::Otherwise
+        } else {
+            Woken::Rung
+        })
+    }
+
+    /// `false` when the node is gone.
+    fn empty_bell(&self) -> bool {
+        let mut rings = [0_u8; 64];
+        let heard = recv(&self.bell, &mut rings, RecvFlags::DONTWAIT);
+        !matches!(heard, Ok((0, _)) | Err(rustix::io::Errno::CONNRESET))
+    }
+}
+
+/// What a sleep ended by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// The node rang.
+    Rung,
+    /// Either side's end is there.
+    Over,
+    /// A signal, or the time.
+    Otherwise,
+}
+
+fn signal(event: &OwnedFd) {
+    // It is full when the thread was woken often, and has it still to notice.
+    let _ = rustix::io::write(event, &1_u64.to_ne_bytes());
+}
+
+/// The receiving end, which this thread gives up.
+struct Holding<'a> {
+    connection: &'a Arc<Connection>,
+    ring: &'a RingLink,
+    taking: MutexGuard<'a, Taking>,
+}
+
+impl Held for Holding<'_> {
+    type Error = String;
+
+    fn expects(&self) -> bool {
+        self.connection.expects()
+    }
+
+    fn announce(&mut self) {
+        self.taking.waiter.announce();
+    }
+
+    fn withdraw(&mut self) {
+        self.taking.waiter.withdraw();
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.taking.receiver.is_ready() || self.connection.outbox().can_go_on()
+    }
+
+    fn take_all(&mut self) -> Result<(), String> {
+        while self.connection.take(self.ring, &mut self.taking)? {}
+        Ok(())
+    }
+
+    fn wake_reader(&self) {
+        self.ring.wake_reader();
     }
 }
 
@@ -288,8 +338,7 @@ impl Connection {
         let began = Instant::now();
         let until = began + BUSY;
         // One at a time: when several wait, the others sleep until somebody took theirs.
-        if ring.wanted.fetch_add(1, Ordering::Relaxed) > 0 {
-            ring.wanted.fetch_sub(1, Ordering::Relaxed);
+        if !ring.states.wants() {
             return ring.awaited();
         }
         let mut looks = 0_u32;
@@ -303,15 +352,15 @@ impl Connection {
             }
             std::hint::spin_loop();
         };
-        ring.wanted.fetch_sub(1, Ordering::Relaxed);
+        ring.states.wants_no_more();
         let Some(mut taking) = taking else {
             return ring.awaited();
         };
         taking.waiter.withdraw();
-        ring.is_deaf.store(false, Ordering::SeqCst);
+        ring.states.looks();
         let window = taking.patience.window();
         let mut until = Instant::now() + window;
-        let (mut is_lazy, mut naps, mut beyond) = (true, 0, 0);
+        let (mut has_it, mut naps, mut beyond) = (true, 0, 0);
         let taken = loop {
             match self.take(ring, &mut taking) {
                 Err(reason) => break Err(reason),
@@ -327,7 +376,7 @@ impl Connection {
                     }
                     if naps >= NAPS_MAX {
                         // Its caller sleeps elsewhere now.
-                        is_lazy = false;
+                        has_it = false;
                         break Ok(false);
                     }
                     naps += 1;
@@ -338,8 +387,7 @@ impl Connection {
             }
         };
         taking.patience.note(began.elapsed());
-        let may_be_lazy = is_lazy && !ring.is_awaited.load(Ordering::SeqCst);
-        if taken.is_ok() && may_be_lazy && ring.is_lazy.load(Ordering::SeqCst) {
+        if taken.is_ok() && has_it && ring.states.counts_on_reader() {
             // The reader thread looks, and takes the lock for that.
             return;
         }
@@ -349,7 +397,7 @@ impl Connection {
     /// Sleeps at the bell for a while, unless something is there. To wake the reader thread first, and to have it wake the one who
     /// waits, would cost as much again.
     fn nap(self: &Arc<Self>, ring: &RingLink, taking: &mut Taking) -> Result<(), String> {
-        ring.is_napped.store(true, Ordering::SeqCst);
+        ring.states.nap_begins();
         if self.outbox().is_held_up() {
             taking.waiter.announce();
         } else {
@@ -358,10 +406,10 @@ impl Connection {
         let slept = if taking.receiver.is_ready() || self.outbox().can_go_on() {
             Ok(true)
         } else {
-            ring.sleep_at(self.stream(), NAP, true, false)
+            ring.nap(self.stream())
         };
         taking.waiter.withdraw();
-        ring.is_napped.store(false, Ordering::SeqCst);
+        ring.states.nap_ends();
         match slept {
             Ok(true) => Ok(()),
             Ok(false) => self.take_last(ring, taking),
@@ -383,29 +431,16 @@ impl Connection {
 
     /// Gives the receiving end up, in one of the states in which nothing is missed.
     fn leave<'a>(
-        self: &Arc<Self>,
+        self: &'a Arc<Self>,
         ring: &'a RingLink,
-        mut taking: MutexGuard<'a, Taking>,
+        taking: MutexGuard<'a, Taking>,
     ) -> Result<(), String> {
-        loop {
-            if !self.expects() {
-                ring.is_deaf.store(true, Ordering::SeqCst);
-                // Whoever asked for something before he could see that is seen here.
-                if !self.expects() {
-                    return Ok(());
-                }
-                ring.is_deaf.store(false, Ordering::SeqCst);
-            }
-            taking.waiter.announce();
-            if !taking.receiver.is_ready() && !self.outbox().can_go_on() {
-                if ring.is_reader_away.swap(false, Ordering::SeqCst) {
-                    ring.wake_reader();
-                }
-                return Ok(());
-            }
-            taking.waiter.withdraw();
-            while self.take(ring, &mut taking)? {}
-        }
+        let mut held = Holding {
+            connection: self,
+            ring,
+            taking,
+        };
+        ring.states.leave(&mut held)
     }
 
     /// Takes the next frame, if there is one, and sends what had no room. Whether there was anything to do.
@@ -443,25 +478,18 @@ impl Connection {
         ring: &RingLink,
         heartbeat: Duration,
     ) -> Result<Duration, String> {
-        let is_awaited = ring.is_awaited.swap(false, Ordering::SeqCst);
+        let is_awaited = ring.states.turn_begins();
         let Some(mut taking) = try_lock(&ring.taking) else {
-            if is_awaited {
-                ring.is_awaited.store(true, Ordering::SeqCst);
-            } else if !self.is_fed() {
-                // Those who ask see to their answers, or this one could never get the lock: so they need not call it each time.
-                ring.is_lazy.store(true, Ordering::SeqCst);
-            }
-            // Who has it may count on this thread; or has just announced that this side sleeps, and not yet given it up: the ring
-            // that came for that was heard here, and there will be no other.
+            ring.states.misses(is_awaited, || self.is_fed());
             return Ok(LAZY);
         };
         taking.waiter.withdraw();
-        ring.is_deaf.store(false, Ordering::SeqCst);
+        ring.states.looks();
         let may_be_lazy = !self.is_fed() && !is_awaited;
-        let mut came = ring.is_busy.swap(false, Ordering::Relaxed);
+        let mut came = ring.states.is_busy();
         let mut until = Instant::now() + BUSY;
         let mut looks = 0_u32;
-        while ring.wanted.load(Ordering::Relaxed) == 0 {
+        while !ring.states.is_wanted() {
             if self.take(ring, &mut taking)? {
                 until = Instant::now() + BUSY;
                 came = true;
@@ -473,13 +501,10 @@ impl Connection {
             }
             std::hint::spin_loop();
         }
-        if may_be_lazy && came {
-            ring.is_lazy.store(true, Ordering::SeqCst);
-            if !ring.is_awaited.load(Ordering::SeqCst) {
-                return Ok(LAZY);
-            }
+        if may_be_lazy && came && ring.states.stays_lazy() {
+            return Ok(LAZY);
         }
-        ring.is_lazy.store(false, Ordering::SeqCst);
+        ring.states.is_diligent();
         self.leave(ring, taking)?;
         Ok(heartbeat)
     }
