@@ -130,10 +130,10 @@ pub(crate) struct StartArgs {
     /// Configuration for mofkad: Mofka's own JSON, or Bedrock JSON.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Protocol, as the original names it: na+sm, tcp, ofi+tcp.
+    /// Protocol, as the original names it: na+sm, tcp, ofi+tcp; or auto: na+sm and tcp.
     #[arg(long, value_name = "NAME")]
     pub(crate) protocol: Option<String>,
-    /// Address to listen on; may be given several times.
+    /// Address to listen on (tcp://HOST:PORT, unix:///PATH, na+sm, auto); may be given several times.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "protocol")]
     pub(crate) listen: Vec<String>,
     /// Directory for all that is stored.

@@ -25,7 +25,7 @@ pub(crate) const NAMES: [&str; 5] = [
 #[derive(Debug, Parser)]
 #[command(name = "bedrock", version, after_help = EXIT_CODES)]
 pub(crate) struct Bedrock {
-    /// na+sm (this node only), tcp, ofi+tcp, or an address to listen on.
+    /// na+sm (this node only), tcp, ofi+tcp, auto (na+sm and tcp), or an address to listen on.
     protocol: String,
     /// Configuration: Bedrock JSON, or Mofka's own.
     #[arg(short, long, value_name = "FILE")]
@@ -91,7 +91,7 @@ pub(crate) struct BedrockQuery {
 /// Which node. The protocol is read for the sake of scripts: the group file or the address has it too.
 #[derive(Debug, Args)]
 struct Target {
-    /// na+sm, tcp, ofi+tcp.
+    /// na+sm, tcp, ofi+tcp, auto.
     #[arg(value_name = "PROTOCOL")]
     _protocol: String,
     /// Group file that the node wrote.

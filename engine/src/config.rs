@@ -45,7 +45,7 @@ pub struct NodeConfig {
     /// Where the group file is written, from which clients learn the node's addresses.
     pub group_file: PathBuf,
     /// Addresses to listen on: `tcp://HOST:PORT` (port 0: any free one), `unix:///PATH`, `na+sm` (a socket in the data
-    /// directory). Shard `n` listens on `PORT + n` and `PATH.n`. The first address is the one that the group file names.
+    /// directory), `auto` (that socket for clients of this machine, and TCP as the protocol `tcp` has it). Shard `n` listens on `PORT + n` and `PATH.n`. The first address is the one that the group file names.
     pub listen: Vec<String>,
     /// Threads, each with a core of its own. Default: one per core that the process may use.
     pub shards: Option<usize>,
@@ -299,18 +299,40 @@ const FRAME_BYTES_MIN: u64 = 128 << 10;
 /// Shards that a node may have.
 pub const SHARDS_MAX: usize = 256;
 
+/// A socket in the data directory, for clients of this machine.
+pub(crate) const LOCAL: &str = "na+sm";
+/// [`LOCAL`] and [`TCP`].
+const AUTO: &str = "auto";
+/// What TCP is when only its name is given.
+const TCP: &str = "tcp://127.0.0.1:0";
+
+/// The addresses to listen on, with each `auto` as what it stands for; a socket that is named beside it is listened on once.
+pub(crate) fn places_to_listen(listen: &[String]) -> Vec<&str> {
+    let mut places = Vec::new();
+    for text in listen {
+        let (local, other) = match text.as_str() {
+            AUTO => (Some(LOCAL), Some(TCP)),
+            LOCAL => (Some(LOCAL), None),
+            text => (None, Some(text)),
+        };
+        let local = local.filter(|local| !places.contains(local));
+        places.extend(local.into_iter().chain(other));
+    }
+    places
+}
+
 /// What the original's protocol names mean for us.
 ///
 /// # Errors
 /// When the name is none that is known.
 pub fn listen_of_protocol(protocol: &str) -> Result<String, String> {
     match protocol {
-        "na+sm" => Ok("na+sm".to_owned()),
-        "tcp" | "ofi+tcp" | "bmi+tcp" => Ok("tcp://127.0.0.1:0".to_owned()),
+        LOCAL | AUTO => Ok(protocol.to_owned()),
+        "tcp" | "ofi+tcp" | "bmi+tcp" => Ok(TCP.to_owned()),
         address if address.contains("://") => Ok(address.to_owned()),
         other => Err(format!(
-            "protocol \"{other}\" is not available: use na+sm (this node only), tcp, ofi+tcp, or an address such as \
-             tcp://HOST:PORT"
+            "protocol \"{other}\" is not available: use na+sm (this node only), tcp, ofi+tcp, auto (both), or an address such \
+             as tcp://HOST:PORT"
         )),
     }
 }
@@ -350,6 +372,28 @@ mod tests {
         );
         let error = NodeConfig::parse("{\"limits\": {\"segment_meta_byte\": 2}}", None).unwrap_err();
         assert!(error.contains("did you mean \"segment_meta_bytes\"?"), "{error}");
+    }
+
+    #[test]
+    fn auto_is_a_local_socket_and_tcp() {
+        let places = |listen: &[&str]| {
+            let listen: Vec<String> = listen.iter().map(|text| (*text).to_owned()).collect();
+            let places = places_to_listen(&listen);
+            places.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(places(&["auto"]), ["na+sm", "tcp://127.0.0.1:0"]);
+        assert_eq!(
+            places(&["tcp://0.0.0.0:1", "unix:///a"]),
+            ["tcp://0.0.0.0:1", "unix:///a"]
+        );
+        let beside = places(&["tcp://0.0.0.0:1", "na+sm", "auto"]);
+        assert_eq!(beside, ["tcp://0.0.0.0:1", "na+sm", "tcp://127.0.0.1:0"]);
+        assert_eq!(listen_of_protocol("auto").as_deref(), Ok("auto"));
+        let refused = listen_of_protocol("verbs").unwrap_err();
+        assert!(
+            refused.contains("\"verbs\"") && refused.contains("auto"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! those that die.
 
 mod allowed;
+mod auto;
 mod hostile;
 mod in_place;
 mod process;

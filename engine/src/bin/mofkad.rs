@@ -31,11 +31,11 @@ struct Options {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Protocol as the original names it (na+sm: this node only; tcp, ofi+tcp), or an address; replaces "listen"
+    /// Protocol as the original names it (na+sm: this node only; tcp, ofi+tcp), auto (both), or an address; replaces "listen"
     #[arg(long, value_name = "NAME")]
     protocol: Option<String>,
 
-    /// Address to listen on: tcp://HOST:PORT, unix:///PATH or na+sm; may be given several times; replaces "listen"
+    /// Address to listen on: tcp://HOST:PORT, unix:///PATH, na+sm or auto; may be given several times; replaces "listen"
     #[arg(long, value_name = "ADDRESS", conflicts_with = "protocol")]
     listen: Vec<String>,
 

@@ -96,8 +96,8 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "listen",
-        "Addresses to listen on: tcp://HOST:PORT (port 0: any free one), unix:///PATH, na+sm (a socket in the data directory). \
-         Shard n listens on PORT + n and PATH.n. The group file names the first.",
+        "Addresses to listen on: tcp://HOST:PORT (port 0: any free one), unix:///PATH, na+sm (a socket in the data directory), \
+         auto (that socket and TCP on this machine at any free port). Shard n listens on PORT + n and PATH.n. The group file names the first.",
     ),
     key(
         "shards",

@@ -19,6 +19,7 @@ use super::UringIo;
 use super::mesh::Mesh;
 use super::rings::SocketDoor;
 use super::watch::Watched;
+use crate::config::{LOCAL, places_to_listen};
 use crate::facts::{NodeFacts, socket_permissions};
 use crate::halves::split;
 use crate::session::{LocalUser, Peer, Session};
@@ -78,14 +79,14 @@ impl Listeners {
             order: Vec::new(),
             is_open_to_others,
         };
-        for text in listen {
+        for text in places_to_listen(listen) {
             let invalid = |reason: String| ListenError::Invalid {
-                address: text.clone(),
+                address: text.to_owned(),
                 reason,
             };
-            if text == "na+sm" {
+            if text == LOCAL {
                 let path = socket_path(data_dir).map_err(invalid)?;
-                listeners.unix("na+sm", &path, shard)?;
+                listeners.unix(LOCAL, &path, shard)?;
                 continue;
             }
             match text

@@ -33,6 +33,9 @@ fn trouble(address: &str, data_dir: &Path, shards: usize) -> Option<PlaceTrouble
     if let Some(path) = address.strip_prefix("unix://") {
         return unix(Path::new(path));
     }
+    if address == "auto" {
+        return trouble("na+sm", data_dir, shards).or_else(|| trouble("tcp://127.0.0.1:0", data_dir, shards));
+    }
     if address == "na+sm" {
         let dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_path_buf());
         let inside = dir.join("mofka.sock");
@@ -43,7 +46,7 @@ fn trouble(address: &str, data_dir: &Path, shards: usize) -> Option<PlaceTrouble
             false => None,
         };
     }
-    refused("an address is tcp://HOST:PORT, unix:///PATH or na+sm".to_owned())
+    refused("an address is tcp://HOST:PORT, unix:///PATH, na+sm or auto".to_owned())
 }
 
 fn tcp(place: &str, shards: usize) -> Option<PlaceTrouble> {
@@ -153,9 +156,10 @@ mod tests {
         let long = format!("unix:///{}", "x".repeat(120));
         assert!(matches!(of(&long, 1), Some(PlaceTrouble::Refused(_))));
         assert!(matches!(of("udp://x", 1), Some(PlaceTrouble::Refused(_))));
-        assert_eq!(of("na+sm", 1), None);
+        assert_eq!((of("na+sm", 1), of("auto", 1)), (None, None));
         let _listener = UnixListener::bind(dir.path().join("mofka.sock")).unwrap();
         let running = trouble("na+sm", dir.path(), 1);
         assert!(matches!(running, Some(PlaceTrouble::Taken(_))), "{running:?}");
+        assert_eq!(trouble("auto", dir.path(), 1), running);
     }
 }
