@@ -39,6 +39,8 @@ pub(super) struct Leaving {
     is_trimming: Cell<bool>,
     /// When the last event of the segment with this base was accepted.
     oldest_us: Cell<Option<(EventId, Option<u64>)>>,
+    /// Of a memory partition that cannot keep its bound on bytes: how many it has to have before that is tried again.
+    tried_bytes: Cell<u64>,
     is_deleted: Cell<bool>,
     deleted: Event,
 }
@@ -50,6 +52,7 @@ impl Leaving {
             now_us: Cell::new(0),
             is_trimming: Cell::new(false),
             oldest_us: Cell::new(None),
+            tried_bytes: Cell::new(0),
             is_deleted: Cell::new(false),
             deleted: Event::new(),
         }
@@ -58,6 +61,14 @@ impl Leaving {
     /// The topic's rules.
     pub(super) fn retention(&self) -> Ref<'_, Retention> {
         self.retention.borrow()
+    }
+
+    pub(super) fn tried_bytes(&self) -> u64 {
+        self.tried_bytes.get()
+    }
+
+    pub(super) fn tried_at(&self, bytes: u64) {
+        self.tried_bytes.set(bytes);
     }
 
     /// The time for retention, as the last look found it.
@@ -70,6 +81,7 @@ impl<I: Io> Partition<I> {
     /// What of its events may go, from now on. It happens at the next look.
     pub fn set_retention(&self, retention: Retention) {
         *self.leaving.retention.borrow_mut() = retention;
+        self.leaving.tried_bytes.set(0);
     }
 
     /// Lets go what the topic's retention says, at this time (see [`mofka_log::RetentionClock`]), and seals the segment

@@ -18,7 +18,7 @@ impl<I: Io> Partition<I> {
     pub(super) fn keep_memory_bound(&self) {
         let bytes_max = self.leaving.retention().bytes_max;
         if let Some(max) = bytes_max
-            && self.recent.borrow().bytes() > max
+            && self.recent.borrow().bytes() > max.max(self.leaving.tried_bytes())
         {
             self.trim_memory(max / SLACK_PART);
         }
@@ -29,13 +29,16 @@ impl<I: Io> Partition<I> {
         self.look_anew();
         let going_end = self.memory_going_end(more_bytes);
         let free_end = self.unreferred_end(going_end);
-        if free_end < going_end {
-            self.note_held(going_end);
-        }
         self.recent.borrow_mut().drop_before(free_end);
+        // What has to stay is not gone through again for every batch.
+        let bytes = self.recent.borrow().bytes();
+        let bytes_max = self.leaving.retention().bytes_max;
+        let beyond = bytes_max.filter(|max| bytes > *max);
+        let tried_bytes = beyond.map_or(0, |max| bytes.saturating_add(max / SLACK_PART));
+        self.leaving.tried_at(tried_bytes);
     }
 
-    /// Where the events end that are to go by the rules alone.
+    /// Where the events end that are to go by the rules, and that no other partition refers to.
     fn memory_going_end(&self, more_bytes: u64) -> EventId {
         let recent = self.recent.borrow();
         let retention: &Retention = &self.leaving.retention();
@@ -47,6 +50,9 @@ impl<I: Io> Partition<I> {
             true => self.cursors.all(),
             false => Vec::new(),
         };
+        let own = self.spec.record.id;
+        let others = self.pins(None).into_iter().filter(|pin| pin.by != own);
+        let held_from = others.map(|pin| pin.first).min();
         let mut bytes = recent.bytes() + more_bytes;
         for (batch, cost_bytes) in recent.costs() {
             let end_event_id = batch.end_event_id();
@@ -64,25 +70,25 @@ impl<I: Io> Partition<I> {
                 Some(TrimReason::Bytes) if end_event_id == self.memory_end.get() => break,
                 Some(_) => {}
             }
+            if held_from.is_some_and(|first| first < end_event_id) {
+                self.note_held(end_event_id);
+                break;
+            }
             bytes -= cost_bytes;
             going_end = end_event_id;
         }
         going_end
     }
 
-    /// How much of what is before `end` may go, since nothing refers to it that stays.
+    /// How much of what is before `end` may go, since no event of this partition refers to it that stays.
     fn unreferred_end(&self, mut end: EventId) -> EventId {
         let own = self.spec.record.id;
+        if self.pins(Some(end)).iter().all(|pin| pin.by != own) {
+            return end;
+        }
         loop {
-            let held = self.pins(Some(end)).into_iter().filter_map(|pin| {
-                // What refers from here is known, and goes itself if it is before the end.
-                if pin.by == own {
-                    self.noted_reference(own, end)
-                } else {
-                    Some(pin.first)
-                }
-            });
-            match held.min().filter(|first| *first < end) {
+            // What refers from here is known, and goes itself if it is before the end.
+            match self.noted_reference(own, end).filter(|first| *first < end) {
                 // More stays now, which may refer to what is earlier still.
                 Some(first) => end = self.recent.borrow().base_of(first),
                 None => return end,
