@@ -40,6 +40,7 @@ fn history(seed: u64, placed: Option<(Fault, u64)>) -> Result<(Tally, [u64; 7]),
     world.live(&io, &plan)?;
     let operations = OPERATIONS.map(|operation| io.operations(operation));
     if placed.is_none() {
+        io.shut_down();
         return Ok((Tally::default(), operations));
     }
     let io = world.end(&io);

@@ -174,6 +174,8 @@ fn lives(seed: u64) -> Result<u64, String> {
                 io.crash(&mut random, 60, sectors)
             }
         };
+        // Or its tasks would keep it, and it them.
+        io.shut_down();
         let io = SimIo::stepping(&image, seed);
         let partition = open(&io, spec(PartitionKind::Default, Durability::Synced))?;
         let found = io.block_on(read_all(Rc::clone(&partition)))?;
@@ -215,6 +217,7 @@ fn lives(seed: u64) -> Result<u64, String> {
         }
         settle(&io);
         image = io.settled();
+        io.shut_down();
     }
     Ok(checked)
 }

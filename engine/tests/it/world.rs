@@ -356,6 +356,7 @@ pub(crate) fn works(io: &SimIo) -> Result<(), String> {
         (PRODUCER + 1, 0, 0),
     );
     while sent.outcome.borrow().is_none() && io.step() {}
+    io.shut_down();
     sent.acknowledged()
         .map(|_| ())
         .ok_or_else(|| format!("a batch after all: {:?}", sent.outcome.borrow()))
