@@ -10,6 +10,7 @@ mod entries;
 mod op;
 mod operations;
 mod spot;
+mod submit;
 mod syncs;
 mod wait;
 
@@ -21,7 +22,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use io_uring::squeue::Flags;
@@ -42,18 +43,13 @@ use super::quiet::QuietFiles;
 use super::rings::Rings;
 use super::settled::Device;
 use super::watch::Watches;
-use crate::io::{FileWrite, Step, StepError, Then};
+use crate::io::{FileWrite, StepError, Then};
 
 /// Entries of the submission queue; what is beyond is submitted earlier.
 const ENTRIES: u32 = 256;
 /// Threads of the kernel that make syncs and calls of the file system for a shard at the same time, at most. Said, because
 /// the kernel takes the size of the thread's first ring otherwise: the runtime's, which probes with a ring of two entries.
 const WORKERS_MAX: u32 = 16;
-/// How long what is queued may wait for more, or for the shard to wait.
-const QUEUED_MAX: Duration = Duration::from_micros(15);
-/// The kernel hands the writes of so many entries to the device together: with fewer, each rings the device's doorbell, which costs
-/// a virtual machine more than all else that is done for a small write.
-const PLUGGED_ENTRIES_MIN: usize = 3;
 /// Memory registered for writes.
 const REGION_BYTES: usize = 16 << 20;
 /// Memory of reads and of large writes that is kept for reuse.
@@ -83,6 +79,12 @@ struct Inner {
     skip_success: bool,
     /// When it was first seen that something is queued and not submitted.
     queued_at: Option<Instant>,
+    /// What is queued goes with the attendant's next look.
+    is_urgent: bool,
+    /// What was queued last are two writes of one operation.
+    ends_with_pair: bool,
+    /// Operations of which was heard at the same time last.
+    ended_together: usize,
     /// Its task, while that sleeps and is to be woken; awake, it looks at the ring at every turn.
     attendant: Option<Waker>,
     /// Polled while the shard waits here.
@@ -125,6 +127,9 @@ impl Ring {
             registered,
             skip_success,
             queued_at: None,
+            is_urgent: false,
+            ends_with_pair: false,
+            ended_together: 0,
             attendant: None,
             watches: watches.clone(),
             rings: rings.clone(),
@@ -245,7 +250,8 @@ impl Inner {
         };
         let (mut syncs, mut others) = (0, 0);
         if let Some(device) = device {
-            self.syncs.begin_on_device(device);
+            let bytes: usize = writes.iter().map(bytes_of).sum();
+            self.syncs.begin_on_device(device, bytes as u64);
             syncs = 1;
         }
         for (number, write) in writes.into_iter().enumerate() {
@@ -285,9 +291,7 @@ impl Inner {
                 quiet_on,
             });
         }
-        if held.files.len() == entries.len() && entries.len() == PLUGGED_ENTRIES_MIN - 1 {
-            entries.push(entries::nothing(self.skip_success));
-        }
+        self.ends_with_pair = held.files.len() == 2 && entries.len() == 2;
         let op = Op::new(syncs, others, None, held);
         self.launch(place, &entries, op);
         Ok(place)
@@ -300,7 +304,7 @@ impl Inner {
         let device = device_of(writes.first()?)?;
         let is_shared = writes.iter().all(|write| device_of(write) == Some(device));
         // One write alone and the sync that is linked to it wake the shard once, as one that is synced here does.
-        let is_alone = writes.len() == 1 && !self.syncs.is_busy(device);
+        let is_alone = writes.len() == 1 && self.operations.in_flight() == 0 && self.ended_together <= 1;
         (is_shared && (!is_alone || self.on_the_spot.is_wanted(Instant::now()))).then_some(device)
     }
 
@@ -351,20 +355,6 @@ impl Inner {
         Ok(place)
     }
 
-    /// Lets the kernel take what is queued, when so many entries more would not fit.
-    fn make_room(&mut self, entries: usize) -> Result<(), StepError> {
-        let submission = self.ring.submission();
-        let room = submission.capacity() - submission.len();
-        drop(submission);
-        if room < entries
-            && let Err(source) = self.ring.submit()
-        {
-            let step = Step::Write;
-            return Err(StepError { step, source });
-        }
-        Ok(())
-    }
-
     /// Queues the entries of one operation, all of them in one submission: a link does not reach across two. Room for
     /// them was made.
     fn launch(&mut self, place: usize, entries: &[squeue::Entry], op: Op) {
@@ -375,55 +365,6 @@ impl Inner {
         let pushed = unsafe { self.ring.submission().push_multiple(entries) };
         assert!(pushed.is_ok(), "room for the entries was made before");
         self.activity.note();
-    }
-
-    /// Queues the shared syncs that are due, or makes one here when it is all that is under way.
-    fn begin_shared_syncs(&mut self, woken: &mut Vec<Waker>) {
-        while let Some((number, written)) = self.syncs.next_due() {
-            let Some(target) = self.operations.written(written.operation, written.file) else {
-                unreachable!("what is synced was written")
-            };
-            let file = Rc::clone(&target.file);
-            let quiet = self.quiet_for(self.syncs.covered(number));
-            if self.operations.in_flight() == 1 && self.on_the_spot.is_wanted(Instant::now()) {
-                let begun = Instant::now();
-                let result = match quiet.map_or_else(|| file.sync_here(), File::sync_data) {
-                    Ok(()) => 0,
-                    Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
-                };
-                let ended = Instant::now();
-                self.on_the_spot.took(ended, ended.duration_since(begun));
-                // The sync left no completion, so what the kernel has to tell is of a socket.
-                if self.ring.submission().taskrun() {
-                    self.on_the_spot.had_company();
-                }
-                self.synced(number, result, woken);
-                continue;
-            }
-            let fd = quiet.map_or_else(|| file.fd(), AsRawFd::as_raw_fd);
-            let entry = entries::sync(fd, Kind::SharedSync, number, 0);
-            let pushed = self.make_room(1).is_ok_and(|()| {
-                // SAFETY: a sync touches no memory of ours; the writes that it is for hold the file until it is over, and a quiet one
-                // stays open as long as the ring.
-                unsafe { self.ring.submission().push(&entry) }.is_ok()
-            });
-            if !pushed {
-                // The kernel takes nothing now: the next look tries again.
-                return self.syncs.put_back(number);
-            }
-        }
-    }
-
-    /// Tells the kernel what is queued, and takes what is complete. Returns who is to be woken, when nothing of the
-    /// ring is borrowed any more.
-    fn submit_and_reap(&mut self) -> Vec<Waker> {
-        if let Err(error) = self.ring.submit()
-            && !is_passing(&error)
-        {
-            // The queue holds what was not taken, so nothing is lost; it goes with the next submission.
-            tracing::error!(%error, "io_uring did not take what was submitted");
-        }
-        self.reap()
     }
 
     fn reap(&mut self) -> Vec<Waker> {
@@ -481,7 +422,12 @@ impl Inner {
         for (number, result) in synced {
             self.synced(number, result, &mut woken);
         }
-        self.begin_shared_syncs(&mut woken);
+        if !woken.is_empty() {
+            self.ended_together = woken.len();
+        } else if self.operations.in_flight() == 1 {
+            // Nothing else is under way, and nobody is about to begin anything.
+            self.decide_syncs(&mut woken);
+        }
         woken
     }
 
@@ -495,40 +441,10 @@ impl Inner {
         }
     }
 
-    /// What was queued is submitted at once when the device has nothing else to do, or nobody will do it later.
-    fn launched(&mut self) -> Vec<Waker> {
-        if self.attendant.is_none() && self.operations.in_flight() > 1 {
-            return Vec::new();
-        }
-        let mut woken = self.submit_and_reap();
-        woken.extend(self.attendant.take());
-        woken
-    }
-
-    /// Takes what is complete. Submits what is queued when it has been for a while: a shard that is about to wait does both in
-    /// one call.
-    fn look(&mut self, now: Instant) -> Vec<Waker> {
-        let submission = self.ring.submission();
-        let is_called_for = submission.taskrun() || submission.cq_overflow();
-        let is_queued = !submission.is_empty();
-        drop(submission);
-        let queued_at = match is_queued {
-            true => Some(*self.queued_at.get_or_insert(now)),
-            false => None,
-        };
-        let is_due = queued_at.is_some_and(|at| now.duration_since(at) >= QUEUED_MAX);
-        if is_called_for || is_due {
-            self.queued_at = None;
-            self.submit_and_reap()
-        } else {
-            self.queued_at = queued_at;
-            self.reap()
-        }
-    }
-
     /// Waits until the kernel is done with everything.
     fn drain(&mut self) {
         while self.operations.in_flight() > 0 {
+            self.decide_syncs(&mut Vec::new());
             match self.ring.submit_and_wait(1) {
                 Ok(_) => {}
                 Err(error) if is_passing(&error) => {}

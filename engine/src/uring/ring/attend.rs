@@ -88,7 +88,11 @@ pub(super) async fn attend(ring: Weak<RefCell<Inner>>, runtime: Looker) {
             }
             let woken = inner.borrow_mut().wait(patience);
             quiet_turns = 0;
-            wake(woken);
+            if !woken.is_empty() {
+                wake(woken);
+                // What they begin goes with what is looked at next.
+                future::yield_now().await;
+            }
         }
     }
 }

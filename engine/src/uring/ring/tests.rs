@@ -1,11 +1,12 @@
 use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
 use futures_lite::future::FutureExt;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use super::*;
-use crate::io::{IoDir, IoFile, WritePart};
+use crate::io::{IoDir, IoFile, Step, WritePart};
 use crate::uring::{PREEMPT_TIMER, UringIo};
 
 const BLOCK: usize = 4096;
@@ -220,6 +221,40 @@ fn files_of_a_device_share_one_sync() {
                 "block {number}"
             );
         }
+    });
+}
+
+#[test]
+fn those_who_go_on_together_share_their_syncs() {
+    const WRITERS: usize = 8;
+    const WRITES: usize = 64;
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let path = scratch.path().join("one");
+        io.create(&path).await.unwrap();
+        let file = settled(&io, path.to_str().unwrap()).await;
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (io, file) = (io.clone(), Rc::clone(&file));
+                glommio::spawn_local(async move {
+                    for number in 0..WRITES {
+                        let at = (number * WRITERS + writer) * BLOCK;
+                        let writes = vec![write_of(&io, &file, at, BLOCK)];
+                        file.ring().write(writes, Then::Sync).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await;
+        }
+        let syncs = shared_syncs(&file.ring());
+        // One for all at best; two for each write of all, if a few were ahead of the others all the time.
+        let bound = (WRITES + WRITES / 2) as u64;
+        assert!(
+            (1..=bound).contains(&syncs),
+            "{syncs} syncs of {WRITERS} times {WRITES} writes"
+        );
     });
 }
 

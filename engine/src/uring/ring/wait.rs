@@ -22,7 +22,7 @@ const LOOKS: u32 = 32;
 /// Whether looking was worth it lately.
 #[derive(Debug)]
 pub(super) struct Spins {
-    /// While operations are under way.
+    /// While an operation is under way.
     for_device: Patience,
     /// While none is.
     for_sockets: Patience,
@@ -39,14 +39,22 @@ impl Spins {
 
     /// How long to look this time; nothing where it was in vain lately: a short look costs a system call too, and brings little.
     fn window(&mut self, in_flight: usize) -> Option<Duration> {
-        let window = self.of(in_flight).window();
+        let window = self.of(in_flight)?.window();
         (window == SPIN).then_some(window)
     }
 
-    fn of(&mut self, in_flight: usize) -> &mut Patience {
+    fn note(&mut self, in_flight: usize, waited: Duration) {
+        if let Some(patience) = self.of(in_flight) {
+            patience.note(waited);
+        }
+    }
+
+    /// Of several operations, some go on while the shard wakes up: looking brings nothing, and costs a third of what they do.
+    fn of(&mut self, in_flight: usize) -> Option<&mut Patience> {
         match in_flight {
-            0 => &mut self.for_sockets,
-            _ => &mut self.for_device,
+            0 => Some(&mut self.for_sockets),
+            1 => Some(&mut self.for_device),
+            _ => None,
         }
     }
 }
@@ -60,7 +68,11 @@ impl Inner {
             for change in self.watches.changes() {
                 self.poll_socket(change);
             }
-            self.queued_at = None;
+            let mut woken = Vec::new();
+            self.complete_submission(&mut woken);
+            if !woken.is_empty() {
+                return woken;
+            }
             let in_flight = self.operations.in_flight();
             let begun = Instant::now();
             if let Some(window) = self.spins.window(in_flight) {
@@ -70,8 +82,8 @@ impl Inner {
             let arguments = types::SubmitArgs::new().timespec(&time);
             // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
             self.ring.submitter().submit_with_args(1, &arguments).ok();
-            self.spins.of(in_flight).note(begun.elapsed());
-            let woken = self.reap();
+            self.spins.note(in_flight, begun.elapsed());
+            woken = self.reap();
             left = until.saturating_duration_since(Instant::now());
             // A write whose sync is still to come concerns nobody but the ring.
             if !woken.is_empty() || self.watches.has_come() || self.watches.has_rung() || left.is_zero() {
