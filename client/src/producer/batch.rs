@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::queue::Queue;
 use super::sequence::{Places, Sequence};
+use super::spares::Spares;
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Connection, Kept, LentFrame};
@@ -287,6 +288,8 @@ pub(super) enum Content {
         frame: Bytes,
         /// The data, in order: what is sent again is the same memory.
         data: Vec<Bytes>,
+        /// Nothing of it is the application's.
+        is_all_copied: bool,
     },
 }
 
@@ -320,7 +323,7 @@ impl Outgoing {
     }
 
     /// Gives it the next place, unless it has one. Returns the builder that it came from, empty, for another one.
-    pub(super) fn stamp(&mut self, sequence: &mut Sequence) -> Option<BatchBuilder> {
+    pub(super) fn stamp(&mut self, sequence: &mut Sequence, spares: &Spares) -> Option<BatchBuilder> {
         let Content::Gathered(builder) = &mut self.content else {
             return None;
         };
@@ -328,9 +331,15 @@ impl Outgoing {
             Some(places) => sequence.next_from(places),
             None => sequence.next(),
         };
-        let (frame, data) = builder.take_at(Some(place));
+        let is_all_copied = builder.is_all_copied();
+        let memory = spares.frame(builder.frame_bytes());
+        let (frame, data) = builder.take_into(Some(place), memory);
         let builder = std::mem::take(builder);
-        self.content = Content::Stamped { frame, data };
+        self.content = Content::Stamped {
+            frame,
+            data,
+            is_all_copied,
+        };
         Some(builder)
     }
 
@@ -341,7 +350,7 @@ impl Outgoing {
         partition: Uuid,
         durability: Option<Durability>,
     ) -> Option<[u8; HEAD_BYTES]> {
-        let Content::Stamped { frame, data } = &self.content else {
+        let Content::Stamped { frame, data, .. } = &self.content else {
             return None;
         };
         let data_bytes: usize = data.iter().map(Bytes::len).sum();
@@ -365,7 +374,7 @@ impl Outgoing {
     /// The frame to send after this head: batch frame, data; then comes what was filled in place. Nothing is copied. `None`: it has
     /// no place yet.
     pub(super) fn frame<'a>(&'a self, head: &'a [u8]) -> Option<LentFrame<'a>> {
-        let Content::Stamped { frame, data } = &self.content else {
+        let Content::Stamped { frame, data, .. } = &self.content else {
             return None;
         };
         Some(LentFrame {
@@ -380,7 +389,7 @@ impl Outgoing {
     /// # Errors
     /// When what is in memory does not check any more.
     pub(super) fn restamp(&mut self, next: impl FnOnce() -> BatchPlace) -> Result<(), BatchError> {
-        let Content::Stamped { frame, data } = &mut self.content else {
+        let Content::Stamped { frame, data, .. } = &mut self.content else {
             return Ok(());
         };
         let mut batch = Batch::check(frame.clone(), None)?;

@@ -14,6 +14,7 @@ mod queue;
 mod report;
 mod sequence;
 mod sourced;
+mod spares;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use self::loose::{Loose, Ticket};
 use self::patience::Patience;
 use self::queue::{Parked, Queue};
 use self::report::Counters;
+use self::spares::Spares;
 use crate::data::Data;
 use crate::driver::{DriverCore, Repeat};
 use crate::error::{DeliveryError, DriverError, PushError, StreamError};
@@ -61,6 +63,7 @@ struct Shared {
     options: ProducerOptions,
     driver: Arc<DriverCore>,
     counters: Counters,
+    spares: Spares,
 }
 
 impl Shared {
@@ -98,6 +101,7 @@ impl Producer {
             options,
             driver,
             counters: Counters::default(),
+            spares: Spares::default(),
         });
         let core = Arc::new(Core {
             topic,

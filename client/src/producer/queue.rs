@@ -64,7 +64,7 @@ struct State {
     parked: VecDeque<Parked>,
     gathering: Option<Gathering>,
     /// For the next one: what it allocates was used before.
-    spare: BatchBuilder,
+    spare: Option<BatchBuilder>,
     outgoing: Line,
     next_number: u64,
     sequence: Sequence,
@@ -116,7 +116,7 @@ impl Queue {
             state: Mutex::new(State {
                 parked: VecDeque::new(),
                 gathering: None,
-                spare: BatchBuilder::new(),
+                spare: None,
                 outgoing: Line::default(),
                 next_number: 0,
                 sequence: match shared.options.source {
@@ -190,7 +190,7 @@ impl Queue {
         let too_large = state.bounds.too_large(bytes);
         let number = state.next_number;
         let gathering = state.gathering.get_or_insert_with(|| {
-            let builder = std::mem::take(&mut state.spare);
+            let builder = self.shared.spares.builder(state.spare.take());
             Gathering::new(Weak::clone(&self.me), number, builder)
         });
         let is_new = gathering.number == number;
@@ -310,7 +310,10 @@ impl Queue {
             promise.settled.set(outcome);
         }
         // Last: an owner may wait for the very event whose data it had.
-        drop((settled.spent, settled.spent_data));
+        drop(settled.spent_data);
+        for content in settled.spent {
+            self.shared.spares.keep_content(content);
+        }
     }
 
     fn pump_locked(&self, state: &mut State, mut settled: Settled) -> Settled {
@@ -372,8 +375,11 @@ impl Queue {
         let (Some(me), Some(batch)) = (self.me.upgrade(), state.outgoing.get_mut(place)) else {
             return true;
         };
-        if let Some(spare) = batch.stamp(&mut state.sequence).filter(BatchBuilder::is_small) {
-            state.spare = spare;
+        let spares = &self.shared.spares;
+        match batch.stamp(&mut state.sequence, spares) {
+            Some(spare) if spare.is_small() => state.spare = Some(spare),
+            Some(spare) => spares.keep_builder(spare),
+            None => {}
         }
         let id = link.fresh_id();
         let durability = self.shared.options.durability;

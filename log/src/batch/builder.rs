@@ -171,7 +171,8 @@ impl BatchBuilder {
         self.frame_bytes().saturating_add(self.data_bytes)
     }
 
-    fn frame_bytes(&self) -> u64 {
+    /// Bytes of the frame so far.
+    pub fn frame_bytes(&self) -> u64 {
         let entries: &[u8] = bytemuck::cast_slice(&self.entries);
         let pieces: &[u8] = bytemuck::cast_slice(&self.pieces);
         let parts = [
@@ -220,7 +221,15 @@ impl BatchBuilder {
     /// # Panics
     /// As [`BatchBuilder::finish`].
     pub fn take_at(&mut self, place: Option<BatchPlace>) -> (Bytes, Vec<Bytes>) {
-        let frame = self.frame(self.data_bytes, place);
+        self.take_into(place, BytesMut::new())
+    }
+
+    /// The same, with the frame in this memory, which was used before, as far as there is enough of it. What it holds is lost.
+    ///
+    /// # Panics
+    /// As [`BatchBuilder::finish`].
+    pub fn take_into(&mut self, place: Option<BatchPlace>, memory: BytesMut) -> (Bytes, Vec<Bytes>) {
+        let frame = self.frame(self.data_bytes, place, memory);
         if !self.copied.is_empty() {
             // All of it, which needs no count of its users.
             self.parts.push(std::mem::take(&mut self.copied).freeze());
@@ -233,11 +242,33 @@ impl BatchBuilder {
         (frame, std::mem::take(&mut self.parts))
     }
 
+    /// Data that will be copied goes into this memory, which was used before, as far as there is enough of it. What it holds is lost.
+    ///
+    /// # Panics
+    /// When there are events.
+    pub fn copy_into(&mut self, mut memory: BytesMut) {
+        assert!(self.is_empty(), "memory is given before there are events");
+        memory.clear();
+        self.copied = memory;
+    }
+
+    /// Whether all data so far was copied: nothing is kept as it is.
+    pub fn is_all_copied(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Bytes of memory that it has for tables and metadata.
+    pub fn memory_bytes(&self) -> usize {
+        let entries = self.entries.capacity().saturating_mul(size_of::<Entry>());
+        let pieces = self.pieces.capacity().saturating_mul(size_of::<Le32>());
+        let tables = entries.saturating_add(pieces);
+        tables.saturating_add(self.metadata.capacity())
+    }
+
     /// Whether it holds so little memory for tables and metadata that it may be kept for later.
     pub fn is_small(&self) -> bool {
         const SMALL_BYTES: usize = 64 << 10;
-        let tables = self.entries.capacity().saturating_add(self.pieces.capacity());
-        tables.saturating_mul(size_of::<Entry>()) <= SMALL_BYTES && self.metadata.capacity() <= SMALL_BYTES
+        self.memory_bytes() <= SMALL_BYTES
     }
 
     /// The frame of one event whose data went another way.
@@ -255,10 +286,10 @@ impl BatchBuilder {
         let bytes = u32::try_from(metadata.len()).unwrap_or(u32::MAX);
         builder.entries = vec![Entry::new(bytes, crc32fast::hash(metadata), data_bytes)];
         builder.pieces = pieces;
-        Ok(builder.frame(data_bytes, place))
+        Ok(builder.frame(data_bytes, place, BytesMut::new()))
     }
 
-    fn frame(&self, data_bytes: u64, place: Option<BatchPlace>) -> Bytes {
+    fn frame(&self, data_bytes: u64, place: Option<BatchPlace>, memory: BytesMut) -> Bytes {
         assert!(!self.entries.is_empty(), "a batch without events was finished");
         let frame_bytes = narrow(self.frame_bytes());
         let entries: &[u8] = bytemuck::cast_slice(&self.entries);
@@ -275,7 +306,9 @@ impl BatchBuilder {
             has_references: self.has_references,
             place,
         });
-        let mut frame = Vec::with_capacity(frame_bytes);
+        let mut frame = memory;
+        frame.clear();
+        frame.reserve(frame_bytes);
         for part in [bytemuck::bytes_of(&header), entries, pieces, &self.metadata] {
             frame.extend_from_slice(part);
         }
@@ -285,7 +318,7 @@ impl BatchBuilder {
             wide(frame.len()),
             "the header tells how long the frame is"
         );
-        frame.into()
+        frame.freeze()
     }
 }
 

@@ -1,0 +1,186 @@
+//! Memory of batches that are over, for the next ones.
+//!
+//! Giving a MiB back to the system and asking for it again, as allocators do, costs more than filling it: each of its pages is emptied,
+//! and on a virtual machine perhaps found first. So what large batches were made in is kept, within a bound for all partitions of a
+//! producer. Small ones are better off with the allocator.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use mofka_log::BatchBuilder;
+
+use super::batch::Content;
+use crate::promise::lock;
+
+/// What is kept at most, in all.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+/// Memory of less than this is not kept.
+const KEPT_BYTES_MIN: usize = 16 << 10;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    /// Whether there may be any: most producers of small batches never have some.
+    is_any: AtomicBool,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    builders: Vec<BatchBuilder>,
+    buffers: Vec<BytesMut>,
+    bytes: usize,
+}
+
+impl Spares {
+    /// A builder for a batch that begins to gather: this one, which is empty, if there is one.
+    pub(super) fn builder(&self, at_hand: Option<BatchBuilder>) -> BatchBuilder {
+        if !self.is_any.load(Ordering::Relaxed) {
+            return at_hand.unwrap_or_default();
+        }
+        let kept = &mut *lock(&self.kept);
+        let mut builder = at_hand.unwrap_or_else(|| {
+            let builder = kept.builders.pop().unwrap_or_default();
+            kept.bytes -= builder.memory_bytes();
+            builder
+        });
+        // How much it will take is not known.
+        let largest = kept
+            .buffers
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, it)| it.capacity());
+        if let Some((largest, _)) = largest {
+            let memory = kept.buffers.swap_remove(largest);
+            kept.bytes -= memory.capacity();
+            builder.copy_into(memory);
+        }
+        builder
+    }
+
+    /// Memory for a frame of so many bytes.
+    pub(super) fn frame(&self, bytes: u64) -> BytesMut {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if bytes < KEPT_BYTES_MIN || !self.is_any.load(Ordering::Relaxed) {
+            return BytesMut::new();
+        }
+        let kept = &mut *lock(&self.kept);
+        let fits = kept.buffers.iter().enumerate();
+        let fits = fits.filter(|(_, it)| it.capacity() >= bytes);
+        let Some((smallest, _)) = fits.min_by_key(|(_, it)| it.capacity()) else {
+            return BytesMut::new();
+        };
+        let memory = kept.buffers.swap_remove(smallest);
+        kept.bytes -= memory.capacity();
+        memory
+    }
+
+    /// A builder that gave its batch away.
+    pub(super) fn keep_builder(&self, builder: BatchBuilder) {
+        let bytes = builder.memory_bytes();
+        self.keep(bytes, |kept| kept.builders.push(builder));
+    }
+
+    /// A batch that is over.
+    pub(super) fn keep_content(&self, content: Content) {
+        if let Content::Stamped {
+            frame,
+            data,
+            is_all_copied,
+        } = content
+        {
+            self.keep_buffer(frame);
+            if is_all_copied {
+                data.into_iter().for_each(|part| self.keep_buffer(part));
+            }
+        }
+    }
+
+    /// Unless somebody else has it, too, as a socket may.
+    fn keep_buffer(&self, bytes: Bytes) {
+        if bytes.len() >= KEPT_BYTES_MIN
+            && let Ok(mut memory) = bytes.try_into_mut()
+        {
+            memory.clear();
+            self.keep(memory.capacity(), |kept| kept.buffers.push(memory));
+        }
+    }
+
+    fn keep(&self, bytes: usize, add: impl FnOnce(&mut Kept)) {
+        if !(KEPT_BYTES_MIN..=KEPT_BYTES_MAX).contains(&bytes) {
+            return;
+        }
+        let kept = &mut *lock(&self.kept);
+        if kept.bytes + bytes <= KEPT_BYTES_MAX {
+            kept.bytes += bytes;
+            add(kept);
+            self.is_any.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamped(data_bytes: usize) -> Content {
+        Content::Stamped {
+            frame: Bytes::from(vec![1; KEPT_BYTES_MIN]),
+            data: vec![Bytes::from(vec![2; data_bytes])],
+            is_all_copied: true,
+        }
+    }
+
+    fn bytes(spares: &Spares) -> usize {
+        lock(&spares.kept).bytes
+    }
+
+    #[test]
+    fn the_next_batch_lies_where_the_last_one_did() {
+        let spares = Spares::default();
+        let content = stamped(1 << 20);
+        let Content::Stamped { frame, data, .. } = &content else {
+            unreachable!("it is")
+        };
+        let (frame_at, data_at) = (frame.as_ptr(), data[0].as_ptr());
+        spares.keep_content(content);
+        assert_eq!(bytes(&spares), KEPT_BYTES_MIN + (1 << 20));
+        let mut builder = spares.builder(None);
+        builder.push(b"{}", std::iter::once(&[7; 1 << 20][..])).unwrap();
+        let memory = spares.frame(KEPT_BYTES_MIN as u64);
+        assert_eq!(memory.as_ptr(), frame_at);
+        let (frame, data) = builder.take_into(None, memory);
+        assert_eq!((frame.as_ptr(), data[0].as_ptr()), (frame_at, data_at));
+        assert_eq!(
+            (data.len(), &data[0][..], bytes(&spares)),
+            (1, &[7; 1 << 20][..], 0)
+        );
+    }
+
+    #[test]
+    fn neither_little_is_kept_nor_too_much_nor_what_others_have() {
+        let spares = Spares::default();
+        spares.keep_content(stamped(KEPT_BYTES_MIN - 1));
+        assert_eq!(bytes(&spares), KEPT_BYTES_MIN, "the frame");
+        for _ in 0..20 {
+            spares.keep_content(stamped(1 << 20));
+        }
+        assert!(bytes(&spares) <= KEPT_BYTES_MAX && bytes(&spares) > KEPT_BYTES_MAX - (1 << 20));
+        let spares = Spares::default();
+        let shared = Bytes::from(vec![3; KEPT_BYTES_MIN]);
+        let content = |is_all_copied| Content::Stamped {
+            frame: shared.clone(),
+            data: vec![Bytes::from(vec![4; KEPT_BYTES_MIN])],
+            is_all_copied,
+        };
+        spares.keep_content(content(false));
+        assert_eq!(
+            bytes(&spares),
+            0,
+            "a socket has the one, the application had the other"
+        );
+        spares.keep_content(content(true));
+        assert_eq!(bytes(&spares), KEPT_BYTES_MIN);
+    }
+}
