@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use hdrhistogram::Histogram;
 use mofka_client::{BatchSize, Driver, ProducerOptions, TopicHandle, TopicOptions};
+use mofka_log::Retention;
 
 use crate::events::Events;
 use crate::harness::{self, Machine, Sample, Side, cpu_time};
@@ -40,6 +41,10 @@ pub(crate) struct ProduceArgs {
     /// Shards of the daemon.
     #[arg(long, default_value_t = 1)]
     pub(crate) shards: usize,
+    /// Of `produce`: bytes that topics of batches took before they are measured; they keep half as many. Their files are used again then, as on a node
+    /// that has run for a while, and as those of the raw side are. 0: each turn has a new topic, whose files grow.
+    #[arg(long, default_value_t = 1 << 30)]
+    pub(crate) filled_bytes: u64,
     /// Only the sides whose names contain this: for a profiler.
     #[arg(long)]
     pub(crate) only: Option<String>,
@@ -113,10 +118,12 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
         ("batches of 1000", BatchSize::fixed(1000), 1000),
         ("adaptive batches", BatchSize::Adaptive, 1000),
     ] {
+        let topic = filled(&driver, &content, args, batch_size)?;
         let sides = vec![
             Side::new(format!("mofka, synced, {name}"), || {
-                with_cpu(&node, args.events, || {
-                    stream(&driver, &content, args, batch_size, args.events)
+                with_cpu(&node, args.events, || match &topic {
+                    None => stream(&driver, &content, args, batch_size, args.events),
+                    Some(topic) => append(topic, &content, args, batch_size, args.events),
                 })
             }),
             raw_side(
@@ -131,8 +138,31 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
             args.batches
         );
         args.compare(&title, &machine, sides, json)?;
+        if let Some(topic) = topic {
+            driver.delete_topic(&topic.name()).map_err(|e| e.to_string())?;
+        }
     }
     Ok(())
+}
+
+/// A topic whose files are used again.
+fn filled(
+    driver: &Driver,
+    content: &Events,
+    args: &ProduceArgs,
+    batch_size: BatchSize,
+) -> Result<Option<TopicHandle>, String> {
+    if args.filled_bytes == 0 {
+        return Ok(None);
+    }
+    let options = TopicOptions::new("filled").retention(Retention {
+        bytes_max: Some(args.filled_bytes / 2),
+        ..Retention::default()
+    });
+    let topic = driver.create_topic(options).map_err(|e| e.to_string())?;
+    let events = args.filled_bytes / (args.data_bytes + args.metadata_bytes as u64).max(1);
+    append(&topic, content, args, batch_size, events.max(1))?;
+    Ok(Some(topic))
 }
 
 fn raw_side<'a>(name: &str, args: &'a ProduceArgs, events: u64, depth: usize) -> Side<'a> {
@@ -212,6 +242,20 @@ pub(crate) fn stream(
     let topic = driver
         .create_topic(TopicOptions::new("bench"))
         .map_err(|e| e.to_string())?;
+    let sample = append(&topic, content, args, batch_size, events)?;
+    driver.delete_topic("bench").map_err(|e| e.to_string())?;
+    Ok(sample)
+}
+
+/// The same, behind what the topic has.
+fn append(
+    topic: &TopicHandle,
+    content: &Events,
+    args: &ProduceArgs,
+    batch_size: BatchSize,
+    events: u64,
+) -> Result<Sample, String> {
+    let before = synced_end(topic)?;
     let options = ProducerOptions {
         batch_size,
         max_num_batches: args.batches,
@@ -232,18 +276,22 @@ pub(crate) fn stream(
             report.acknowledged, events
         ));
     }
-    stored(&topic, events)?;
-    driver.delete_topic("bench").map_err(|e| e.to_string())?;
+    stored(topic, before + events)?;
     Ok(args.sample(events, elapsed, &no_latency()?))
 }
 
 /// Fails unless so many events are durable.
 fn stored(topic: &TopicHandle, events: u64) -> Result<(), String> {
-    let stored: u64 = topic.partition_status(0).map_err(|e| e.to_string())?.synced_end;
+    let stored = synced_end(topic)?;
     if stored == events {
         return Ok(());
     }
     Err(format!("{stored} of {events} events are stored"))
+}
+
+fn synced_end(topic: &TopicHandle) -> Result<u64, String> {
+    let status = topic.partition_status(0).map_err(|e| e.to_string())?;
+    Ok(status.synced_end)
 }
 
 /// Where only the rate is measured.
