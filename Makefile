@@ -19,6 +19,8 @@ LINKS := mofkactl bedrock bedrock-shutdown bedrock-query diaspora-ctl
 # Seconds for each fuzz target, and in the smoke run.
 FUZZ_SECONDS ?= 600
 FUZZ_SMOKE_SECONDS ?= 30
+# Targets that run at the same time.
+FUZZ_JOBS ?= $(shell nproc)
 FUZZ_SANITIZER ?= none
 BENCH_ARGS ?=
 COMPARE_ARGS ?=
@@ -173,12 +175,15 @@ doc: needs ## API documentation, warnings denied
 # copied to fuzz/seeds/<target>/found-<what>, it is replayed for ever.
 define run_fuzzers
 	@command -v cargo-fuzz >/dev/null || CARGO_TARGET_DIR="$(TARGET)/tools-build" $(CARGO) install --locked cargo-fuzz --version 0.13.2 --root "$(TOOLS)"
-	@for target in $$($(CARGO) fuzz list); do \
-	  echo "fuzz $$target: $(1) s"; \
-	  mkdir -p "fuzz/corpus/$$target"; \
-	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer $(2) "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
-	    -max_total_time=$(1) -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=$(3); \
-	done
+	@RUSTC_BOOTSTRAP=1 $(CARGO) fuzz build --sanitizer $(2)
+	@$(CARGO) fuzz list | xargs -P "$(FUZZ_JOBS)" -I TARGET bash -c 'set -euo pipefail; \
+	  echo "fuzz TARGET: $(1) s"; \
+	  mkdir -p fuzz/corpus/TARGET; \
+	  log=$$(mktemp); trap "rm -f $$log" EXIT; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer $(2) TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET -- \
+	    -max_total_time=$(1) -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=$(3) >"$$log" 2>&1 \
+	    || { cat "$$log"; exit 1; }; \
+	  { echo "fuzz TARGET: nothing found"; grep -E "^stat::number_of_executed_units|^#.*DONE" "$$log" || true; }'
 endef
 
 .PHONY: fuzz
