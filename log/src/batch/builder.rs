@@ -230,9 +230,10 @@ impl BatchBuilder {
     /// As [`BatchBuilder::finish`].
     pub fn take_into(&mut self, place: Option<BatchPlace>, memory: BytesMut) -> (Bytes, Vec<Bytes>) {
         let frame = self.frame(self.data_bytes, place, memory);
-        if !self.copied.is_empty() {
-            // All of it, which needs no count of its users.
-            self.parts.push(std::mem::take(&mut self.copied).freeze());
+        // All of it, which needs no count of its users; also when nothing was copied: only tables and metadata stay.
+        let copied = std::mem::take(&mut self.copied);
+        if !copied.is_empty() {
+            self.parts.push(copied.freeze());
         }
         self.entries.clear();
         self.pieces.clear();
