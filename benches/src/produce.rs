@@ -61,7 +61,7 @@ impl ProduceArgs {
     ) -> Result<(), String> {
         let reference = sides.last().map(|side| side.name.clone());
         let mut asked = sides;
-        asked.retain(|side| self.only.as_ref().is_none_or(|only| side.name.contains(only)));
+        asked.retain(|side| self.asks_for(&side.name));
         if asked.is_empty() {
             return Ok(());
         }
@@ -71,6 +71,10 @@ impl ProduceArgs {
             println!();
         }
         Ok(())
+    }
+
+    fn asks_for(&self, side: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| side.contains(only))
     }
 
     /// Events of one turn when each waits for the one before.
@@ -118,9 +122,13 @@ pub(crate) fn measure(args: &ProduceArgs, json: bool) -> Result<(), String> {
         ("batches of 1000", BatchSize::fixed(1000), 1000),
         ("adaptive batches", BatchSize::Adaptive, 1000),
     ] {
-        let topic = filled(&driver, &content, args, batch_size)?;
+        let side = format!("mofka, synced, {name}");
+        let topic = match args.asks_for(&side) {
+            true => filled(&driver, &content, args, batch_size)?,
+            false => None,
+        };
         let sides = vec![
-            Side::new(format!("mofka, synced, {name}"), || {
+            Side::new(side, || {
                 with_cpu(&node, args.events, || match &topic {
                     None => stream(&driver, &content, args, batch_size, args.events),
                     Some(topic) => append(topic, &content, args, batch_size, args.events),
