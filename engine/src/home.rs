@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::DirectIo;
+use crate::fresh;
 
 /// What `node.json` says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -143,7 +144,9 @@ impl Home {
             let path = path.clone();
             move |source| HomeError::Io { what, path, source }
         };
-        std::fs::write(&path, [0_u8; 4096]).map_err(failed("write"))?;
+        let made = fresh::create(&mut OpenOptions::new(), &path);
+        made.and_then(|mut file| file.write_all(&[0_u8; 4096]))
+            .map_err(failed("write"))?;
         let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
         let opened = OpenOptions::new()
             .read(true)
@@ -164,6 +167,20 @@ impl Home {
                 reason: error.to_string(),
             }),
         }
+    }
+
+    /// Whether the directory lies on an ext4 that says that it has no journal: it keeps what is synced from a `kill -9`, but its own
+    /// books do not survive a power cut.
+    pub fn lacks_journal(&self) -> bool {
+        let Ok(stat) = rustix::fs::stat(&self.dir) else {
+            return false;
+        };
+        let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+        let Ok(block) = std::fs::read_link(format!("/sys/dev/block/{major}:{minor}")) else {
+            return false;
+        };
+        let place = Path::new("/sys/fs/ext4").join(block.file_name().unwrap_or_default());
+        std::fs::read(place.join("journal_task")).is_ok_and(|task| task.starts_with(b"<none>"))
     }
 }
 
@@ -224,7 +241,7 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     };
     std::fs::create_dir_all(parent)?;
     let beside = path.with_extension(format!("tmp-{}", std::process::id()));
-    let mut file = File::create(&beside)?;
+    let mut file = fresh::create(&mut OpenOptions::new(), &beside)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)?;

@@ -17,6 +17,7 @@ pub mod config;
 mod control;
 mod enforcing;
 pub mod facts;
+mod fresh;
 mod groups;
 mod halves;
 mod home;

@@ -20,6 +20,7 @@ use super::ring::{Ring, ZEROS_BYTES_MAX};
 use super::rings::Rings;
 use super::settled::Settled;
 use super::watch::Watches;
+use crate::fresh;
 use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, StepError, Then, WritePart};
 
 /// The machine as a shard sees it. `direct` says whether log files bypass the page cache. Cheap to clone.
@@ -210,19 +211,17 @@ async fn blocking<T: Send + 'static>(
 impl UringIo {
     async fn file(&self, path: &Path, create: bool) -> io::Result<UringFile> {
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(create)
-            .mode(0o600);
+        options.read(true).write(true).mode(0o600);
         if self.direct {
             options.custom_flags(libc::O_DIRECT);
         }
         let direct = self.direct;
         let (dir, path) = (path.parent().map(Path::to_path_buf), path.to_path_buf());
         let (file, settled) = blocking(&self.activity, move || {
-            let file = options.open(path)?;
+            let file = match create {
+                true => fresh::create(&mut options, &path)?,
+                false => options.open(path)?,
+            };
             let settled = match direct {
                 true => Settled::of(&file),
                 false => Settled::on(None),

@@ -99,6 +99,13 @@ pub fn start(loaded: Loaded) -> Result<RunningNode, NodeError> {
             "this file system has no direct I/O: log files go through the page cache (direct_io is \"auto\")"
         );
     }
+    if home.lacks_journal() {
+        tracing::warn!(
+            data_dir = %home.dir().display(),
+            "this file system has no journal: what is acknowledged survives kill -9, but in a power cut the file system can lose \
+             it (mofka-ctl doctor says more)"
+        );
+    }
     for note in &notes {
         tracing::info!("configuration: {note}");
     }

@@ -105,6 +105,8 @@ pub(crate) struct Mount {
     pub(crate) source: String,
     /// Of the mount and of the file system.
     pub(crate) options: Vec<String>,
+    /// An ext4 that says that it has none.
+    pub(crate) lacks_journal: bool,
 }
 
 #[derive(Clone, Debug, Default)]

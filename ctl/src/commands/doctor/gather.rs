@@ -38,8 +38,11 @@ impl Default for Roots {
 pub(crate) fn facts(roots: &Roots, wanted: Wanted, may_write: bool) -> Facts {
     let status = read(&roots.proc.join("self/status")).unwrap_or_default();
     let dir = directory(roots, &wanted.data_dir);
-    let mount = mount_of(roots, &dir.looked_at);
+    let mut mount = mount_of(roots, &dir.looked_at);
     let number = device_number(&dir.looked_at, mount.as_ref());
+    if let Some((mount, number)) = mount.as_mut().zip(number) {
+        mount.lacks_journal = lacks_journal(roots, number);
+    }
     let cpus = cpus(roots);
     let shards = wanted.shards.unwrap_or(cpus.usable);
     Facts {
@@ -172,7 +175,21 @@ fn mount(line: &str) -> Option<Mount> {
         kind: kind.to_owned(),
         source: unescaped(source),
         options: all,
+        lacks_journal: false,
     })
+}
+
+/// Whether the ext4 on this device says that it has no journal.
+fn lacks_journal(roots: &Roots, (major, minor): (u32, u32)) -> bool {
+    let link = roots.sys.join(format!("dev/block/{major}:{minor}"));
+    let Ok(block) = fs::read_link(link) else {
+        return false;
+    };
+    let of_file_system = roots
+        .sys
+        .join("fs/ext4")
+        .join(block.file_name().unwrap_or_default());
+    read(&of_file_system.join("journal_task")).is_some_and(|task| task == "<none>")
 }
 
 /// Blanks and the like are written as `\040`.
@@ -385,6 +402,22 @@ mod tests {
             ("xfs", "/dev/nvme0n1p1")
         );
         assert_eq!(mount.options, ["rw", "noatime", "attr2"]);
+    }
+
+    #[test]
+    fn an_ext4_says_whether_it_has_a_journal() {
+        let (_machine, roots) = machine(&[
+            ("sys/fs/ext4/vda1/journal_task", "217\n"),
+            ("sys/fs/ext4/dm-0/journal_task", "<none>\n"),
+            ("sys/dev/block/none", ""),
+        ]);
+        for (number, name) in [("8:1", "vda1"), ("253:0", "dm-0"), ("9:9", "xfs-is-here")] {
+            let link = roots.sys.join("dev/block").join(number);
+            std::os::unix::fs::symlink(format!("../../devices/x/block/{name}"), link).unwrap();
+        }
+        let lacks = |number| lacks_journal(&roots, number);
+        assert_eq!((lacks((8, 1)), lacks((253, 0))), (false, true));
+        assert_eq!((lacks((9, 9)), lacks((1, 1))), (false, false));
     }
 
     #[test]

@@ -58,6 +58,13 @@ pub(super) fn file_system(mount: Option<&Mount>) -> Finding {
         .advise("mount it without nobarrier and barrier=0");
     }
     match mount.kind.as_str() {
+        kind if kind == "ext2" || mount.lacks_journal => Finding::warning(
+            CHECK,
+            format!("{found}, without a journal"),
+            "what was acknowledged as synced survives kill -9, but in a power cut the file system can lose it or mix up files, \
+             also those that were synced long before",
+        )
+        .advise("give it a journal (unmounted: tune2fs -O has_journal DEVICE), or store on xfs"),
         "xfs" | "ext4" if has("sync") || has("dirsync") => Finding::warning(
             CHECK,
             found,

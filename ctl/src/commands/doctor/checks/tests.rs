@@ -61,6 +61,7 @@ fn mount(kind: &str, options: &[&str]) -> Mount {
         kind: kind.to_owned(),
         source: "/dev/nvme0n1p1".to_owned(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
+        lacks_journal: false,
     }
 }
 
@@ -311,6 +312,15 @@ fn file_systems_are_judged_by_kind_and_options() {
     is(&of("ext4", &["rw", "nobarrier"]), Verdict::Bad, &["power cut"]);
     is(&of("ext4", &["rw", "barrier=0"]), Verdict::Bad, &["power cut"]);
     is(&of("ext4", &["rw", "sync"]), Verdict::Warning, &["sync"]);
+    let without_journal = Mount {
+        lacks_journal: true,
+        ..mount("ext4", &["rw"])
+    };
+    is(
+        &storage::file_system(Some(&without_journal)),
+        Verdict::Warning,
+        &["power cut", "tune2fs"],
+    );
     is(&of("tmpfs", &["rw"]), Verdict::Bad, &["memory", "type memory"]);
     is(&of("overlay", &["rw"]), Verdict::Warning, &["volume"]);
     is(&of("btrfs", &["rw"]), Verdict::Warning, &["chattr"]);
