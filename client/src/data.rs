@@ -33,6 +33,8 @@ enum Segments {
     #[default]
     None,
     One(Bytes),
+    /// A copy that was made for this alone.
+    Copied(Bytes),
     Many(Vec<Bytes>),
     /// No bytes of its own.
     Reference(Arc<DataRef>),
@@ -58,6 +60,11 @@ impl Data {
         }
     }
 
+    /// Whether it is a copy that the library made: nothing of the application's is kept by keeping it.
+    pub(crate) fn is_copy(&self) -> bool {
+        matches!(self.segments, Segments::Copied(_))
+    }
+
     /// The bytes of all segments, counted: none of a reference.
     pub fn bytes(&self) -> u64 {
         self.segments().iter().map(|segment| segment.len() as u64).sum()
@@ -72,7 +79,7 @@ impl Data {
     pub fn segments(&self) -> &[Bytes] {
         match &self.segments {
             Segments::None | Segments::Reference(_) => &[],
-            Segments::One(bytes) => std::slice::from_ref(bytes),
+            Segments::One(bytes) | Segments::Copied(bytes) => std::slice::from_ref(bytes),
             Segments::Many(segments) => segments,
         }
     }
@@ -97,7 +104,7 @@ impl Data {
     pub fn write(&mut self, from: &[u8], offset: u64) -> usize {
         let segments = match &mut self.segments {
             Segments::None | Segments::Reference(_) => &mut [],
-            Segments::One(bytes) => std::slice::from_mut(bytes),
+            Segments::One(bytes) | Segments::Copied(bytes) => std::slice::from_mut(bytes),
             Segments::Many(segments) => segments.as_mut_slice(),
         };
         let mut copied = 0;
@@ -121,7 +128,7 @@ impl Data {
     pub fn to_bytes(&self) -> Bytes {
         match &self.segments {
             Segments::None | Segments::Reference(_) => Bytes::new(),
-            Segments::One(bytes) => bytes.clone(),
+            Segments::One(bytes) | Segments::Copied(bytes) => bytes.clone(),
             Segments::Many(segments) => segments.concat().into(),
         }
     }
@@ -191,7 +198,9 @@ impl From<String> for Data {
 
 impl From<&[u8]> for Data {
     fn from(bytes: &[u8]) -> Self {
-        Self::from(Bytes::copy_from_slice(bytes))
+        Self {
+            segments: Segments::Copied(Bytes::copy_from_slice(bytes)),
+        }
     }
 }
 

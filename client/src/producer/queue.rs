@@ -21,12 +21,13 @@ mod sourced;
 mod timing;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::atomic::{self, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mofka_log::{BatchBuilder, EventId};
+use mofka_log::EventId;
 use mofka_net::{ErrorCode, ProduceResponse, WireError};
 
 use line::Line;
@@ -37,6 +38,7 @@ use super::batch::{BatchPromise, Bounds, Content, Gathering, Outgoing, event_byt
 use super::loose::{Placed, Ticket};
 use super::patience::Patience;
 use super::sequence::Sequence;
+use super::spares::AtHand;
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Answer, Asker, Connection};
@@ -47,6 +49,8 @@ use crate::route::Route;
 
 /// What is kept takes memory beside its bytes, which nothing counts: so it has to be worth it.
 const SHARED_BYTES_FLOOR: usize = 4 << 10;
+/// Of batches.
+const ONE_EVENT: NonZeroU32 = NonZeroU32::MIN;
 
 pub(super) struct Queue {
     shared: Arc<Shared>,
@@ -63,8 +67,8 @@ struct State {
     /// Events of a loose producer that wait for room.
     parked: VecDeque<Parked>,
     gathering: Option<Gathering>,
-    /// For the next one: what it allocates was used before.
-    spare: Option<BatchBuilder>,
+    /// For the next ones: what they allocate was used before.
+    at_hand: AtHand,
     outgoing: Line,
     next_number: u64,
     sequence: Sequence,
@@ -116,7 +120,7 @@ impl Queue {
             state: Mutex::new(State {
                 parked: VecDeque::new(),
                 gathering: None,
-                spare: None,
+                at_hand: AtHand::default(),
                 outgoing: Line::default(),
                 next_number: 0,
                 sequence: match shared.options.source {
@@ -190,11 +194,15 @@ impl Queue {
         let too_large = state.bounds.too_large(bytes);
         let number = state.next_number;
         let gathering = state.gathering.get_or_insert_with(|| {
-            let builder = self.shared.spares.builder(state.spare.take());
+            let builder = self.shared.spares.builder(state.at_hand.take());
             Gathering::new(Weak::clone(&self.me), number, builder)
         });
         let is_new = gathering.number == number;
-        let shared_bytes_min = self.shared.options.shared_bytes_min.max(SHARED_BYTES_FLOOR);
+        let shared_bytes_min = match self.shared.options.batch_size {
+            // It would be copied into memory of its own.
+            BatchSize::Fixed(ONE_EVENT) if data.is_copy() => 1,
+            _ => self.shared.options.shared_bytes_min.max(SHARED_BYTES_FLOOR),
+        };
         let added = gathering.push(metadata, data, shared_bytes_min);
         let batch = Arc::clone(&gathering.promise);
         let Ok(index) = added else {
@@ -376,10 +384,10 @@ impl Queue {
             return true;
         };
         let spares = &self.shared.spares;
-        match batch.stamp(&mut state.sequence, spares) {
-            Some(spare) if spare.is_small() => state.spare = Some(spare),
-            Some(spare) => spares.keep_builder(spare),
-            None => {}
+        if let Some(spare) = batch.stamp(&mut state.sequence, spares)
+            && let Some(large) = state.at_hand.keep(spare)
+        {
+            spares.keep_builder(large);
         }
         let id = link.fresh_id();
         let durability = self.shared.options.durability;

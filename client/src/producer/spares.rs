@@ -120,6 +120,36 @@ impl Spares {
     }
 }
 
+/// Builders of small batches that a queue has at hand: one for each batch that waits to be sent, when events come one by one.
+#[derive(Debug, Default)]
+pub(super) struct AtHand {
+    builders: Vec<BatchBuilder>,
+    bytes: usize,
+}
+
+impl AtHand {
+    /// What is kept at most, in all.
+    const BYTES_MAX: usize = 64 << 10;
+
+    /// One that is empty, if there is one.
+    pub(super) fn take(&mut self) -> Option<BatchBuilder> {
+        let builder = self.builders.pop()?;
+        self.bytes -= builder.memory_bytes();
+        Some(builder)
+    }
+
+    /// Keeps one that gave its batch away, or gives it back when that would be too much.
+    pub(super) fn keep(&mut self, builder: BatchBuilder) -> Option<BatchBuilder> {
+        let bytes = builder.memory_bytes();
+        if self.bytes + bytes > Self::BYTES_MAX {
+            return Some(builder);
+        }
+        self.bytes += bytes;
+        self.builders.push(builder);
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,5 +212,29 @@ mod tests {
         );
         spares.keep_content(content(true));
         assert_eq!(bytes(&spares), KEPT_BYTES_MIN);
+    }
+
+    #[test]
+    fn builders_are_at_hand_up_to_a_bound() {
+        let used = |metadata_bytes: usize| {
+            let mut builder = BatchBuilder::new();
+            builder.push(&vec![b'1'; metadata_bytes], []).unwrap();
+            builder.take_at(None);
+            builder
+        };
+        let mut at_hand = AtHand::default();
+        assert!(at_hand.take().is_none());
+        for _ in 0..3 {
+            assert!(at_hand.keep(used(100)).is_none());
+        }
+        let large = at_hand.keep(used(AtHand::BYTES_MAX)).unwrap();
+        assert!(large.memory_bytes() >= AtHand::BYTES_MAX);
+        let builders: Vec<_> = std::iter::from_fn(|| at_hand.take()).collect();
+        assert_eq!((builders.len(), at_hand.bytes), (3, 0));
+        assert!(
+            builders
+                .iter()
+                .all(|builder| builder.is_empty() && builder.memory_bytes() >= 100)
+        );
     }
 }

@@ -266,12 +266,6 @@ impl BatchBuilder {
         tables.saturating_add(self.metadata.capacity())
     }
 
-    /// Whether it holds so little memory for tables and metadata that it may be kept for later.
-    pub fn is_small(&self) -> bool {
-        const SMALL_BYTES: usize = 64 << 10;
-        self.memory_bytes() <= SMALL_BYTES
-    }
-
     /// The frame of one event whose data went another way.
     ///
     /// # Errors
