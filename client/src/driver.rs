@@ -74,6 +74,7 @@ impl Driver {
                 batch_events_max: 0,
                 fetch_bytes_max: 0,
                 subscriptions_max: 0,
+                sequence_window: 0,
             }),
             default_pool: OnceLock::new(),
             pid: this_process(),

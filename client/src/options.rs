@@ -237,7 +237,7 @@ pub struct ProducerOptions {
     /// Events in a batch.
     pub batch_size: BatchSize,
     /// Batches of one partition that may wait for their answer or to be sent; `push` blocks beyond it. 0 is taken as 1.
-    /// Default: 2.
+    /// Of those, as many are on their way at once as a partition remembers, which is 64. Default: 2.
     pub max_num_batches: usize,
     /// Bytes from which on a batch is full, whatever the batch size says. One event may be larger. Default: 4 MiB, which is
     /// what a consumer takes together, so that data comes along with its events.

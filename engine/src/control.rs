@@ -130,6 +130,7 @@ pub(crate) fn hello<I: Io, P: Peers>(
             batch_events_max: limits.batch_events_max,
             fetch_bytes_max: limits.frame_bytes_max / 2,
             subscriptions_max: u32::try_from(limits.subscriptions_max).unwrap_or(u32::MAX),
+            sequence_window: u32::try_from(mofka_log::SEQUENCE_WINDOW).unwrap_or(u32::MAX),
         },
         heartbeat_ms: limits.heartbeat_ms,
         ring: agreed.has(FEATURE_RING).then_some(RingBounds {

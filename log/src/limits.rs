@@ -24,13 +24,13 @@ pub const CONSUMER_NAME_BYTES_MAX: usize = 256;
 /// Producers whose sequences a partition remembers; the longest unused one is forgotten first.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 4096;
 /// Batches remembered of each producer: as many may be in flight at once and still be resent without doubt.
-pub const SEQUENCE_WINDOW: usize = 16;
+pub const SEQUENCE_WINDOW: usize = 64;
 /// Meta bytes between two entries of a sparse index: what a lookup reads in vain at most, at first.
 pub const INDEX_SPACING_BYTES: u64 = 64 << 10;
 /// Entries of a sparse index; beyond it every second one goes and the spacing doubles.
 pub const INDEX_ENTRIES_MAX: usize = 4096;
 /// Bytes of the largest footer: full index, full producer table, and room for both ends.
-pub const FOOTER_BYTES_MAX: u64 = 2 << 20;
+pub const FOOTER_BYTES_MAX: u64 = 5 << 20;
 /// Exclusive end of event ids. Stored ids beyond it are refused, so that arithmetic on accepted ones cannot overflow.
 pub const EVENT_ID_END: u64 = 1 << 63;
 /// Exclusive end of file positions, for the same reason; file systems end there as well.
@@ -46,5 +46,5 @@ const _: () = {
     assert!(EVENTS_PER_BATCH_MAX == 1 << 20);
     let producer_bytes = 32 + 16 * SEQUENCE_WINDOW;
     let footer_bytes = 128 + 24 * INDEX_ENTRIES_MAX + producer_bytes * PRODUCERS_PER_PARTITION_MAX + 64;
-    assert!(footer_bytes + BLOCK_BYTES < 2 << 20);
+    assert!(footer_bytes + BLOCK_BYTES < 5 << 20);
 };

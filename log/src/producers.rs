@@ -345,7 +345,7 @@ impl ProducerTable {
             let (window_count, next_sequence) = (stored.window_count.get(), stored.next_sequence.get());
             if u64::from(window_count) > wide(SEQUENCE_WINDOW) || u64::from(window_count) > next_sequence {
                 return Err(refuse(
-                    "at most 16 batches are remembered, and not more than were sent",
+                    "at most 64 batches are remembered, and not more than were sent",
                 ));
             }
             if place >= wide(PRODUCERS_PER_PARTITION_MAX) {

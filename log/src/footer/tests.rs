@@ -237,7 +237,7 @@ fn a_tail_that_cannot_be_is_none() {
     assert_eq!(check(|tail| tail.footer_at = 0.into(), 4096), None);
     assert_eq!(check(|tail| tail.footer_bytes = 0.into(), 8192), None);
     assert_eq!(
-        check(|tail| tail.footer_bytes = (4 << 20).into(), 8192 + (4 << 20)),
+        check(|tail| tail.footer_bytes = (6 << 20).into(), 8192 + (6 << 20)),
         None
     );
     assert_eq!(check(|tail| tail.footer_at = u64::MAX.into(), 4095), None);

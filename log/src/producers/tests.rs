@@ -39,12 +39,12 @@ fn the_first_batch_has_sequence_0() {
 
 #[test]
 fn a_batch_sent_again_gets_its_first_answer() {
-    let table = sent(20);
-    assert_eq!(table.check(at(A, 0, 20)), SequenceVerdict::New);
-    assert_eq!(table.check(at(A, 0, 19)), duplicate(190, 10));
+    let table = sent(68);
+    assert_eq!(table.check(at(A, 0, 68)), SequenceVerdict::New);
+    assert_eq!(table.check(at(A, 0, 67)), duplicate(670, 10));
     assert_eq!(table.check(at(A, 0, 4)), duplicate(40, 10));
     assert_eq!(table.check(at(A, 0, 3)), SequenceVerdict::TooOld);
-    assert_eq!(table.check(at(A, 0, 21)), SequenceVerdict::Gap { expected: 20 });
+    assert_eq!(table.check(at(A, 0, 69)), SequenceVerdict::Gap { expected: 68 });
     assert_eq!(
         table.check(at(ProducerId::new(0xb), 0, 19)),
         SequenceVerdict::Unknown
@@ -157,8 +157,8 @@ fn the_longest_unused_is_forgotten() {
 
 #[test]
 fn the_table_of_a_sealed_segment_does_not_know_what_came_later() {
-    let table = sent(20);
-    assert_eq!(table.before(id(200)), table);
+    let table = sent(68);
+    assert_eq!(table.before(id(680)), table);
     assert_eq!(sent(10).before(id(60)), sent(6));
     assert_eq!(
         sent(10).before(id(69)),
@@ -168,7 +168,7 @@ fn the_table_of_a_sealed_segment_does_not_know_what_came_later() {
     let earlier = table.before(id(150));
     assert_eq!(earlier.check(at(A, 0, 14)), duplicate(140, 10));
     assert_eq!(earlier.check(at(A, 0, 15)), SequenceVerdict::New);
-    // All 16 remembered batches are later: the answers are gone, but not where the sequence was.
+    // All 64 remembered batches are later: the answers are gone, but not where the sequence was.
     let earlier = table.before(id(40));
     assert_eq!(earlier.check(at(A, 0, 4)), SequenceVerdict::New);
     assert_eq!(earlier.check(at(A, 0, 3)), SequenceVerdict::TooOld);

@@ -61,4 +61,12 @@ pub struct NodeLimits {
     pub fetch_bytes_max: u64,
     /// Subscriptions of one connection.
     pub subscriptions_max: u32,
+    /// Batches of one producer that a partition remembers: as many may be on their way to it and still be sent again without doubt. Nodes that do not say
+    /// remember 16.
+    #[serde(default = "sequence_window_of_old")]
+    pub sequence_window: u32,
+}
+
+fn sequence_window_of_old() -> u32 {
+    16
 }

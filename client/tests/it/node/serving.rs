@@ -273,6 +273,7 @@ fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Byt
             batch_events_max: 1 << 16,
             fetch_bytes_max: state.fetch_bytes_max,
             subscriptions_max: 100,
+            sequence_window: state.sequence_window,
         },
         heartbeat_ms: state.heartbeat_ms,
         features: vec![FEATURE_SOURCES.to_owned()],

@@ -87,6 +87,7 @@ pub(crate) struct State {
     /// Bytes of data to flip in answers to fetches of these events.
     pub(crate) damaged_fetches: Vec<u64>,
     pub(crate) fetch_bytes_max: u64,
+    pub(crate) sequence_window: u32,
     /// No answers at all, to anything.
     pub(crate) is_deaf: bool,
     /// Events whose data comes in parts, by stream: connection, partition, and what came.
@@ -118,6 +119,7 @@ impl State {
             spare_data: false,
             damaged_fetches: Vec::new(),
             fetch_bytes_max: 1 << 20,
+            sequence_window: 64,
             is_deaf: false,
             streams: HashMap::new(),
         }
