@@ -147,8 +147,7 @@ fn json_bodies() -> Vec<(&'static str, Value)> {
     let status = json!({"info": info, "topic": "bgl", "state": "read_only", "reason": "damaged", "events": 9,
                         "trim_end": 0, "synced_end": 9, "visible_end": 9, "appended_end": 9, "bytes": 4096,
                         "verdict": "clean", "segments": 1});
-    let limits =
-        json!({"frame_bytes_max": 1, "batch_events_max": 2, "fetch_bytes_max": 3, "subscriptions_max": 4, "sequence_window": 5});
+    let limits = json!({"frame_bytes_max": 1, "batch_events_max": 2, "fetch_bytes_max": 3, "subscriptions_max": 4, "sequence_window": 5});
     let summary = json!({"id": TOPIC, "name": "bgl", "durability": "written", "validator": {"a": 1.25},
                          "partition_selector": {}, "serializer": {}, "complete": false, "num_partitions": 1});
     let mut topic = summary.clone();
