@@ -5,6 +5,7 @@
 
 mod activity;
 mod asking;
+mod extents;
 mod file;
 mod memory;
 mod mesh;
