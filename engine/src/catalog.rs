@@ -2,6 +2,8 @@
 //!
 //! One shard (the first) owns the log behind it and makes every change; a change is visible after it is durable.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,8 +79,13 @@ impl CatalogView {
 
 /// The catalog where it is changed.
 pub(crate) struct CatalogStore<I: Io> {
+    io: I,
     log: RecordLog<I>,
     view: CatalogView,
+    /// Partitions of topics that were deleted, since the file was written anew: their files may be there still.
+    deleted: RefCell<BTreeSet<Uuid>>,
+    /// The file had no record when it was opened.
+    was_empty: bool,
     changing: async_lock::Mutex<()>,
 }
 
@@ -100,17 +107,34 @@ impl<I: Io> CatalogStore<I> {
             rewrite_bytes: REWRITE_BYTES,
         };
         let mut catalog = Catalog::default();
-        let log = RecordLog::open(io, spec, |bytes| {
+        let mut deleted = BTreeSet::new();
+        let mut was_empty = true;
+        let log = RecordLog::open(io.clone(), spec, |bytes| {
+            was_empty = false;
             let record = CatalogRecord::decode(bytes).map_err(|error| error.to_string())?;
+            deleted.extend(catalog.gone_with(&record));
             catalog.apply(&record).map_err(|error| error.to_string())
         })
         .await?;
         view.set(Arc::new(catalog));
         Ok(Rc::new(Self {
+            io,
             log,
             view,
+            deleted: RefCell::new(deleted),
+            was_empty,
             changing: async_lock::Mutex::new(()),
         }))
+    }
+
+    /// Whether this partition's topic was deleted.
+    pub(crate) fn is_deleted(&self, partition: Uuid) -> bool {
+        self.deleted.borrow().contains(&partition)
+    }
+
+    /// Whether there was no record in its file, or no file, when it was opened.
+    pub(crate) fn was_empty(&self) -> bool {
+        self.was_empty
     }
 
     /// Makes one change: `plan` looks at the catalog and gives the records, which are stored as a whole, then shown.
@@ -128,7 +152,9 @@ impl<I: Io> CatalogStore<I> {
         if records.is_empty() {
             return Ok(self.view.get());
         }
+        let mut gone = Vec::new();
         for record in &records {
+            gone.extend(next.gone_with(record));
             next.apply(record)
                 .map_err(|error| WireError::new(ErrorCode::InvalidArgument, error.to_string()))?;
         }
@@ -147,15 +173,30 @@ impl<I: Io> CatalogStore<I> {
                 format!("the catalog could not be stored: {}", poison.reason),
             )
         })?;
+        // Only so can damage to the last change be told from one that was being made when the node died.
+        self.log.witness().await;
+        self.deleted.borrow_mut().extend(gone);
         let next = Arc::new(next);
         self.view.set(Arc::clone(&next));
         Ok(next)
     }
 
-    /// Many changes leave a long file behind a small state.
+    /// Many changes leave a long file behind a small state. Not while files of deleted partitions are left: a new file would not
+    /// say that they may go.
     async fn rewrite_when_grown(&self) {
         if !self.log.wants_rewrite(0) {
             return;
+        }
+        let dir = self.log.directory().join("partitions");
+        match self.io.list(&dir).await {
+            Ok(names)
+                if !names
+                    .iter()
+                    .any(|name| name.parse().is_ok_and(|id| self.is_deleted(id))) =>
+            {
+                self.deleted.borrow_mut().clear();
+            }
+            _ => return,
         }
         let snapshot: Vec<Vec<u8>> = self
             .view

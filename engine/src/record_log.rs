@@ -135,6 +135,10 @@ impl<I: Io> RecordLog<I> {
                                 segment.recovered.verdict.prose()
                             )));
                         }
+                        if let Verdict::TornTail { .. } = segment.recovered.verdict {
+                            let verdict = segment.recovered.verdict.prose();
+                            tracing::warn!(path = %spec.path.display(), verdict, "the end of a file of records was cut");
+                        }
                         let appender =
                             recover::resume(&io, &segment, CONFIG, &spec.path, &file, None).await?;
                         let size = file.size_bytes().await;
@@ -242,6 +246,20 @@ impl<I: Io> RecordLog<I> {
             committer.wait_for(end, AckAt::Synced, done);
         };
         room.enter(Need::default(), Box::new(enter));
+    }
+
+    /// Writes a mark behind what is durable, where there is room: so that damage to the last records is not taken for a tail that was
+    /// being written.
+    pub(crate) async fn witness(&self) {
+        let LogFile { committer, room } = self.file.borrow().clone();
+        if room.has_room_for_mark() {
+            committer.mark(false).await;
+        }
+    }
+
+    /// Where the file is.
+    pub(crate) fn directory(&self) -> &Path {
+        self.spec.path.parent().unwrap_or(Path::new("."))
     }
 
     /// Whether the file has outgrown its use and nothing is under way, so that [`RecordLog::rewrite`] pays.

@@ -195,8 +195,8 @@ impl<I: Io, P: Peers> Shard<I, P> {
             shard.parts.view.publish();
         }
         let view = shard.parts.view.wait(&shard.parts.io, &shard.parts.facts).await?;
-        if shard.catalog.is_some() {
-            shard.remove_orphans(&view).await;
+        if let Some(catalog) = &shard.catalog {
+            shard.look_at_orphans(catalog, &view).await?;
         }
         for topic in view.topics() {
             for partition in view.partitions_of(topic.id) {
@@ -463,25 +463,47 @@ impl<I: Io, P: Peers> Shard<I, P> {
         self.peers().call(shard, call).await
     }
 
-    /// Removes the files of partitions that the catalog no longer knows: the node stopped between forgetting a topic
-    /// and removing its files.
-    async fn remove_orphans(&self, catalog: &Catalog) {
+    /// Removes the files of partitions whose topics were deleted, when the node stopped before it had done so. Files of partitions that
+    /// the catalog does not know are somebody's events, and stay where they are.
+    ///
+    /// # Errors
+    /// When there are such files and no catalog at all.
+    async fn look_at_orphans(&self, store: &CatalogStore<I>, catalog: &Catalog) -> Result<(), OpenError> {
         let dir = self.facts().data_dir.join("partitions");
         let names = match self.io().list(&dir).await {
             Ok(names) => names,
             Err(error) => {
                 tracing::warn!(dir = %dir.display(), %error, "could not be listed");
-                return;
+                return Ok(());
             }
         };
-        for name in names {
-            if let Ok(id) = name.parse::<Uuid>()
-                && catalog.partition(id).is_none()
-            {
-                tracing::info!(partition = %name, "removing the files of a deleted partition");
-                self.remove_files(id).await;
-            }
+        let ids = names.iter().filter_map(|name| name.parse::<Uuid>().ok());
+        let (deleted, unknown): (Vec<_>, Vec<_>) = ids
+            .filter(|id| catalog.partition(*id).is_none())
+            .partition(|id| store.is_deleted(*id));
+        if store.was_empty() && !unknown.is_empty() {
+            return Err(OpenError::new(format!(
+                "{} has the files of {} partitions, and the catalog beside it has no topics: it was lost, or did not come \
+                 along. Nothing was changed. Bring the catalog back, or let `mofka-ctl log repair --apply {}` set the partitions \
+                 aside",
+                dir.display(),
+                unknown.len(),
+                self.facts().data_dir.display()
+            )));
         }
+        for id in unknown {
+            tracing::error!(
+                partition = %id,
+                dir = %self.dir_of(id).display(),
+                "the catalog does not have this partition: its files are left alone, and nobody is served from them; \
+                 `mofka-ctl log export` reads them, `mofka-ctl log repair` sets them aside"
+            );
+        }
+        for id in deleted {
+            tracing::info!(partition = %id, "removing the files of a deleted partition");
+            self.remove_files(id).await;
+        }
+        Ok(())
     }
 
     /// Removes the directory of a partition that the catalog does not know, durably. What cannot be removed now is

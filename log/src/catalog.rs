@@ -378,6 +378,16 @@ impl Catalog {
         partition.ok_or(CatalogError::UnknownPartition { topic, index })
     }
 
+    /// The partitions that go when this record is applied. Their files may be removed from then on, and no others.
+    pub fn gone_with(&self, record: &CatalogRecord) -> Vec<Uuid> {
+        match record {
+            CatalogRecord::TopicDeleted { topic } => {
+                self.partitions_of(*topic).map(|partition| partition.id).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Records that give this catalog again.
     pub fn snapshot(&self) -> Vec<CatalogRecord> {
         let start = self

@@ -2,6 +2,7 @@
 
 mod export;
 mod layouts;
+mod lost;
 mod repair;
 mod stored;
 mod verify;

@@ -1,5 +1,6 @@
 //! What people call the partitions of a data directory, and whose node it is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
@@ -24,6 +25,8 @@ struct Identity {
 pub(super) struct Names {
     pub(super) node: Option<Uuid>,
     pub(super) catalog: Catalog,
+    /// Partitions of topics that were deleted.
+    deleted: BTreeSet<Uuid>,
     pub(super) found: Option<RecordsFound>,
 }
 
@@ -45,16 +48,17 @@ impl Names {
             records::catalog(&path, node, &ProgressBar::hidden())
                 .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
         };
-        let (mut found, mut catalog) = read()?;
+        let (mut found, mut catalog, mut deleted) = read()?;
         if let Verdict::Damaged { to, .. } = found.verdict
             && user_of(data_dir).is_some()
         {
-            (found, catalog) = read()?;
+            (found, catalog, deleted) = read()?;
             forgive_what_moved(&mut found.problems, &found.verdict, to, &path);
         }
         Ok(Self {
             node,
             catalog,
+            deleted,
             found: Some(found),
         })
     }
@@ -72,14 +76,27 @@ impl Names {
                 "the catalog has this partition, and there is no directory: it was never written, or is lost";
             Problem::note("partition_missing", &path, text)
         });
-        let unknown = dirs
+        let deleted = dirs
             .iter()
-            .filter(|dir| partition_id(dir).is_some_and(|id| self.catalog.partition(id).is_none()))
+            .filter(|dir| partition_id(dir).is_some_and(|id| self.deleted.contains(&id)))
             .map(|dir| {
-                let text = "the catalog does not have this partition: the daemon removes it when it starts";
-                Problem::note("partition_unlisted", dir, text)
+                let text = "its topic was deleted: the daemon removes it when it starts";
+                Problem::note("partition_deleted", dir, text)
             });
-        missing.chain(unknown).collect()
+        let unlisted = self.unlisted(dirs).map(|dir| {
+            let text = "no record of the catalog is of this partition: the daemon leaves it alone and serves nobody from it; \
+                        `log export` reads it, `log repair` sets it aside";
+            Problem::damage("partition_unlisted", dir, text)
+        });
+        missing.chain(deleted).chain(unlisted).collect()
+    }
+
+    /// Directories of partitions that the catalog never had, or does not have any more since its records were lost.
+    pub(super) fn unlisted<'a>(&'a self, dirs: &'a [PathBuf]) -> impl Iterator<Item = &'a PathBuf> {
+        dirs.iter().filter(|dir| {
+            partition_id(dir)
+                .is_some_and(|id| self.catalog.partition(id).is_none() && !self.deleted.contains(&id))
+        })
     }
 
     /// The topic's name and the partition's index.

@@ -1,5 +1,6 @@
 //! Looks at a file of records: a node's catalog, a partition's cursors.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -211,13 +212,14 @@ pub(super) fn catalog(
     path: &Path,
     node: Option<Uuid>,
     progress: &ProgressBar,
-) -> io::Result<(RecordsFound, Catalog)> {
-    let mut catalog = Catalog::default();
+) -> io::Result<(RecordsFound, Catalog, BTreeSet<Uuid>)> {
+    let (mut catalog, mut deleted) = (Catalog::default(), BTreeSet::new());
     let mut contradiction = None;
     let mut found = look(path, SegmentKind::Catalog, node, progress, &mut |record| {
         if record.place != FramePlace::Stale
             && let Ok(change) = CatalogRecord::decode(record.bytes)
-            && let Err(error) = catalog.apply(&change)
+            && let gone = catalog.gone_with(&change)
+            && let Err(error) = catalog.apply(&change).map(|()| deleted.extend(gone))
             && record.place == FramePlace::Chain
         {
             contradiction.get_or_insert_with(|| format!("at position {}: {error}", record.meta_at));
@@ -228,5 +230,5 @@ pub(super) fn catalog(
             .problems
             .push(Problem::damage("record_contradicts", path, text));
     }
-    Ok((found, catalog))
+    Ok((found, catalog, deleted))
 }

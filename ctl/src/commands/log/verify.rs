@@ -189,7 +189,7 @@ fn export_file(path: &Path, output: Output) -> Outcome {
 /// A file of records that was named: its header says which, or else its name.
 pub(super) fn look_at_records(path: &Path, progress: &ProgressBar) -> Outcome<RecordsFound> {
     let found = match kind_of(path)? {
-        SegmentKind::Catalog => records::catalog(path, None, progress).map(|(found, _)| found),
+        SegmentKind::Catalog => records::catalog(path, None, progress).map(|(found, _, _)| found),
         _ => records::cursors(path, None, progress).map(|(found, _)| found),
     };
     found.map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))

@@ -1,7 +1,6 @@
 //! A catalog that is damaged: the records in it that check make a new one.
 //!
-//! The daemon removes directories of partitions that its catalog does not know. Those of partitions whose records are lost
-//! get another name first, so that nothing is removed.
+//! Directories of partitions that no record names get another name, so that everybody sees that nobody is served from them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,26 +10,37 @@ use uuid::Uuid;
 
 use super::super::durable::{copy_from, failed, now_us, sync_dir};
 use super::super::names::Names;
-use super::super::place::partition_id;
 use super::super::problem::file_name;
 use super::super::record_file;
+use super::super::records::RecordsFound;
 use crate::failure::{Failure, Outcome};
 
-/// What is to be done about a catalog.
+/// What is to be done about a catalog, and what it should name.
 pub(super) struct CatalogPlan {
     path: PathBuf,
-    node: Uuid,
-    records: Vec<Vec<u8>>,
-    /// Directories of partitions that the new catalog does not know.
+    new: Option<NewCatalog>,
+    /// Directories of partitions that the catalog does not know.
     unlisted: Vec<PathBuf>,
 }
 
-/// `None` when the catalog is well, or is not there at all.
+struct NewCatalog {
+    node: Uuid,
+    records: Vec<Vec<u8>>,
+}
+
+/// `None` when there is nothing to be done.
 pub(super) fn plan(data_dir: &Path, names: &Names, dirs: &[PathBuf]) -> Outcome<Option<CatalogPlan>> {
-    let Some(found) = names.found.as_ref().filter(|found| found.is_damaged()) else {
-        return Ok(None);
-    };
     let path = data_dir.join("catalog");
+    let new = match names.found.as_ref().filter(|found| found.is_damaged()) {
+        Some(found) => Some(anew(&path, data_dir, names, found)?),
+        None => None,
+    };
+    let unlisted: Vec<PathBuf> = names.unlisted(dirs).cloned().collect();
+    let is_well = new.is_none() && unlisted.is_empty();
+    Ok((!is_well).then_some(CatalogPlan { path, new, unlisted }))
+}
+
+fn anew(path: &Path, data_dir: &Path, names: &Names, found: &RecordsFound) -> Outcome<NewCatalog> {
     if found
         .problems
         .iter()
@@ -49,29 +59,25 @@ pub(super) fn plan(data_dir: &Path, names: &Names, dirs: &[PathBuf]) -> Outcome<
             json.display()
         ))
     })?;
-    let listed = |dir: &&PathBuf| partition_id(dir).is_some_and(|id| names.catalog.partition(id).is_none());
-    Ok(Some(CatalogPlan {
-        path,
+    let snapshot = names.catalog.snapshot();
+    Ok(NewCatalog {
         node,
-        records: names
-            .catalog
-            .snapshot()
-            .iter()
-            .map(CatalogRecord::encode)
-            .collect(),
-        unlisted: dirs.iter().filter(listed).cloned().collect(),
-    }))
+        records: snapshot.iter().map(CatalogRecord::encode).collect(),
+    })
 }
 
 impl CatalogPlan {
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "catalog: write it again with the {} records that check; topics whose records are lost are gone from it",
-            self.records.len()
-        )];
+        let mut lines = vec![match &self.new {
+            Some(new) => format!(
+                "catalog: write it again with the {} records that check; topics whose records are lost are gone from it",
+                new.records.len()
+            ),
+            None => "catalog: it does not name all partitions".to_owned(),
+        }];
         let unlisted = self.unlisted.iter().map(|dir| {
             let name = file_name(dir);
-            format!("  rename partition {name} to {name}.unlisted: no record names it, and the daemon would remove it")
+            format!("  rename partition {name} to {name}.unlisted: no record names it")
         });
         lines.extend(unlisted);
         lines
@@ -79,24 +85,29 @@ impl CatalogPlan {
 
     pub(super) fn json(&self) -> Value {
         json!({
-            "records": self.records.len(),
+            "records": self.new.as_ref().map(|new| new.records.len()),
             "unlisted_partitions": self.unlisted.iter().map(|dir| file_name(dir)).collect::<Vec<_>>(),
         })
     }
 
     /// Carries it out: the directories first, since a crash after that loses nothing.
     pub(super) fn apply(&self) -> Outcome {
-        let copy = self
-            .path
-            .with_extension(format!("repair-{}", now_us() / 1_000_000));
-        copy_from(&self.path, 0, &copy).map_err(|error| failed("copy aside", &self.path, &error))?;
+        if self.new.is_some() {
+            let copy = self
+                .path
+                .with_extension(format!("repair-{}", now_us() / 1_000_000));
+            copy_from(&self.path, 0, &copy).map_err(|error| failed("copy aside", &self.path, &error))?;
+        }
         for dir in &self.unlisted {
             let to = dir.with_file_name(format!("{}.unlisted", file_name(dir)));
             let renamed =
                 std::fs::rename(dir, &to).and_then(|()| sync_dir(dir.parent().unwrap_or(Path::new("."))));
             renamed.map_err(|error| failed("rename", dir, &error))?;
         }
-        record_file::replace(&self.path, SegmentKind::Catalog, self.node, &self.records)
+        let Some(NewCatalog { node, records }) = &self.new else {
+            return Ok(());
+        };
+        record_file::replace(&self.path, SegmentKind::Catalog, *node, records)
             .map_err(|error| failed("write", &self.path, &error))
     }
 }

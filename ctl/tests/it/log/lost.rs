@@ -1,0 +1,129 @@
+//! Files that are lost whole, or lost their content: a node takes away nothing that nobody deleted.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::stored::{Stored, bgl_lines, parse};
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[track_caller]
+fn verify_finds(stored: &Stored, kind: &str) {
+    let ran = stored.verify();
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.out.contains(&format!("\"kind\":\"{kind}\"")), "{ran:?}");
+}
+
+#[test]
+fn without_its_catalog_a_node_does_not_start_and_touches_no_partition() {
+    let stored = Stored::new();
+    let (catalog, partition) = (stored.data().join("catalog"), stored.partition());
+    let (whole, files) = (std::fs::read(&catalog).unwrap(), names_in(&partition));
+    for left in [None, Some(0), Some(100), Some(4096)] {
+        match left {
+            None => std::fs::remove_file(&catalog).unwrap(),
+            Some(bytes) => std::fs::write(&catalog, &whole[..bytes]).unwrap(),
+        }
+        let kind = left.map_or("catalog_missing", |_| "partition_unlisted");
+        verify_finds(&stored, kind);
+        let start = "mofka-ctl start -c config.json --data-dir data --shards 1";
+        stored
+            .run(start)
+            .fails(1, &["1 partitions", "was lost", "log repair"]);
+        // It is no better the second time.
+        stored.run(start).fails(1, &["1 partitions", "was lost"]);
+        assert_eq!(names_in(&partition), files, "{left:?}");
+    }
+    std::fs::write(&catalog, &whole).unwrap();
+    stored.verify().ok();
+    stored.start();
+    assert!(stored.consumed("bgl", 0, 2000) == bgl_lines()[..2000]);
+    stored.stop();
+
+    std::fs::remove_file(&catalog).unwrap();
+    let done = parse(&stored.run("mofka-ctl --json log repair --apply data").ok());
+    let name = partition.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(
+        done["catalog"],
+        json!({"records": null, "unlisted_partitions": [name]})
+    );
+    stored.verify().ok();
+    stored.start();
+    assert_eq!(stored.run("mofka-ctl topic list").ok(), "");
+    stored.stop();
+    let aside = partition.with_file_name(format!("{name}.unlisted"));
+    assert!(names_in(&aside).contains(&"cursors".to_owned()));
+    assert_eq!(
+        parse(&stored.run("mofka-ctl --json log repair data").ok())["catalog"],
+        json!(null)
+    );
+}
+
+#[test]
+fn a_catalog_that_lost_its_end_loses_no_partition() {
+    let stored = Stored::new();
+    let (catalog, first) = (stored.data().join("catalog"), stored.partition());
+    let before = std::fs::read(&catalog).unwrap();
+    stored.start();
+    stored.run("mofka-ctl topic create other --partitions 1").ok();
+    stored.produce("other", &bgl_lines()[..100]);
+    stored.stop();
+    // As it was before, in a longer file: its last frames are zeros.
+    let mut shorter = before.clone();
+    shorter.resize(std::fs::read(&catalog).unwrap().len(), 0);
+    std::fs::write(&catalog, &shorter).unwrap();
+    verify_finds(&stored, "partition_unlisted");
+    let partitions = first.parent().unwrap();
+    assert_eq!(names_in(partitions).len(), 2);
+    stored.start();
+    assert_eq!(stored.run("mofka-ctl topic list").ok(), "bgl\n");
+    stored.run("mofka-ctl topic create more --partitions 1").ok();
+    stored.stop();
+    assert_eq!(names_in(partitions).len(), 3);
+    let other = names_in(partitions)
+        .into_iter()
+        .map(|name| partitions.join(name))
+        .find(|dir| *dir != first && dir.join("00000000000000000000.data").metadata().unwrap().len() > 8192)
+        .unwrap();
+    let exported = format!("mofka-ctl log export {} other.mofka", other.display());
+    stored.run(&exported).ok();
+    stored
+        .run("mofka-ctl log import other.mofka data --topic other")
+        .ok();
+    stored.start();
+    assert!(stored.consumed("other", 0, 100) == bgl_lines()[..100]);
+    stored.stop();
+}
+
+#[test]
+fn what_is_left_of_a_deleted_topic_is_removed_by_the_next_start() {
+    let stored = Stored::new();
+    let partition = stored.partition();
+    let kept = stored.data().join("kept");
+    stored.start();
+    // As if the node had died between the record and the removal.
+    std::fs::create_dir(&kept).unwrap();
+    for name in names_in(&partition) {
+        let from = partition.join(&name);
+        if from.is_file() {
+            std::fs::copy(from, kept.join(&name)).unwrap();
+        }
+    }
+    stored.run("mofka-ctl topic delete bgl").ok();
+    stored.stop();
+    assert!(!partition.exists());
+    std::fs::rename(&kept, &partition).unwrap();
+    let verified = stored.verify().ok();
+    assert!(verified.contains("its topic was deleted"), "{verified}");
+    stored.start();
+    assert!(!partition.exists());
+    stored.stop();
+}
