@@ -1,10 +1,11 @@
 //! Files, directories and the clock on io_uring.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,7 +19,7 @@ use super::memory::IoBuf;
 use super::quiet;
 use super::ring::{Ring, ZEROS_BYTES_MAX};
 use super::rings::Rings;
-use super::settled::Settled;
+use super::settled::{Device, Settled};
 use super::watch::Watches;
 use crate::fresh;
 use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, StepError, Then, WritePart};
@@ -71,7 +72,11 @@ impl UringIo {
 /// One open log file.
 pub struct UringFile {
     file: File,
+    /// Where it lies.
+    device: Device,
     settled: Settled,
+    /// How many syncs had failed when the oldest write began that no sync was for yet.
+    unsynced: Cell<Option<u64>>,
     ring: Ring,
     activity: Activity,
 }
@@ -84,6 +89,22 @@ impl UringFile {
     /// Syncs it on the spot: the shard waits.
     pub(super) fn sync_here(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    /// The device whose syncs concern it.
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Something was written without a sync, when so many syncs had failed.
+    pub(super) fn note_unsynced(&self, failed: u64) {
+        let oldest = self.unsynced.get().map_or(failed, |oldest| oldest.min(failed));
+        self.unsynced.set(Some(oldest));
+    }
+
+    /// How many had failed when the oldest write began that no sync was for, of which one is about to be.
+    pub(super) fn take_unsynced(&self) -> Option<u64> {
+        self.unsynced.take()
     }
 
     /// Which part of it needs no sync of its own.
@@ -99,6 +120,7 @@ impl UringFile {
     /// As if so much of it were settled on a device of this number.
     #[cfg(test)]
     pub(super) fn pretend_settled(mut self, device: u64, bytes: u64) -> Self {
+        self.device = device;
         self.settled = Settled::on(Some(device));
         self.settled.settle(0..bytes);
         self
@@ -217,7 +239,7 @@ impl UringIo {
         }
         let direct = self.direct;
         let (dir, path) = (path.parent().map(Path::to_path_buf), path.to_path_buf());
-        let (file, settled) = blocking(&self.activity, move || {
+        let (file, device, settled) = blocking(&self.activity, move || {
             let file = match create {
                 true => fresh::create(&mut options, &path)?,
                 false => options.open(path)?,
@@ -226,7 +248,8 @@ impl UringIo {
                 true => Settled::of(&file),
                 false => Settled::on(None),
             };
-            Ok((file, settled))
+            let device = file.metadata()?.dev();
+            Ok((file, device, settled))
         })
         .await?;
         if let (Some(device), Some(dir)) = (settled.lies_on(), dir)
@@ -240,7 +263,9 @@ impl UringIo {
         }
         Ok(UringFile {
             file,
+            device,
             settled,
+            unsynced: Cell::new(None),
             ring: self.ring.clone(),
             activity: self.activity.clone(),
         })

@@ -7,6 +7,7 @@ mod activity;
 mod asking;
 mod extents;
 mod file;
+mod flushes;
 mod memory;
 mod mesh;
 mod node;

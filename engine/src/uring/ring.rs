@@ -38,6 +38,7 @@ use wait::Spins;
 
 use super::activity::Activity;
 use super::file::UringFile;
+use super::flushes::{self, FLUSHES};
 use super::memory::{IoBuf, Pool};
 use super::quiet::QuietFiles;
 use super::rings::Rings;
@@ -285,6 +286,10 @@ impl Inner {
             }
             held.parts.extend(write.parts);
             held.files.push(Target {
+                unsynced: match then {
+                    Then::Sync => write.file.take_unsynced(),
+                    Then::Nothing => None,
+                },
                 file: write.file,
                 bytes,
                 settles,
@@ -330,7 +335,7 @@ impl Inner {
             .collect();
         let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         let held = Held {
-            files: files.into_iter().map(Target::unwritten).collect(),
+            files: files.into_iter().map(Target::synced).collect(),
             ..Held::default()
         };
         self.launch(place, &entries, Op::new(count, 0, None, held));
@@ -433,6 +438,12 @@ impl Inner {
 
     /// A shared sync is over.
     fn synced(&mut self, number: usize, result: i32, woken: &mut Vec<Waker>) {
+        if flushes::is_of_device(result)
+            && let Some(first) = self.syncs.covered(number).first()
+            && let Some(target) = self.operations.written(first.operation, first.file)
+        {
+            FLUSHES.failed(target.file.device());
+        }
         for written in self.syncs.synced(number, result >= 0) {
             let noted = self
                 .operations

@@ -7,12 +7,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
 
 use super::super::file::UringFile;
+use super::super::flushes::{self, FLUSHES};
 use super::Ring;
 use super::op::{Held, Kind, Op, tag};
 
@@ -55,8 +57,15 @@ impl Ring {
     /// Makes changes of names in a directory durable.
     pub(in crate::uring) async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = File::open(dir)?;
+        let device = dir.metadata()?.dev();
         let entry = opcode::Fsync::new(types::Fd(dir.as_raw_fd())).build();
-        self.call(entry, Box::new(dir)).await
+        let synced = self.call(entry, Box::new(dir)).await;
+        if let Err(error) = &synced
+            && flushes::is_of_device(-error.raw_os_error().unwrap_or(libc::EIO))
+        {
+            FLUSHES.failed(device);
+        }
+        synced
     }
 
     /// `held`: everything that the entry names.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::super::file::UringFile;
+use super::super::flushes::{self, FLUSHES};
 use super::super::memory::IoBuf;
 use super::super::settled::Device;
 use crate::io::{Step, StepError, WritePart};
@@ -22,6 +23,10 @@ pub(super) struct Op {
     pub(super) waker: Option<Waker>,
     /// Of a read.
     pub(super) buf: Option<IoBuf>,
+    /// It is to be durable when it ends well.
+    is_durable: bool,
+    /// How many syncs had failed when it began.
+    failed_before: u64,
     held: Held,
 }
 
@@ -44,15 +49,28 @@ pub(super) struct Target {
     pub(super) settles: Option<u64>,
     /// The device of what is written, when its cache is all that a sync has to empty.
     pub(super) quiet_on: Option<Device>,
+    /// How many syncs had failed when the oldest write began that this one's sync is for too.
+    pub(super) unsynced: Option<u64>,
 }
 
 impl Target {
+    /// Of a file that is not written.
     pub(super) fn unwritten(file: Rc<UringFile>) -> Self {
         Self {
             file,
             bytes: 0,
             settles: None,
             quiet_on: None,
+            unsynced: None,
+        }
+    }
+
+    /// Of a file that is synced.
+    pub(super) fn synced(file: Rc<UringFile>) -> Self {
+        let unsynced = file.take_unsynced();
+        Self {
+            unsynced,
+            ..Self::unwritten(file)
         }
     }
 }
@@ -133,6 +151,8 @@ impl Op {
             abandoned: false,
             waker: None,
             buf,
+            is_durable: syncs > 0,
+            failed_before: FLUSHES.count(),
             held,
         }
     }
@@ -144,6 +164,31 @@ impl Op {
     /// Whether all is written, and a sync is still to come.
     pub(super) fn is_written(&self) -> bool {
         self.others_left == 0 && self.syncs_left > 0
+    }
+
+    /// All of it is complete: what was written without a sync is noted, and what is to be durable is not if a sync of its device failed
+    /// since it began, whoever made that.
+    pub(super) fn end(&mut self) {
+        if self.outcome.is_err() {
+            return;
+        }
+        for target in &self.held.files {
+            if !self.is_durable {
+                if target.bytes > 0 {
+                    target.file.note_unsynced(self.failed_before);
+                }
+                continue;
+            }
+            let since = target
+                .unsynced
+                .map_or(self.failed_before, |unsynced| unsynced.min(self.failed_before));
+            if FLUSHES.failed_since(target.file.device(), since) {
+                let source = flushes::dropped();
+                let step = Step::Sync;
+                self.outcome = Err(StepError { step, source });
+                return;
+            }
+        }
     }
 
     /// It ended well, and somebody knows: what its files had is settled.
@@ -188,10 +233,18 @@ impl Op {
                 }
                 return true;
             }
-            // The write before it failed or was short, and says so in a completion of its own.
-            (Err(_), _) if kind == Kind::Sync && result == -libc::ECANCELED => return true,
+            // The write before it failed or was short, and said so in a completion of its own. Without one, there was no sync.
+            (Err(_), _) if kind == Kind::Sync && result == -libc::ECANCELED && self.outcome.is_err() => {
+                return true;
+            }
             (Err(_), _) => io::Error::from_raw_os_error(-result),
         };
+        if kind == Kind::Sync
+            && flushes::is_of_device(result)
+            && let Some(target) = self.target(file)
+        {
+            FLUSHES.failed(target.file.device());
+        }
         match kind {
             // No sync will be for it.
             Kind::LinkedWrite | Kind::SharingWrite => self.syncs_left -= 1,

@@ -72,6 +72,7 @@ impl Operations {
                 waker: waker.flatten(),
             };
         }
+        op.end();
         // One that was given up may have failed before.
         if op.outcome.is_ok() && !op.abandoned {
             op.settle();

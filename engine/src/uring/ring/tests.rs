@@ -399,3 +399,65 @@ fn a_file_of_before_shares_from_its_second_write_on_and_one_with_room_from_the_f
         assert_eq!(shared_syncs(&ring), 7, "it was cut off");
     });
 }
+
+/// A file of a device of this number, and of no other test's.
+async fn on_device(io: &UringIo, path: &Path, device: u64) -> Rc<UringFile> {
+    let file = io.create(path).await.unwrap();
+    Rc::new(file.pretend_settled(device, SETTLED))
+}
+
+#[test]
+fn a_failed_sync_fails_what_was_under_way_beside_it_also_on_other_shards() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let here = on_device(&io, &scratch.path().join("here"), 1001).await;
+        let there = on_device(&io, &scratch.path().join("there"), 1002).await;
+        let ring = here.ring();
+        let begin = |file: &Rc<UringFile>, then| {
+            let writes = vec![write_of(&io, file, 0, BLOCK), write_of(&io, file, BLOCK, BLOCK)];
+            ring.0.borrow_mut().begin_write(writes, then).unwrap()
+        };
+        let before = (begin(&here, Then::Sync), begin(&there, Then::Sync));
+        FLUSHES.failed(1001);
+        let after = begin(&here, Then::Sync);
+        assert_eq!(
+            ring.finish(before.0).await.outcome.map_err(|error| error.step),
+            Err(Step::Sync)
+        );
+        assert!(ring.finish(before.1).await.outcome.is_ok(), "another device's");
+        assert!(ring.finish(after).await.outcome.is_ok(), "begun after it");
+    });
+}
+
+#[test]
+fn what_was_written_before_a_failed_sync_is_not_synced_by_a_later_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let file = on_device(&io, &scratch.path().join("file"), 1003).await;
+        let ring = file.ring();
+        let written = async || {
+            let writes = vec![write_of(&io, &file, 0, BLOCK)];
+            ring.write(writes, Then::Nothing).await.unwrap();
+        };
+        written().await;
+        ring.sync(vec![Rc::clone(&file)]).await.unwrap();
+        FLUSHES.failed(1003);
+        ring.sync(vec![Rc::clone(&file)]).await.unwrap();
+        written().await;
+        ring.sync(vec![Rc::clone(&file)]).await.unwrap();
+        written().await;
+        FLUSHES.failed(1003);
+        assert_eq!(
+            ring.sync(vec![Rc::clone(&file)]).await.unwrap_err().step,
+            Step::Sync
+        );
+        // The same when the sync is one of a write.
+        written().await;
+        FLUSHES.failed(1003);
+        let writes = vec![write_of(&io, &file, BLOCK, BLOCK)];
+        assert_eq!(
+            steps(&write_beside(&ring, vec![writes]).await),
+            [Some(Step::Sync)]
+        );
+    });
+}
