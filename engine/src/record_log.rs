@@ -238,12 +238,19 @@ impl<I: Io> RecordLog<I> {
         committer.kick();
     }
 
-    /// Calls `done` when everything appended so far is durable.
+    /// Calls `done` when everything appended so far is durable, or when there was no room: then not all of it is.
     pub(crate) fn barrier(&self, done: Done) {
         let LogFile { committer, room } = self.file.borrow().clone();
-        let enter = move |_| {
-            let end = committer.ends().appended_end;
-            committer.wait_for(end, AckAt::Synced, done);
+        let enter = move |outcome: Result<(), NoRoom>| match outcome {
+            // What was refused with it may be known already to whoever asks, and will not be durable.
+            Err(no_room) => done(Err(Rc::new(Poison {
+                reason: no_room.reason,
+                passes: true,
+            }))),
+            Ok(()) => {
+                let end = committer.ends().appended_end;
+                committer.wait_for(end, AckAt::Synced, done);
+            }
         };
         room.enter(Need::default(), Box::new(enter));
     }

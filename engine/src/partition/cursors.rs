@@ -125,6 +125,37 @@ impl<I: Io> PartitionCursors<I> {
         self.get(WITNESS).unwrap_or_default()
     }
 
+    /// How far any consumer acknowledged.
+    pub(crate) fn acknowledged_end(&self) -> EventId {
+        self.all()
+            .into_iter()
+            .map(|(_, next)| next)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Moves cursors beyond the end of the events to that: what was acknowledged there was never durable and is gone, and other events
+    /// will have those ids.
+    pub(crate) fn move_back(&self, end: EventId) {
+        for (consumer, next) in self.all() {
+            if next <= end {
+                continue;
+            }
+            tracing::warn!(
+                consumer,
+                acknowledged = next.get(),
+                end = end.get(),
+                "a consumer acknowledged events that were not durable and are gone: it goes on at the end"
+            );
+            let noted = |stored: Result<EventId, WireError>| {
+                if let Err(error) = stored {
+                    tracing::warn!(%error, "a cursor beyond the end could not be stored anew; the next start tries again");
+                }
+            };
+            self.set(&consumer, end, self.io.now_us(), Box::new(noted));
+        }
+    }
+
     /// Every consumer and where it goes on, in the order of the names.
     pub(crate) fn all(&self) -> Vec<(String, EventId)> {
         self.state
@@ -334,21 +365,22 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
                 .map(|()| None)
         }
     };
-    let (log, waiting) = {
+    let (log, waiting, unstored) = {
         let mut state = state.borrow_mut();
         state.busy = false;
         let stored_before = !std::mem::replace(&mut state.unstored, outcome.is_err());
+        let mut unstored = Vec::new();
         if let Ok(Some(log)) = &outcome {
             state.log = Some(Rc::clone(log));
             if !stored_before {
-                let table: Vec<_> = state.table.snapshot().iter().map(CursorRecord::encode).collect();
-                if !table.is_empty() {
-                    log.append(&table, Box::new(|_| ()));
-                }
+                unstored = state.table.snapshot().iter().map(CursorRecord::encode).collect();
             }
         }
-        (state.log.clone(), std::mem::take(&mut state.waiting))
+        (state.log.clone(), std::mem::take(&mut state.waiting), unstored)
     };
+    if let (Some(log), false) = (&log, unstored.is_empty()) {
+        log.append(&unstored, Box::new(noting_refusal(&state, |_| ())));
+    }
     let error = match outcome {
         Ok(_) => None,
         Err(error) => {
@@ -371,18 +403,25 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
 }
 
 fn append<I: Io>(state: &Rc<RefCell<State<I>>>, log: &RecordLog<I>, record: &CursorRecord, done: CursorDone) {
+    let answer = answer(record.next_event_id, done);
+    log.append(&[record.encode()], Box::new(noting_refusal(state, answer)));
+}
+
+/// Tells what came of an append, and notes when it found no room: the table has it then, and the file has not.
+fn noting_refusal<I: Io, F: FnOnce(Result<(), Rc<Poison>>)>(
+    state: &Rc<RefCell<State<I>>>,
+    tell: F,
+) -> impl FnOnce(Result<(), Rc<Poison>>) + use<I, F> {
     // Not owned: the state owns the log, which owns whoever waits for it.
-    let (state, position) = (Rc::downgrade(state), record.next_event_id);
-    let stored = move |stored: Result<(), Rc<Poison>>| {
+    let state = Rc::downgrade(state);
+    move |stored| {
         if stored.as_ref().is_err_and(|poison| poison.passes)
             && let Some(state) = state.upgrade()
         {
-            // The table has it, the file has not.
             state.borrow_mut().unstored = true;
         }
-        answer(position, done)(stored);
-    };
-    log.append(&[record.encode()], Box::new(stored));
+        tell(stored);
+    }
 }
 
 fn answer(position: EventId, done: CursorDone) -> Done {

@@ -169,7 +169,11 @@ impl<I: Io> Partition<I> {
                 )
                 .await?;
                 let mut found = found;
-                let witnessed_end = cursors.witnessed_end();
+                let mut witnessed_end = cursors.witnessed_end();
+                if spec.topic.durability == Durability::Synced {
+                    // Nobody sees, and so acknowledges, what is not durable.
+                    witnessed_end = witnessed_end.max(cursors.acknowledged_end());
+                }
                 if witnessed_end > found.next_event_id {
                     found.read_only.get_or_insert_with(|| {
                         format!(
@@ -178,6 +182,9 @@ impl<I: Io> Partition<I> {
                             found.next_event_id
                         )
                     });
+                }
+                if found.read_only.is_none() {
+                    cursors.move_back(found.next_event_id);
                 }
                 (Some(store), Some(found), cursors)
             }

@@ -370,3 +370,85 @@ fn what_waits_for_a_partition_goes_with_it() {
     drop(partition);
     assert_eq!(Rc::strong_count(&waiting), 1, "nothing keeps itself alive");
 }
+
+/// The cursors of a partition with four events, of which a consumer acknowledged all, beside the files of before those events.
+fn cursors_without_their_events(durability: Durability) -> Image {
+    let io = SimIo::stepping(&Image::new(), 21);
+    let partition = open(&io, spec(PartitionKind::Default, durability)).unwrap();
+    settle(&io);
+    let mut image = io.settled();
+    send(&partition, content(4, 10), (1, 0, 0));
+    settle(&io);
+    partition.acknowledge(
+        "reader",
+        EventId::new(4),
+        Box::new(|stored| assert!(stored.is_ok())),
+    );
+    settle(&io);
+    let after = io.settled();
+    let cursors = after.iter().filter(|(path, _)| path.ends_with("cursors"));
+    image.extend(cursors.map(|(path, content)| (path.clone(), content.clone())));
+    image
+}
+
+#[test]
+fn what_was_acknowledged_was_durable_and_its_loss_is_found_out() {
+    let io = SimIo::stepping(&cursors_without_their_events(Durability::Synced), 22);
+    let opened = open(&io, spec(PartitionKind::Default, Durability::Synced)).unwrap();
+    let reason = opened.read_only().expect("four events were durable");
+    assert!(reason.contains("events 0 to 4 had been durable"), "{reason}");
+    assert_eq!(opened.cursor("reader"), Some(EventId::new(4)));
+}
+
+#[test]
+fn cursors_do_not_stand_beyond_what_was_never_durable() {
+    let spec = || spec(PartitionKind::Default, Durability::Written);
+    let io = SimIo::stepping(&cursors_without_their_events(Durability::Written), 23);
+    let opened = open(&io, spec()).unwrap();
+    assert_eq!(opened.read_only(), None);
+    assert_eq!(opened.cursor("reader"), Some(EventId::new(0)));
+    settle(&io);
+    // Also after the next start.
+    let again = SimIo::stepping(&io.settled(), 24);
+    let opened = open(&again, spec()).unwrap();
+    assert_eq!(opened.cursor("reader"), Some(EventId::new(0)));
+}
+
+#[test]
+fn a_repeated_acknowledgement_is_confirmed_only_when_the_first_one_is_durable() {
+    type Told = Rc<std::cell::RefCell<Option<bool>>>;
+    let io = SimIo::stepping(&Image::new(), 25);
+    let partition = open(&io, spec(PartitionKind::Default, Durability::Synced)).unwrap();
+    let acknowledge = |next: u64| -> Told {
+        let told = Told::default();
+        let teller = Rc::clone(&told);
+        let done = move |stored: Result<EventId, _>| *teller.borrow_mut() = Some(stored.is_ok());
+        partition.acknowledge("reader", EventId::new(next), Box::new(done));
+        told
+    };
+    let first = acknowledge(1);
+    settle(&io);
+    assert_eq!(*first.borrow(), Some(true));
+    // The file of cursors has room ahead, and gets no more.
+    io.set_room(Some(0));
+    let refused = (2..20_000).find(|next| {
+        let (first, again) = (acknowledge(*next), acknowledge(*next));
+        settle(&io);
+        assert_eq!(
+            first.borrow().unwrap(),
+            again.borrow().unwrap(),
+            "acknowledged up to {next}"
+        );
+        !first.borrow().unwrap()
+    });
+    let refused = refused.expect("the room ahead is not without end");
+    io.set_room(None);
+    let again = acknowledge(refused);
+    settle(&io);
+    assert_eq!(*again.borrow(), Some(true));
+    let found = open(
+        &SimIo::stepping(&io.settled(), 26),
+        spec(PartitionKind::Default, Durability::Synced),
+    );
+    assert_eq!(found.unwrap().cursor("reader"), Some(EventId::new(refused)));
+}
