@@ -76,6 +76,7 @@ impl<I: Io> Partition<I> {
                 Err(error) => {
                     // Files that go while they are read look like damage.
                     self.refuse_if_trimmed(id)?;
+                    self.found_damaged(&error);
                     return Err(error);
                 }
             },

@@ -215,6 +215,7 @@ impl<I: Io> Opening<'_, I> {
             self.read_only.get_or_insert(reason);
         } else if let Err(error) = self.seal(&segment, recovered, Files { meta, data }).await {
             tracing::warn!(path = %path.display(), %error, "could not be sealed; its frames are read again at the next start");
+            segment.is_whole(recovered.meta_end.get(), recovered.data_end.get());
         }
         self.producers = recovered.producers.clone();
         self.segments.push(Rc::new(segment));
@@ -255,7 +256,14 @@ impl<I: Io> Opening<'_, I> {
             durable_end: base,
         };
         let opened = match recover::meta_file(&path, &meta, data.as_ref(), known, &mut |_| ()).await? {
-            Opened::NeverUsed => return Ok(Last::NeverBegun),
+            // Both headers are durable before the files get their names.
+            Opened::NeverUsed => {
+                return Err(OpenError::new(format!(
+                    "{}: the header of this segment is gone, and whatever it held with it (`mofka-ctl log verify` says what is \
+                     left, `mofka-ctl log repair` goes on without it)",
+                    path.display()
+                )));
+            }
             Opened::Segment(opened) => opened,
         };
         self.check_header(&path, &opened.header)?;

@@ -49,6 +49,15 @@ impl Slice {
             end_event_id: id,
         }
     }
+
+    /// The data of this batch cannot be had: what comes before it is given, and the next who asks for it is told.
+    fn ends_before(&mut self, batch: &Batch, error: WireError) -> Result<(), WireError> {
+        if self.batches.is_empty() {
+            return Err(error);
+        }
+        self.end_event_id = batch.base_event_id();
+        Ok(())
+    }
 }
 
 /// Counts what a slice takes against the limits.
@@ -96,9 +105,10 @@ impl<I: Io> Partition<I> {
     pub async fn read(&self, from: EventId, limits: ReadLimits) -> Result<Slice, WireError> {
         self.refuse_if_trimmed(from)?;
         let slice = self.read_kept(from, limits).await;
-        if slice.is_err() {
+        if let Err(error) = &slice {
             // Files that go while they are read look like damage.
             self.refuse_if_trimmed(from)?;
+            self.found_damaged(error);
         }
         slice
     }
@@ -249,17 +259,25 @@ impl<I: Io> Partition<I> {
                     run.end = more_end;
                 }
                 run.start = start;
-                run.bytes = self.read_data(file, start, run.end).await?;
+                run.bytes = match self.read_data(file, start, run.end).await {
+                    Ok(bytes) => bytes,
+                    Err(error) => return slice.ends_before(&batch, error),
+                };
             }
-            let part = run.part(start, end).ok_or_else(|| {
-                self.damaged(&format!(
-                    "the data file ends before byte {end}, where a batch's data ends"
-                ))
-            })?;
-            let whole = batch.with_data(part);
-            slice
-                .batches
-                .push(whole.map_err(|error| self.damaged(&error.to_string()))?);
+            let (base, batch_end) = (batch.base_event_id(), batch.end_event_id());
+            let whole = match run.part(start, end) {
+                Some(part) => batch.clone().with_data(part).map_err(|error| error.to_string()),
+                None => Err(format!(
+                    "the data file ends before byte {end}, where its data ends"
+                )),
+            };
+            match whole {
+                Ok(whole) => slice.batches.push(whole),
+                Err(reason) => {
+                    let reason = format!("the batch of events {base} to {batch_end}: {reason}");
+                    return slice.ends_before(&batch, self.damaged(&reason));
+                }
+            }
         }
         Ok(())
     }

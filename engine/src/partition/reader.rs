@@ -57,9 +57,10 @@ impl<I: Io> Reader<I> {
     pub async fn next(&mut self, from: EventId) -> Result<Slice, WireError> {
         self.partition.refuse_if_trimmed(from)?;
         let slice = self.next_kept(from).await;
-        if slice.is_err() {
+        if let Err(error) = &slice {
             // Files that go while they are read, also ahead, look like damage.
             self.partition.refuse_if_trimmed(from)?;
+            self.partition.found_damaged(error);
         }
         slice
     }

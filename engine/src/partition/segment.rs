@@ -13,6 +13,10 @@ pub(crate) struct Segment {
     salt: Cell<Option<u64>>,
     /// Bytes of both files, once it is sealed and that was looked at.
     bytes: Cell<Option<(u64, u64)>>,
+    /// Its footer does not check, or could not be written, and its frames are all there.
+    is_scanned: Cell<bool>,
+    /// What its footer says, once that was looked at.
+    footer_end: Cell<Option<EventId>>,
     /// Times of the first and the last batch, when they are known.
     timestamps_us: Cell<Option<(u64, u64)>>,
     /// That of a sealed segment is read from its footer when somebody asks.
@@ -26,6 +30,8 @@ impl Segment {
             end: Cell::new(end),
             salt: Cell::new(salt),
             bytes: Cell::new(None),
+            is_scanned: Cell::new(false),
+            footer_end: Cell::new(None),
             timestamps_us: Cell::new(None),
             index: RefCell::new(index.map(|index| Rc::new(RefCell::new(index)))),
         }
@@ -51,7 +57,8 @@ impl Segment {
         self.end.get()
     }
 
-    /// Whether its footer is durable, as far as that is known: one that was not looked at counts as sealed.
+    /// Whether it is whole and closed, as far as that is known: one that was not looked at counts as sealed, and so does one whose footer
+    /// does not check and whose frames do.
     pub(super) fn is_sealed(&self) -> bool {
         self.end.get().is_some() && (self.bytes.get().is_some() || self.salt.get().is_none())
     }
@@ -79,8 +86,21 @@ impl Segment {
 
     /// Its footer is durable.
     pub(super) fn sealed(&self, meta_bytes: u64, data_bytes: u64) {
+        self.is_scanned.set(false);
         self.timestamps_us.set(self.timestamps_us());
         self.bytes.set(Some((meta_bytes, data_bytes)));
+    }
+
+    /// It has no footer that checks, and its frames are all there.
+    pub(super) fn is_whole(&self, meta_bytes: u64, data_bytes: u64) {
+        self.is_scanned.set(true);
+        self.timestamps_us.set(self.timestamps_us());
+        self.bytes.set(Some((meta_bytes, data_bytes)));
+    }
+
+    /// Whether its footer is durable, as far as that is known.
+    pub(super) fn has_footer(&self) -> bool {
+        self.is_sealed() && !self.is_scanned.get()
     }
 
     /// What its footer says.
@@ -88,6 +108,13 @@ impl Segment {
         self.salt.set(Some(footer.salt()));
         self.timestamps_us.set(footer.timestamps_us());
         self.bytes.set(Some((meta_bytes, footer.data_end().get())));
+        self.footer_end.set(Some(footer.end_event_id()));
+    }
+
+    /// Events between the last one that its footer has and the next segment.
+    pub(super) fn missing(&self) -> Option<(EventId, EventId)> {
+        let (footer_end, end) = (self.footer_end.get()?, self.end.get()?);
+        (footer_end < end).then_some((footer_end, end))
     }
 
     pub(super) fn index(&self) -> Option<Rc<RefCell<SparseIndex>>> {

@@ -1,6 +1,7 @@
 //! What is logged of a partition: a line for each change of what it can do, with the new state in the field `state`.
 
 use mofka_log::{EventId, TrimReason};
+use mofka_net::{ErrorCode, WireError};
 
 use super::Partition;
 use crate::io::Io;
@@ -42,6 +43,13 @@ impl<I: Io> Partition<I> {
     pub(super) fn becomes_read_only(&self, reason: String) {
         line!(error, "read_only", self, reason, "partition is read-only");
         self.read_only.borrow_mut().get_or_insert(reason);
+    }
+
+    /// Stored events that were asked for do not check: not only whoever asked is told.
+    pub(super) fn found_damaged(&self, error: &WireError) {
+        if error.code == ErrorCode::Damaged && self.store.is_some() && self.read_only.borrow().is_none() {
+            self.becomes_read_only(format!("damaged: {}", error.message));
+        }
     }
 
     pub(super) fn note_poisoned(&self, reason: &str) {

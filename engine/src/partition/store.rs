@@ -302,10 +302,10 @@ impl<I: Io> Store<I> {
             if footer.salt() != header.salt() || footer.base_event_id() != segment.base {
                 return Err(wrong("the footer is that of another segment".to_owned()));
             }
-            if footer.end_event_id() != end {
-                let missing = footer.end_event_id();
+            let footer_end = footer.end_event_id();
+            if footer_end > end {
                 return Err(wrong(format!(
-                    "events {missing} to {end} are missing: no segment holds them"
+                    "it holds events up to {footer_end}, and the next segment begins at {end}"
                 )));
             }
             segment.note_footer(&footer, size);
@@ -323,7 +323,11 @@ impl<I: Io> Store<I> {
                 Err(wrong(opened.recovered.verdict.prose()))
             }
             Opened::Segment(opened) => {
-                Ok(segment.keep_index(opened.header.salt(), opened.recovered.index.clone()))
+                let recovered = &opened.recovered;
+                let index = segment.keep_index(opened.header.salt(), recovered.index.clone());
+                // Retention lets it go like any other, and what comes after it.
+                segment.is_whole(size, recovered.data_end.get());
+                Ok(index)
             }
         }
     }
@@ -353,6 +357,12 @@ impl<I: Io> Store<I> {
             let files = self.open_files(segment.base).await?;
             self.look_at(&segment, &files).await?;
             segment.drop_index();
+            if let Some((missing, end)) = segment.missing() {
+                return Err(OpenError::new(format!(
+                    "{}: events {missing} to {end} are missing: no segment holds them",
+                    meta_path(&self.dir, segment.base).display()
+                )));
+            }
         }
         Ok(())
     }

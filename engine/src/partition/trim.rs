@@ -238,7 +238,7 @@ impl<I: Io> Partition<I> {
     async fn drop_segment(&self, store: &Store<I>, oldest: &Rc<Segment>) -> Result<(), OpenError> {
         let (io, dir, id) = store.place();
         store.hold(oldest).await?;
-        if store.sealed_count() == 1 {
+        if oldest.has_footer() && store.sealed_count() == 1 {
             let end = oldest.end().unwrap_or(oldest.base);
             // Not what is known now: the answers to batches that a crash may still drop would have taken the place of
             // earlier ones.

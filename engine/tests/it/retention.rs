@@ -93,6 +93,43 @@ fn a_partition_holds_no_more_bytes_than_it_may_and_the_bound_can_change() {
 }
 
 #[test]
+fn a_segment_whose_footer_does_not_check_goes_like_any_other() {
+    let io = SimIo::stepping(&Image::new(), 3);
+    let before = partition(&io, Retention::default());
+    for n in 0..60 {
+        push(&io, &before, n);
+    }
+    let stopping = Rc::clone(&before);
+    io.block_on(async move { stopping.stop().await });
+    let mut image = io.settled();
+    let is_segment = |path: &&std::path::PathBuf| {
+        let base = path
+            .file_stem()
+            .is_some_and(|stem| stem.to_string_lossy().parse::<u64>().is_ok());
+        base && path.extension().is_some_and(|ending| ending == "meta")
+    };
+    let metas: Vec<_> = image.keys().filter(is_segment).cloned().collect();
+    assert!(metas.len() > 8, "{metas:?}");
+    for broken in [0, 2, 3] {
+        let content = image.get_mut(&metas[broken]).unwrap();
+        *content.last_mut().unwrap() ^= 1;
+    }
+    let io = SimIo::stepping(&image, 4);
+    let again = partition(&io, bytes_max(200 << 10));
+    settle(&io);
+    retain(&io, &again, io.now_us());
+    settle(&io);
+    assert!(again.used_bytes() <= 200 << 10, "{} bytes", again.used_bytes());
+    let trim_end = again.trim_end().get();
+    assert!(trim_end > 30, "{trim_end}");
+    let found = io.block_on(read_all(Rc::clone(&again))).unwrap();
+    assert!(
+        found.keys().copied().eq(trim_end..60),
+        "all that is left is readable"
+    );
+}
+
+#[test]
 fn a_segment_that_goes_is_read_to_the_end_and_then_it_is_trimmed() {
     let io = SimIo::stepping(&Image::new(), 2);
     let partition = partition(&io, Retention::default());

@@ -50,11 +50,12 @@ pub(super) fn judge(found: &mut SegmentFound, place: &Place) {
         }
         // What follows its frames is told with its footer.
         Verdict::TornTail { .. } if place.from_last > 0 => {}
-        Verdict::EmptyTorn if place.from_last > 0 => {
+        // Its header was durable before the file had this name.
+        Verdict::EmptyTorn => {
             problems.push(Problem::damage(
                 "header_lost",
                 &meta,
-                "it is empty, and other segments follow it",
+                "its header is gone, and whatever it held with it",
             ));
         }
         verdict => problems.extend(verdict_problem(&meta, verdict)),

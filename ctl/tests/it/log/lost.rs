@@ -127,3 +127,96 @@ fn what_is_left_of_a_deleted_topic_is_removed_by_the_next_start() {
     assert!(!partition.exists());
     stored.stop();
 }
+
+#[test]
+fn a_segment_without_its_header_is_not_taken_for_one_that_never_was() {
+    for left in ["nothing", "a piece", "zeros"] {
+        let stored = Stored::new();
+        let meta = stored.files(".meta").pop().unwrap();
+        let data = meta.with_extension("data");
+        let whole = std::fs::read(&meta).unwrap();
+        let base: usize = meta.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let bytes = match left {
+            "nothing" => Vec::new(),
+            "a piece" => whole[..100].to_vec(),
+            _ => vec![0; whole.len()],
+        };
+        std::fs::write(&meta, &bytes).unwrap();
+        let before = std::fs::read(&data).unwrap();
+        verify_finds(&stored, "header_lost");
+        stored.start();
+        let status = parse(&stored.run("mofka-ctl --json status").out);
+        let partition = &status["shards"][0]["partitions"][0];
+        assert_eq!(partition["state"], json!("broken"), "{status}");
+        stored.stop();
+        assert!(
+            std::fs::read(&meta).unwrap() == bytes && std::fs::read(&data).unwrap() == before,
+            "{left}"
+        );
+
+        stored.run("mofka-ctl log repair --apply data").ok();
+        stored.verify().ok();
+        stored.start();
+        assert!(stored.consumed("bgl", 0, base) == bgl_lines()[..base]);
+        stored.produce("bgl", &bgl_lines()[..10]);
+        assert!(stored.consumed("bgl", base as u64, 10) == bgl_lines()[..10]);
+        stored.stop();
+    }
+}
+
+#[test]
+fn damage_in_older_segments_is_told_to_everybody_and_hides_nothing_before_it() {
+    let stored = Stored::new();
+    let data = stored.files(".data")[2].clone();
+    let base: usize = data.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    // Somewhere in the middle of its data.
+    let bytes = std::fs::read(&data).unwrap();
+    super::stored::flip(&data, 4096 + (bytes.len() as u64 - 4096) / 3, 1);
+    stored.start();
+    stored.run("mofka-ctl status").ok();
+    let ran = stored.run("mofka-ctl consume bgl -c all --count 2000 --timeout 10 --format {id}/{data}");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.err.contains("damaged") && ran.err.contains("the batch of events"),
+        "{ran:?}"
+    );
+    let ids: Vec<usize> = ran
+        .out
+        .lines()
+        .map(|line| line.split_once('/').unwrap().0.parse().unwrap())
+        .collect();
+    assert!(
+        ids.iter().copied().eq(0..ids.len()) && ids.len() > base,
+        "{} events",
+        ids.len()
+    );
+    let status = stored.run("mofka-ctl status");
+    assert_eq!(status.code, Some(4), "{status:?}");
+    assert!(status.out.contains("read_only"), "{status:?}");
+    // What follows is there too.
+    assert!(stored.consumed("bgl", 1500, 500) == bgl_lines()[1500..]);
+    stored.stop();
+    stored.run("mofka-ctl log repair --apply data").ok();
+    let left = ids.len();
+    stored.start();
+    assert!(stored.consumed("bgl", 0, left) == bgl_lines()[..left]);
+    stored.stop();
+}
+
+#[test]
+fn a_segment_that_is_gone_takes_no_other_with_it() {
+    let stored = Stored::new();
+    let metas = stored.files(".meta");
+    let base = |at: usize| -> usize { metas[at].file_stem().unwrap().to_str().unwrap().parse().unwrap() };
+    for ending in ["meta", "data"] {
+        std::fs::remove_file(metas[2].with_extension(ending)).unwrap();
+    }
+    stored.start();
+    assert!(stored.consumed("bgl", 0, base(2)) == bgl_lines()[..base(2)]);
+    assert!(stored.consumed("bgl", base(3) as u64, 2000 - base(3)) == bgl_lines()[base(3)..]);
+    let status = stored.run("mofka-ctl status");
+    assert_eq!(status.code, Some(4), "{status:?}");
+    let missing = format!("events {} to {} are missing", base(2), base(3));
+    assert!(status.out.contains(&missing), "{missing}: {status:?}");
+    stored.stop();
+}

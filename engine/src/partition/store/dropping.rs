@@ -41,7 +41,7 @@ impl<I: Io> Store<I> {
     /// Segments with a footer.
     pub(in super::super) fn sealed_count(&self) -> usize {
         let segments = self.segments.borrow();
-        segments.iter().filter(|segment| segment.is_sealed()).count()
+        segments.iter().filter(|segment| segment.has_footer()).count()
     }
 
     /// When the first and the last batch of this segment were accepted.

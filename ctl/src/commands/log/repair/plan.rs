@@ -241,8 +241,8 @@ impl Planning<'_> {
             return self.set_aside(segment, &why);
         }
         let (Some(meta), Some(header)) = (&segment.files.meta, usable_header(segment)) else {
-            // The daemon makes a segment that was being made when the machine stopped.
-            if is_last && segment.verdict == Verdict::EmptyTorn {
+            // The daemon makes a segment that was being named when the machine stopped: the data file gets its name first.
+            if is_last && segment.files.meta.is_none() {
                 return;
             }
             let why = match &segment.header {
