@@ -137,6 +137,12 @@ pub enum MetadataError {
         /// What is wrong with it, and where.
         reason: Arc<str>,
     },
+    /// The text is JSON, and says what a value cannot hold.
+    #[error("Could not make a value of JSON: {reason}")]
+    NoValue {
+        /// What that is, and where.
+        reason: Arc<str>,
+    },
     /// It is not a JSON string.
     #[error("Metadata content is not a string, it is {kind}")]
     NotString {

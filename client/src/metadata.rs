@@ -1,7 +1,7 @@
 //! An event's JSON document: as text, and parsed at most once.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -15,7 +15,8 @@ use crate::error::MetadataError;
 #[derive(Clone)]
 pub struct Metadata {
     raw: Bytes,
-    value: OnceLock<Value>,
+    /// The document, or why there is none.
+    value: OnceLock<Result<Value, Arc<str>>>,
     /// Whether `raw` is known to be JSON.
     checked: bool,
 }
@@ -39,9 +40,9 @@ impl Metadata {
     /// The content of a JSON string.
     ///
     /// # Errors
-    /// When it is something else. Its JSON text is [`Metadata::raw`].
+    /// When it is something else, or no document. Its JSON text is [`Metadata::raw`].
     pub fn as_str(&self) -> Result<&str, MetadataError> {
-        let value = self.value();
+        let value = self.try_value()?;
         value.as_str().ok_or(MetadataError::NotString {
             kind: match value {
                 Value::Null => "null",
@@ -54,10 +55,10 @@ impl Metadata {
         })
     }
 
-    /// The document, to be changed and made metadata of again.
+    /// The document, to be changed and made metadata of again; `null` where [`Metadata::try_value`] fails.
     pub fn into_value(mut self) -> Value {
         self.value();
-        self.value.take().unwrap_or_default()
+        self.value.take().and_then(Result::ok).unwrap_or_default()
     }
 
     /// Bytes that have to be JSON.
@@ -99,10 +100,24 @@ impl Metadata {
         &self.raw
     }
 
-    /// The document, parsed at the first call. Text that is not JSON (which no consumer gives) is `null`.
+    /// The document, parsed at the first call; `null` where [`Metadata::try_value`] fails, whose word on exactness holds here too.
     pub fn value(&self) -> &Value {
-        self.value
-            .get_or_init(|| serde_json::from_slice(&self.raw).unwrap_or(Value::Null))
+        self.try_value().unwrap_or(&Value::Null)
+    }
+
+    /// The document, parsed at the first call. It has what a [`Value`] can hold: numbers beyond the range of `u64` and `i64`, and
+    /// those with more digits than an `f64`, are rounded to it, and of keys that are there twice the last counts. The text is
+    /// exact ([`Metadata::raw`]).
+    ///
+    /// # Errors
+    /// When no [`Value`] can hold it: some text that is JSON has numbers beyond an `f64` (`1e400`), halves of surrogate pairs
+    /// (`"\ud800"`), or more than 127 levels. Or when it is not JSON.
+    pub fn try_value(&self) -> Result<&Value, MetadataError> {
+        let parse = || serde_json::from_slice(&self.raw).map_err(|error| error.to_string().into());
+        let parsed = self.value.get_or_init(parse).as_ref();
+        parsed.map_err(|reason| MetadataError::NoValue {
+            reason: Arc::clone(reason),
+        })
     }
 }
 
@@ -128,7 +143,7 @@ impl From<Value> for Metadata {
         let raw = value.to_string().into();
         Self {
             raw,
-            value: OnceLock::from(value),
+            value: OnceLock::from(Ok(value)),
             checked: true,
         }
     }
@@ -241,6 +256,27 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_document_that_no_value_can_hold_is_an_error_and_no_null() {
+        let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+        for text in ["{\"n\": 1e400}", "{\"s\": \"\\ud800\"}", &deep] {
+            let metadata = Metadata::parse(text.to_owned()).unwrap();
+            for error in [metadata.try_value().unwrap_err(), metadata.as_str().unwrap_err()] {
+                assert!(matches!(error, MetadataError::NoValue { .. }), "{error}");
+                assert!(
+                    error.to_string().starts_with("Could not make a value of JSON: "),
+                    "{error}"
+                );
+            }
+            assert_eq!(metadata.raw().as_ref(), text.as_bytes());
+            // As it always was, for those who do not ask.
+            assert_eq!(metadata.value(), &Value::Null);
+            assert_eq!(metadata.into_value(), Value::Null);
+        }
+        let null = Metadata::from("null");
+        assert_eq!(null.try_value().unwrap(), &Value::Null);
     }
 
     #[test]

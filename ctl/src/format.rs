@@ -59,16 +59,19 @@ impl Format {
     }
 
     /// The event, and `separator` where the format has no end of its own.
-    pub(crate) fn render(&self, event: &EventFacts<'_>, separator: &str) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// When it cannot be printed so.
+    pub(crate) fn render(&self, event: &EventFacts<'_>, separator: &str) -> Result<Vec<u8>, String> {
         let mut out = match self {
-            Self::Json => render(event).into_bytes(),
+            Self::Json => render(event)?.into_bytes(),
             Self::Raw => event.data.unwrap_or_default().to_vec(),
-            Self::Hex => return hex_dump(event).into_bytes(),
-            Self::Template(template) => template.render(event),
+            Self::Hex => return Ok(hex_dump(event).into_bytes()),
+            Self::Template(template) => template.render(event)?,
         };
         let end = if self.is_lines() { "\n" } else { separator };
         out.extend_from_slice(end.as_bytes());
-        out
+        Ok(out)
     }
 }
 
@@ -134,9 +137,8 @@ pub(crate) fn unescape(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::event_line::one_line;
 
     #[test]
     fn words_and_templates_are_told_apart() {
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_dump_shows_bytes_and_letters() {
-        let metadata = json!({"x": 1});
+        let metadata = one_line(b"{\"x\":1}").unwrap();
         let event = EventFacts {
             topic: "t",
             partition: 2,
@@ -163,10 +165,10 @@ mod tests {
                         00000000  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  |0123456789abcdef|\n\
                         00000010  0a ff                                             |..|\n";
         assert_eq!(
-            String::from_utf8(Format::Hex.render(&event, "\n")).unwrap(),
+            String::from_utf8(Format::Hex.render(&event, "\n").unwrap()).unwrap(),
             expected
         );
-        let raw = Format::Raw.render(&event, "");
+        let raw = Format::Raw.render(&event, "").unwrap();
         assert_eq!(raw, b"0123456789abcdef\n\xff");
     }
 

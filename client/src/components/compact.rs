@@ -129,7 +129,7 @@ impl Compact {
 impl Serializer for Compact {
     fn serialize(&self, metadata: &Metadata, bytes: &mut Vec<u8>) -> Result<(), BoxError> {
         bytes.push(VERSION);
-        encode::value(metadata.value(), &self.shape, bytes, DEPTH_MAX)
+        encode::value(metadata.try_value()?, &self.shape, bytes, DEPTH_MAX)
     }
 
     fn deserialize(&self, bytes: &Bytes) -> Result<Metadata, BoxError> {

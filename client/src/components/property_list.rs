@@ -38,7 +38,7 @@ impl PropertyList {
 
 impl Serializer for PropertyList {
     fn serialize(&self, metadata: &Metadata, bytes: &mut Vec<u8>) -> Result<(), BoxError> {
-        let object = metadata.value().as_object();
+        let object = metadata.try_value()?.as_object();
         let object = object.ok_or("metadata that is stored as a list of properties has to be an object")?;
         if object.len() > self.names.len() {
             let other = object.keys().find(|name| self.names.binary_search(name).is_err());

@@ -22,6 +22,6 @@ impl SchemaValidator {
 
 impl Validator for SchemaValidator {
     fn validate(&self, metadata: &Metadata, _: &Data) -> Result<(), BoxError> {
-        Ok(self.schema.check(metadata.value())?)
+        Ok(self.schema.check(metadata.try_value()?)?)
     }
 }

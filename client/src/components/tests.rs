@@ -311,6 +311,15 @@ fn equal_keys_meet_in_one_partition_for_ever() {
 }
 
 #[test]
+fn metadata_that_no_value_can_hold_is_refused_and_not_stored_as_null() {
+    let metadata = Metadata::parse("{\"a\": 1e400}").unwrap();
+    let told = serializer(&json!({"type": "schema", "schema": {}}))
+        .serialize(&metadata, &mut Vec::new())
+        .unwrap_err();
+    assert!(told.to_string().starts_with("Could not make a value"), "{told}");
+}
+
+#[test]
 fn property_lists_leave_the_names_out() {
     let serializer = serializer(&json!({"type": "property_list_serializer", "properties": ["node", "job"]}));
     let mut stored = Vec::new();

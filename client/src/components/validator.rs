@@ -21,7 +21,7 @@ pub(super) struct PatternValidator(pub(super) Pattern);
 
 impl Validator for PatternValidator {
     fn validate(&self, metadata: &Metadata, _: &Data) -> Result<(), BoxError> {
-        match self.0.matches(metadata.value()) {
+        match self.0.matches(metadata.try_value()?) {
             true => Ok(()),
             false => Err("Metadata object does not satisfy eventbridge pattern".into()),
         }

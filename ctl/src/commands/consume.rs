@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mofka_client::{Consumer, ConsumerOptions, DataSelector, Event, Recipe, Segment};
 
 use crate::cli::{ConsumeArgs, DataWanted, ReadingArgs, TailArgs};
-use crate::event_line::EventFacts;
+use crate::event_line::{EventFacts, one_line};
 use crate::failure::{Failure, Outcome};
 use crate::format::Format;
 use crate::interrupt::Interrupt;
@@ -191,16 +191,24 @@ impl Reading<'_> {
         if let Some(dir) = &self.args.data_to {
             save(event, dir)?;
         }
+        let cannot = |what: String| {
+            let (partition, id) = (event.partition(), event.id());
+            Failure::failed(format!(
+                "cannot print event {id} of partition {partition}: {what}"
+            ))
+        };
+        let metadata = one_line(event.metadata_bytes()).map_err(cannot)?;
         let facts = EventFacts {
             topic,
             partition: event.partition(),
             event_id: event.id().get(),
             timestamp_us: event.timestamp_us(),
-            metadata: event.metadata(),
+            metadata: &metadata,
             data_bytes: event.data_bytes(),
             data: data.as_deref(),
         };
-        output::raw(&self.args.format.render(&facts, &self.args.separator))
+        let printed = self.args.format.render(&facts, &self.args.separator);
+        output::raw(&printed.map_err(cannot)?)
     }
 }
 

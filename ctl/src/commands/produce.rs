@@ -1,6 +1,6 @@
 //! `produce`: the lines of a file as events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use mofka_client::{BatchSize, Data, Metadata, Producer, ProducerOptions, PushFuture};
-use serde_json::{Map, Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::cli::{LineFormat, ProduceArgs};
 use crate::event_line;
@@ -76,7 +77,7 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
 
 /// One event, whose data is sent as it is read.
 fn stream(args: &ProduceArgs, path: &Path, place: &Place, output: Output) -> Outcome {
-    let metadata = template(&args.metadata)?;
+    template(&args.metadata)?;
     let interrupt = Interrupt::listen()?;
     let mut input = open(path, &interrupt)?;
     let topic = node::connect(place)?
@@ -91,7 +92,7 @@ fn stream(args: &ProduceArgs, path: &Path, place: &Place, output: Output) -> Out
         from: &mut input,
         bytes: 0,
     };
-    let pushed = producer.push_reader(Value::Object(metadata), &mut counted, args.partition);
+    let pushed = producer.push_reader(args.metadata.as_str(), &mut counted, args.partition);
     let id = pushed.map_err(|error| node::stream_failure(&error))?;
     let (elapsed, bytes) = (started.elapsed(), counted.bytes);
     let rate = bytes as f64 / 1e6 / elapsed.as_secs_f64().max(1e-9);
@@ -119,7 +120,10 @@ impl Read for Counted<'_> {
     }
 }
 
-fn template(metadata: &str) -> Outcome<Map<String, Value>> {
+/// Values by their keys, each as it is written: numbers stay as they are.
+type Object<'a> = BTreeMap<String, &'a RawValue>;
+
+fn template(metadata: &str) -> Outcome<Object<'_>> {
     serde_json::from_str(metadata)
         .map_err(|e| Failure::usage(format!("--metadata is not a JSON object: {e}")))
 }
@@ -139,7 +143,7 @@ fn open(path: &Path, interrupt: &Interrupt) -> Outcome<BufReader<Interruptible>>
 
 fn push_all(
     input: &mut dyn BufRead,
-    maker: &EventMaker,
+    maker: &EventMaker<'_>,
     producer: &Producer,
     partition: Option<usize>,
     answers: &mut Answers,
@@ -170,14 +174,16 @@ fn push_all(
 }
 
 /// Makes events of lines.
-struct EventMaker {
+struct EventMaker<'a> {
     format: LineFormat,
-    template: Map<String, Value>,
+    /// What --metadata says, whole and taken apart.
+    metadata: Metadata,
+    template: Object<'a>,
     data: Data,
 }
 
-impl EventMaker {
-    fn new(args: &ProduceArgs) -> Outcome<Self> {
+impl<'a> EventMaker<'a> {
+    fn new(args: &'a ProduceArgs) -> Outcome<Self> {
         let template = template(&args.metadata)?;
         if args.data_file.is_some() && args.format != LineFormat::Metadata {
             return Err(Failure::usage(
@@ -193,6 +199,7 @@ impl EventMaker {
         };
         Ok(Self {
             format: if args.raw { LineFormat::Raw } else { args.format },
+            metadata: Metadata::from(args.metadata.as_str()),
             template,
             data,
         })
@@ -202,43 +209,34 @@ impl EventMaker {
     fn event(&self, line: &[u8]) -> Outcome<Option<(Metadata, Data)>> {
         let is_blank = line.iter().all(u8::is_ascii_whitespace);
         match self.format {
-            LineFormat::Raw => Ok(Some((self.metadata(), Data::from(line)))),
-            LineFormat::Hex => Ok(Some((self.metadata(), Data::from(from_hex(line)?)))),
+            LineFormat::Raw => Ok(Some((self.metadata.clone(), Data::from(line)))),
+            LineFormat::Hex => Ok(Some((self.metadata.clone(), Data::from(from_hex(line)?)))),
             LineFormat::Metadata | LineFormat::Event if is_blank => Ok(None),
             // `push` checks it; it is stored as it is written.
             LineFormat::Metadata if self.template.is_empty() => {
                 Ok(Some((Metadata::from(line), self.data.clone())))
             }
-            LineFormat::Metadata => {
-                let own = serde_json::from_slice(line).map_err(|e| {
-                    Failure::failed(format!("not a JSON object, which --metadata could complete: {e}"))
-                })?;
-                Ok(Some((self.completed(own), self.data.clone())))
-            }
+            LineFormat::Metadata => Ok(Some((self.completed(line)?, self.data.clone()))),
             LineFormat::Event => {
                 let (metadata, data) = event_line::parse(line).map_err(Failure::failed)?;
-                let metadata = match metadata {
-                    Value::Object(own) => self.completed(own),
-                    other if self.template.is_empty() => Metadata::from(other),
-                    other => {
-                        return Err(Failure::failed(format!(
-                            "the metadata {other} is no JSON object, which --metadata could complete"
-                        )));
-                    }
+                let metadata = match self.template.is_empty() {
+                    true => Metadata::from(metadata),
+                    false => self.completed(metadata.as_bytes())?,
                 };
                 Ok(Some((metadata, Data::from(data))))
             }
         }
     }
 
-    fn metadata(&self) -> Metadata {
-        Metadata::from(Value::Object(self.template.clone()))
-    }
-
-    fn completed(&self, own: Map<String, Value>) -> Metadata {
+    /// What --metadata says, and this metadata over it.
+    fn completed(&self, own: &[u8]) -> Outcome<Metadata> {
+        let wrong = |e: serde_json::Error| {
+            Failure::failed(format!("not a JSON object, which --metadata could complete: {e}"))
+        };
+        let own: Object<'_> = serde_json::from_slice(own).map_err(wrong)?;
         let mut whole = self.template.clone();
         whole.extend(own);
-        Metadata::from(Value::Object(whole))
+        serde_json::to_string(&whole).map(Metadata::from).map_err(wrong)
     }
 }
 
@@ -309,8 +307,8 @@ impl Answers {
 mod tests {
     use super::*;
 
-    fn maker(format: LineFormat, metadata: &str) -> EventMaker {
-        let args = ProduceArgs {
+    fn arguments(format: LineFormat, metadata: &str) -> ProduceArgs {
+        ProduceArgs {
             topic: "t".to_owned(),
             file: "-".into(),
             format,
@@ -320,50 +318,75 @@ mod tests {
             stream: None,
             batch_size: None,
             partition: None,
+        }
+    }
+
+    /// The metadata and the data of this line's event.
+    fn made(format: LineFormat, metadata: &str, line: &[u8]) -> Outcome<Option<(String, Vec<u8>)>> {
+        let arguments = arguments(format, metadata);
+        let event = EventMaker::new(&arguments)?.event(line)?;
+        let parts = |(metadata, data): (Metadata, Data)| {
+            let metadata = String::from_utf8(metadata.raw().to_vec()).unwrap();
+            (metadata, data.to_bytes().to_vec())
         };
-        EventMaker::new(&args).unwrap()
+        Ok(event.map(parts))
+    }
+
+    #[track_caller]
+    fn makes(format: LineFormat, metadata: &str, line: &[u8], expected: (&str, &[u8])) {
+        let (metadata, data) = made(format, metadata, line).unwrap().unwrap();
+        assert_eq!((metadata.as_str(), data.as_slice()), expected);
     }
 
     #[test]
     fn raw_lines_are_data_and_others_metadata() {
-        let raw = maker(LineFormat::Raw, r#"{"from": "x"}"#);
-        let (metadata, data) = raw.event(b"a line").unwrap().unwrap();
-        assert_eq!(
-            (metadata.value(), data.to_bytes().as_ref()),
-            (&json!({"from": "x"}), &b"a line"[..])
+        makes(
+            LineFormat::Raw,
+            r#"{"from": "x"}"#,
+            b"a line",
+            (r#"{"from": "x"}"#, b"a line"),
         );
-        let plain = maker(LineFormat::Metadata, "{}");
-        let (metadata, data) = plain.event(b"{ \"a\": 1 }").unwrap().unwrap();
-        assert_eq!(
-            (metadata.raw().as_ref(), data.is_empty()),
-            (&b"{ \"a\": 1 }"[..], true)
-        );
-        assert!(plain.event(b" \t").unwrap().is_none());
+        makes(LineFormat::Metadata, "{}", b"{ \"a\": 1 }", ("{ \"a\": 1 }", b""));
+        assert!(made(LineFormat::Metadata, "{}", b" \t").unwrap().is_none());
     }
 
     #[test]
     fn a_line_overrides_the_template() {
-        let maker = maker(LineFormat::Metadata, r#"{"a": 1, "b": 2}"#);
-        let (metadata, _) = maker.event(br#"{"b": 3}"#).unwrap().unwrap();
-        assert_eq!(metadata.value(), &json!({"a": 1, "b": 3}));
-        assert!(maker.event(b"[1]").is_err());
+        let template = r#"{"a": 1, "b": 2}"#;
+        makes(
+            LineFormat::Metadata,
+            template,
+            br#"{"b": 3}"#,
+            (r#"{"a":1,"b":3}"#, b""),
+        );
+        assert!(made(LineFormat::Metadata, template, b"[1]").is_err());
+    }
+
+    #[test]
+    fn metadata_is_stored_as_it_is_written() {
+        let exact = r#"{"n":18446744073709551617,"x":0.1000000000000000055511151231257827}"#;
+        makes(LineFormat::Raw, exact, b"", (exact, b""));
+        let completed = format!("{{\"k\":1e400,{}", &exact[1..]);
+        makes(
+            LineFormat::Metadata,
+            r#"{"k": 1e400}"#,
+            exact.as_bytes(),
+            (&completed, b""),
+        );
+        for exact in [exact, r#"{"z":1,"a":2,"a":3}"#, r#"["\ud800"]"#] {
+            let event = format!("{{\"metadata\": {exact}}}");
+            makes(LineFormat::Event, "{}", event.as_bytes(), (exact, b""));
+        }
     }
 
     #[test]
     fn whole_events_and_hexadecimal_digits_are_understood() {
-        let events = maker(LineFormat::Event, r#"{"a": 1}"#);
-        let (metadata, data) = events
-            .event(br#"{"id": 7, "partition": 0, "metadata": {"b": 2}, "data_base64": "/wA="}"#)
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (metadata.value(), data.to_bytes().as_ref()),
-            (&json!({"a": 1, "b": 2}), &[0xFF, 0][..])
-        );
-        assert!(events.event(b"").unwrap().is_none());
-        assert!(events.event(br#"{"metadata": 7}"#).is_err());
-        let (_, data) = maker(LineFormat::Hex, "{}").event(b"00 fF 7a").unwrap().unwrap();
-        assert_eq!(data.to_bytes().as_ref(), [0, 255, b'z']);
+        let line = br#"{"id": 7, "partition": 0, "metadata": {"b": 2}, "data_base64": "/wA="}"#;
+        let expected = (r#"{"a":1,"b":2}"#, &[0xFF, 0][..]);
+        makes(LineFormat::Event, r#"{"a": 1}"#, line, expected);
+        assert!(made(LineFormat::Event, r#"{"a": 1}"#, b"").unwrap().is_none());
+        assert!(made(LineFormat::Event, r#"{"a": 1}"#, br#"{"metadata": 7}"#).is_err());
+        makes(LineFormat::Hex, "{}", b"00 fF 7a", ("{}", &[0, 255, b'z']));
         for wrong in ["0", "0g", "+1", "\u{e4}"] {
             assert!(from_hex(wrong.as_bytes()).is_err(), "{wrong}");
         }

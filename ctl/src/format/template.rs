@@ -1,6 +1,9 @@
 //! Templates: text in which fields stand in braces, as in `{topic}/{partition}/{id} {metadata.level} {data:hex}`.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::unescape;
 use crate::base64;
@@ -94,7 +97,9 @@ impl Template {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Data(_)))
     }
 
-    pub(crate) fn render(&self, event: &EventFacts<'_>) -> Vec<u8> {
+    /// # Errors
+    /// When metadata has at a path what cannot be looked into or written as it is to be.
+    pub(crate) fn render(&self, event: &EventFacts<'_>) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
         for piece in &self.pieces {
             match piece {
@@ -107,14 +112,15 @@ impl Template {
                 Piece::DataBytes => out.extend_from_slice(event.data_bytes.to_string().as_bytes()),
                 Piece::Metadata(path, code) => {
                     // What is not there is nothing.
-                    if let Some(value) = at(event.metadata, path) {
-                        out.extend_from_slice(&coded_value(value, *code));
-                    }
+                    let value = at(event.metadata, path);
+                    let coded =
+                        value.and_then(|value| value.map_or(Ok(Vec::new()), |v| coded_value(v, *code)));
+                    out.extend(coded.map_err(|e| format!("{{metadata.{}}}: {e}", path.join(".")))?);
                 }
                 Piece::Data(code) => out.extend_from_slice(&coded(event.data.unwrap_or_default(), *code)),
             }
         }
-        out
+        Ok(out)
     }
 }
 
@@ -163,21 +169,41 @@ fn field(text: &str) -> Result<Piece, String> {
     }
 }
 
-/// What is at a path: keys of objects, and places in lists.
-fn at<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(value, |value, part| match value {
-        Value::Array(list) => list.get(part.parse::<usize>().ok()?),
-        other => other.get(part),
-    })
+/// What is at a path: keys of objects, and places in lists. Each is taken apart as text, so that numbers stay as they are.
+fn at<'a>(value: &'a RawValue, path: &[String]) -> Result<Option<&'a RawValue>, String> {
+    let mut value = value;
+    for part in path {
+        let text = value.get();
+        let inner = match text.as_bytes().first() {
+            Some(b'{') => parts::<BTreeMap<String, &RawValue>>(text)?.remove(part),
+            Some(b'[') => match part.parse::<usize>() {
+                Ok(index) => parts::<Vec<&RawValue>>(text)?.get(index).copied(),
+                Err(_) => None,
+            },
+            _ => None,
+        };
+        match inner {
+            Some(inner) => value = inner,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(value))
 }
 
-fn coded_value(value: &Value, code: Code) -> Vec<u8> {
-    let plain = match (value, code) {
-        (_, Code::Json) => return value.to_string().into_bytes(),
-        (Value::String(text), _) => text.clone(),
-        (other, _) => other.to_string(),
-    };
-    coded(plain.as_bytes(), code)
+fn parts<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+fn coded_value(value: &RawValue, code: Code) -> Result<Vec<u8>, String> {
+    let json = value.get();
+    match code {
+        Code::Json => Ok(json.as_bytes().to_vec()),
+        _ if !json.starts_with('"') => Ok(coded(json.as_bytes(), code)),
+        _ => match serde_json::from_str::<String>(json) {
+            Ok(text) => Ok(coded(text.as_bytes(), code)),
+            Err(error) => Err(format!("{json} is no text ({error}): :json prints it as it is")),
+        },
+    }
 }
 
 fn coded(bytes: &[u8], code: Code) -> Vec<u8> {
@@ -217,22 +243,52 @@ fn utc(timestamp_us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::event_line::one_line;
 
     fn rendered(template: &str, data: &[u8]) -> String {
-        let metadata = json!({"level": "FATAL", "n": 7, "deep": {"list": [1, {"x": "y"}]}, "a.b": 1});
+        let metadata = r#"{"level": "FATAL", "n": 7, "deep": {"list": [1, {"x": "y"}]}, "a.b": 1}"#;
+        String::from_utf8(of_metadata(metadata, template, data).unwrap()).unwrap()
+    }
+
+    fn of_metadata(metadata: &str, template: &str, data: &[u8]) -> Result<Vec<u8>, String> {
         let event = EventFacts {
             topic: "logs",
             partition: 3,
             event_id: 41,
             timestamp_us: 1_700_000_000_000_001,
-            metadata: &metadata,
+            metadata: &one_line(metadata.as_bytes()).unwrap(),
             data_bytes: 9,
             data: Some(data),
         };
-        String::from_utf8(Template::parse(template).unwrap().render(&event)).unwrap()
+        Template::parse(template).unwrap().render(&event)
+    }
+
+    #[test]
+    fn metadata_is_written_as_it_was_stored() {
+        let deep = "[".repeat(5000) + &"]".repeat(5000);
+        let big = r#"{"n": {"id": 18446744073709551617}, "e": 1e400, "s": "\ud800", "z": 1, "z": 2, "d": D}"#;
+        let big = big.replace('D', &deep);
+        let got =
+            |template: &str| of_metadata(&big, template, b"").map(|bytes| String::from_utf8(bytes).unwrap());
+        for (template, expected) in [
+            ("{metadata}", big.as_str()),
+            (
+                "{metadata.n} {metadata.n.id}",
+                "{\"id\": 18446744073709551617} 18446744073709551617",
+            ),
+            ("{metadata.e} {metadata.z}", "1e400 2"),
+            ("{metadata.s:json}", "\"\\ud800\""),
+            ("{metadata.d}", &deep),
+            ("{metadata.e.x}{metadata.d.0.7}{metadata.d.x}{metadata.none}", ""),
+        ] {
+            assert_eq!(got(template).as_deref(), Ok(expected), "{template}");
+        }
+        let error = got("{metadata.s}").unwrap_err();
+        assert!(
+            error.starts_with("{metadata.s}: \"\\ud800\" is no text"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -247,7 +303,7 @@ mod tests {
         );
         assert_eq!(
             rendered("{metadata.level:json} {metadata.n} {metadata.deep.list}", b""),
-            "\"FATAL\" 7 [1,{\"x\":\"y\"}]"
+            "\"FATAL\" 7 [1, {\"x\": \"y\"}]"
         );
         assert_eq!(
             rendered("{data}|{data:json}|{data:base64}|{data_bytes}", b"q\"x"),

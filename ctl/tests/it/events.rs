@@ -48,7 +48,7 @@ fn with_events() -> Bench {
     bench.run("mofka-ctl start --shards 1").ok();
     bench.run("mofka-ctl topic create t --partitions 1").ok();
     let events = br#"{"metadata": {"level": "INFO", "n": {"x": [7, "y"]}}, "data": "0123456789abcdefgh"}
-{"metadata": {"level": "FATAL"}, "data_base64": "AP8K"}
+{"metadata": {"level":"FATAL"}, "data_base64": "AP8K"}
 
 {"metadata": {"level": "INFO"}}
 "#;
@@ -212,9 +212,37 @@ fn what_is_consumed_can_be_produced_again() {
         ],
         b"",
     );
-    assert_eq!(last, b"{\"a\":1} 00ff0a\n");
+    assert_eq!(last, b"{\"a\": 1} 00ff0a\n");
     let (code, _, err) = run(&bench, &["produce", "copy", "--format", "hex"], b"00\n0g\n");
     assert!(code == Some(1) && err.contains("line 2"), "{err}");
+}
+
+#[test]
+fn metadata_that_no_value_can_hold_is_copied_as_it_is() {
+    let bench = with_events();
+    for topic in ["a", "b"] {
+        bench
+            .run(&format!("mofka-ctl topic create {topic} --partitions 1"))
+            .ok();
+    }
+    let deep = "[".repeat(5000) + &"]".repeat(5000);
+    let lines = format!(
+        "{}\n{{\"n\":1e400}}\n{{\"z\":1,\"a\":2,\"a\":3}}\n{{\"s\":\"\\ud800\"}}\n{deep}\n",
+        r#"{"id":18446744073709551617,"x":0.1000000000000000055511151231257827}"#
+    );
+    ok(&bench, &["produce", "a"], lines.as_bytes());
+    let tail = ["tail", "a", "--from", "first", "--count", "5"];
+    let printed = ok(&bench, &tail, b"");
+    ok(&bench, &["produce", "b", "--format", "event"], &printed);
+    let tail = ["tail", "b", "--from", "first", "--count", "5"];
+    let copied = ok(&bench, &[&tail[..], &["--format", "{metadata}"]].concat(), b"");
+    assert_eq!(String::from_utf8(copied).unwrap(), lines);
+    let (code, out, err) = run(&bench, &[&tail[..], &["--format", "{metadata.s}"]].concat(), b"");
+    assert_eq!((code, out), (Some(1), b"\n\n\n".to_vec()), "{err}");
+    assert!(
+        err.starts_with("Error: cannot print event 3 of partition 0: {metadata.s}:"),
+        "{err}"
+    );
 }
 
 #[test]

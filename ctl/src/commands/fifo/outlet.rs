@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use mofka_client::{AckFuture, BatchSize, Consumer, ConsumerOptions, Event, PullFuture, TopicHandle};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use serde_json::Value;
 
 use super::command::{Command, Format};
 use super::pipe;
+use crate::event_line::one_line;
 use crate::stop::Stop;
 
 /// How long it is waited for a program that reads, at the start: the original's.
@@ -175,7 +175,7 @@ impl Outlet {
                 Some(None) => return Ok(true),
                 Some(Some(event)) => {
                     *pull = None;
-                    let line = render(event.metadata(), event.metadata_bytes(), self.command.format);
+                    let line = render(event.metadata_bytes(), self.command.format)?;
                     self.lines.add(event, line);
                 }
             }
@@ -234,16 +234,18 @@ impl Outlet {
 }
 
 /// What an event is as a line.
-fn render(value: &Value, json: &[u8], format: Format) -> Vec<u8> {
-    let mut line = match (format, value) {
+fn render(json: &[u8], format: Format) -> Result<Vec<u8>, String> {
+    let text = match format {
+        Format::Raw => serde_json::from_slice::<String>(json).ok(),
+        Format::Json => None,
+    };
+    let mut line = match text {
         // One with a line break would be two lines.
-        (Format::Raw, Value::String(text)) if !text.contains('\n') => text.clone().into_bytes(),
-        // As it was stored, if that is one line.
-        (Format::Json, _) if !json.contains(&b'\n') => json.to_vec(),
-        _ => value.to_string().into_bytes(),
+        Some(text) if !text.contains('\n') => text.into_bytes(),
+        _ => one_line(json)?.get().as_bytes().to_vec(),
     };
     line.push(b'\n');
-    line
+    Ok(line)
 }
 
 /// Lines that were not handed over, in order: first those in the pipe.
