@@ -20,7 +20,8 @@ pub(crate) enum ConsumerCommand {
     },
     /// Show how many events consumers have not acknowledged yet, of all partitions together.
     Lag(LagArgs),
-    /// Move a consumer's cursor. A consumer that is at work goes on where it is.
+    /// Move a consumer's cursor, in all partitions or, where one of them has no such event, in none. A consumer that is at work goes
+    /// on where it is.
     Seek {
         /// Name of the topic.
         topic: String,

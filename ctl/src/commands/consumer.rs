@@ -171,12 +171,22 @@ fn chosen(topic: &TopicHandle, partition: Option<usize>) -> Outcome<Vec<usize>> 
 }
 
 fn seek(topic: &TopicHandle, consumer: &str, to: From, partitions: &[usize], output: Output) -> Outcome {
-    let mut moved = Vec::new();
+    if let From::Id(id) = to {
+        check_ends(topic, id, partitions)?;
+    }
+    let mut moved: Vec<(&usize, u64)> = Vec::new();
     for partition in partitions {
-        let next = topic
-            .seek(consumer, *partition, node::start_at(to))
-            .map_err(node::failure)?;
-        moved.push((partition, next));
+        match topic.seek(consumer, *partition, node::start_at(to)) {
+            Ok(next) => moved.push((partition, next)),
+            Err(error) => {
+                let done: Vec<String> = moved.iter().map(|(index, _)| index.to_string()).collect();
+                let done = match done.as_slice() {
+                    [] => String::new(),
+                    done => format!(" (the cursor was moved in partition {} already)", done.join(", ")),
+                };
+                return Err(node::failure(error).while_doing(format!("partition {partition}{done}")));
+            }
+        }
     }
     let facts = moved
         .iter()
@@ -187,6 +197,24 @@ fn seek(topic: &TopicHandle, consumer: &str, to: From, partitions: &[usize], out
             .map(|(index, next)| format!("partition {index}: next event id {next}"));
         lines.collect::<Vec<_>>().join("\n")
     })
+}
+
+/// Looks whether all partitions have this place, before a cursor is moved in any. Ends only grow.
+fn check_ends(topic: &TopicHandle, id: u64, partitions: &[usize]) -> Outcome {
+    let mut short = Vec::new();
+    for partition in partitions {
+        let status = topic.partition_status(*partition).map_err(node::failure)?;
+        if status.visible_end < id {
+            short.push(format!("partition {partition} at {}", status.visible_end));
+        }
+    }
+    match short.as_slice() {
+        [] => Ok(()),
+        short => Err(Failure::failed(format!(
+            "cannot seek to {id}, and no cursor was moved: the visible events of {} end before; --partition moves it in one",
+            short.join(", of ")
+        ))),
+    }
 }
 
 fn delete(

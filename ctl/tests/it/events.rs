@@ -419,3 +419,22 @@ fn consumers_are_described_measured_and_forgotten() {
     signal(&child, "-INT");
     child.wait().unwrap();
 }
+
+#[test]
+fn a_cursor_is_moved_in_all_partitions_or_in_none() {
+    let bench = with_events();
+    bench.run("mofka-ctl topic create p --partitions 3").ok();
+    ok(
+        &bench,
+        &["produce", "p", "--partition", "0"],
+        b"{}\n{}\n{}\n{}\n{}\n{}\n",
+    );
+    ok(&bench, &["produce", "p", "--partition", "2"], b"{}\n{}\n{}\n");
+    bench.run("mofka-ctl consumer seek p c 5").fails(
+        1,
+        &["no cursor was moved", "partition 1 at 0, of partition 2 at 3"],
+    );
+    assert_eq!(bench.run("mofka-ctl consumer list p").ok().lines().count(), 1);
+    let moved = bench.run("mofka-ctl consumer seek p c 5 --partition 0").ok();
+    assert_eq!(moved, "partition 0: next event id 5\n");
+}
