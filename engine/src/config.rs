@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mofka_log::Retention;
+use mofka_net::Address;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -210,6 +211,10 @@ impl NodeConfig {
             return bedrock::map(value);
         }
         let _ = protocol;
+        // Of a list, serde would take the settings by their order.
+        if !value.is_object() {
+            return Err(checking::not_an_object(&value));
+        }
         let config = serde_json::from_str(text).map_err(|error| with_suggestion(&error.to_string()))?;
         Ok(Loaded {
             config,
@@ -239,6 +244,18 @@ impl NodeConfig {
         }
         if self.listen.is_empty() {
             return Err("\"listen\" is empty: nobody could reach the node".to_owned());
+        }
+        for text in places_to_listen(&self.listen)
+            .into_iter()
+            .filter(|text| *text != LOCAL)
+        {
+            let address: Address = text.parse().map_err(|error| format!("\"listen\": {error}"))?;
+            let last = self.shards.unwrap_or(1) - 1;
+            if u32::try_from(last).map_or(true, |last| address.of_shard(last).is_none()) {
+                return Err(format!(
+                    "\"listen\": {address} leaves no port for shard {last}: each takes the next one"
+                ));
+            }
         }
         logging::check_level(&self.log_level).map_err(|error| format!("\"log_level\": {error}"))?;
         self.default_retention
@@ -446,6 +463,34 @@ mod tests {
         config.log_level = "debug".to_owned();
         config.monitoring.listen = Some("here".to_owned());
         assert!(config.check().unwrap_err().starts_with("\"monitoring.listen\""));
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused() {
+        let checked = |listen: &str, shards: usize| {
+            let config = NodeConfig {
+                listen: vec!["na+sm".to_owned(), "auto".to_owned(), listen.to_owned()],
+                shards: Some(shards),
+                ..NodeConfig::default()
+            };
+            config.check()
+        };
+        for fine in ["tcp://[::1]:65534", "ofi+tcp://h:0", "unix:///a", "na+sm:///a"] {
+            assert_eq!(checked(fine, 2), Ok(()));
+        }
+        for (wrong, words) in [
+            ("tcp://127.0.0.1", "a host and a port"),
+            ("udp://1.1.1.1:80", "does not begin with"),
+            ("tcp", "does not begin with"),
+            ("unix://a", "absolute path"),
+            ("tcp://h:65535", "no port for shard 1"),
+        ] {
+            let error = checked(wrong, 2).unwrap_err();
+            assert!(
+                error.starts_with("\"listen\": ") && error.contains(words),
+                "{error}"
+            );
+        }
     }
 
     #[test]

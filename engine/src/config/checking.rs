@@ -103,7 +103,7 @@ pub fn check_text(text: &str) -> Checked {
             other => checked.errors.push(Complaint {
                 pointer: String::new(),
                 place: None,
-                message: format!("a configuration is a JSON object, not {}", kind(other)),
+                message: not_an_object(other),
                 suggestion: None,
             }),
         }
@@ -220,6 +220,11 @@ fn key_of(pointer: &str) -> String {
     pointer.trim_start_matches('/').replace('/', ".")
 }
 
+/// Why this is no configuration of ours.
+pub(super) fn not_an_object(value: &Value) -> String {
+    format!("a configuration is a JSON object, not {}", kind(value))
+}
+
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -291,6 +296,18 @@ mod tests {
             ["not JSON: expected `:` (line 2 column 7)"]
         );
         assert!(errors("[]")[0].contains("not a list"));
+        assert!(NodeConfig::parse("[]", None).unwrap_err().contains("not a list"));
+        assert!(
+            NodeConfig::parse("[\"d\"]", None)
+                .unwrap_err()
+                .contains("not a list")
+        );
+        assert_eq!(
+            errors("{\n  \"listen\": [\"tcp://127.0.0.1\"]\n}"),
+            [
+                "\"listen\": \"tcp://127.0.0.1\" does not name a host and a port, as in tcp://10.0.0.1:7420 (line 2 column 13)"
+            ]
+        );
         assert_eq!(
             errors("{\"shards\": 1, \"shards\": 2}"),
             ["\"shards\" is given twice (line 1 column 15)"]
