@@ -191,6 +191,13 @@ fn is_memory(dir: &Path) -> bool {
     rustix::fs::statfs(dir).is_ok_and(|stat| [TMPFS, RAMFS].contains(&stat.f_type))
 }
 
+/// The identity of the node whose data directory this is, if it has one.
+pub(crate) fn identity_of(dir: &Path) -> Option<Uuid> {
+    let bytes = std::fs::read(dir.join("node.json")).ok()?;
+    let identity: Identity = serde_json::from_slice(&bytes).ok()?;
+    Some(identity.node)
+}
+
 fn identity(dir: &Path) -> Result<Uuid, HomeError> {
     let path = dir.join("node.json");
     let foreign = |reason: String| HomeError::Foreign {

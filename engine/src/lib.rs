@@ -30,6 +30,7 @@ pub mod monitor;
 mod nearest;
 mod outbox;
 pub mod partition;
+pub mod predecessor;
 mod promise;
 mod record_log;
 mod recover;

@@ -159,6 +159,34 @@ fn a_start_that_fails_tells_the_daemon_s_reason() {
 }
 
 #[test]
+fn a_group_file_is_not_taken_from_a_node_that_runs() {
+    let bench = Bench::with_daemon();
+    for (name, dir) in [("one.json", "d1"), ("two.json", "d2")] {
+        let config = json!({"data_dir": dir, "shards": 1, "listen": ["tcp://127.0.0.1:0"]});
+        std::fs::write(bench.path().join(name), config.to_string()).unwrap();
+    }
+    let pid = parse(&bench.run("mofka-ctl --json start -c one.json").ok())["pid"].clone();
+    let before = std::fs::read(bench.path().join("mofka.json")).unwrap();
+    let ran = bench.run("bedrock tcp -c two.json");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.err
+            .contains("mofka.json names another node, which runs at tcp://"),
+        "{ran:?}"
+    );
+    assert_eq!(std::fs::read(bench.path().join("mofka.json")).unwrap(), before);
+    // Its own node, and any other when that one is gone, take it.
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    bench.run("mofka-ctl start -c one.json").ok();
+    bench.run("mofka-ctl shutdown").ok();
+    std::fs::write(bench.path().join("mofka.json"), before).unwrap();
+    bench.run("mofka-ctl start -c two.json").ok();
+}
+
+#[test]
 fn retention_is_set_altered_and_told() {
     let bench = Bench::with_daemon();
     bench.run("mofka-ctl start --shards 1").ok();

@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use clap_complete::Shell;
 use mofka_engine::config::{self, Loaded, NodeConfig, listen_of_protocol};
 use mofka_engine::logging::{self, LogFormat};
+use mofka_engine::predecessor;
 use mofka_engine::supervisor::Supervisor;
 use mofka_engine::uring;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -20,6 +21,7 @@ use signal_hook::iterator::Signals;
 /// Persistent event streaming for machines that produce data faster than anything else can keep it.
 ///
 /// Without a configuration: stores in ./mofka-data, listens on a Unix socket there, writes ./mofka.json.
+/// A group file that names another node that runs is left to that one, and this one does not start.
 /// Stops cleanly on SIGTERM and SIGINT: what was accepted is finished and synced. Tells systemd when it is ready and when it
 /// stops, and gives the signs of life that WatchdogSec asks for.
 ///
@@ -43,7 +45,7 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Where the group file is written; replaces "group_file"
+    /// Where the group file is written, each node its own; replaces "group_file"
     #[arg(short, long, value_name = "FILE")]
     group_file: Option<PathBuf>,
 
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<(), String> {
     let loaded = configuration(&options)?;
     logging::start(&loaded.config.log_level, loaded.config.log_format)?;
+    predecessor::check(&loaded.config.group_file, &loaded.config.data_dir)?;
     let mut supervisor = Supervisor::from_environment();
     supervisor.status("opening partitions");
     // Before any thread starts, so that a signal during the start is not lost.

@@ -92,7 +92,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "group_file",
-        "Where the node writes its addresses at its start; clients and tools read it.",
+        "Where the node writes its addresses at its start, each node into a file of its own; clients and tools read it.",
     ),
     key(
         "listen",
