@@ -95,6 +95,9 @@ pub(crate) enum Command {
     /// Produce the lines of a file, or of standard input, as events.
     Produce(ProduceArgs),
     /// Consume events under a consumer's name, one JSON line for each.
+    ///
+    /// What was written is acknowledged, also into a pipe that nobody read to its end: where a reader takes only some events, --count
+    /// says exactly how many.
     Consume(ConsumeArgs),
     /// Print events as they come, without a trace in the consumers' cursors.
     Tail(TailArgs),

@@ -117,6 +117,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stopped::Help(text)) => said(&text, 0),
         Err(Stopped::Usage(text)) => said(&text, 1),
+        Err(Stopped::Failed(failure)) if failure.kind() == Kind::ReaderGone => failure.exit_code(),
         Err(Stopped::Failed(failure)) => {
             let label = match failure.kind() {
                 Kind::Usage => "Argument error",

@@ -1,7 +1,7 @@
 //! Why a command ends without success, and the exit code that says so.
 
-use std::fmt;
 use std::process::ExitCode;
+use std::{fmt, io};
 
 /// What kind of failure, which is what the exit code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,17 +18,21 @@ pub(crate) enum Kind {
     Foreign,
     /// Files were made by a newer program.
     Newer,
+    /// Whoever read what is printed went away, and knows why: nothing is said.
+    ReaderGone,
 }
 
 /// The exit codes, as `--help` prints them.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 3 the node cannot be \
-                                     found or reached; 4 a check failed.";
+                                     found or reached; 4 a check failed; 141 whoever read the output went away before \
+                                     its end (nothing is said then).";
 
 /// The exit codes of `log verify`.
 pub(crate) const VERIFY_EXIT_CODES: &str = "Exit codes: 0 clean, or torn tails only (verdicts A to E, and H); 4 damage: \
                                             something that had been durable is gone or changed (F, G), or segments \
                                             do not follow each other; 5 foreign bytes (I); 6 unknown version (J). \
-                                            Damage counts most, then foreign bytes.";
+                                            Damage counts most, then foreign bytes. 141 whoever read the \
+                                            output went away before its end.";
 
 /// A failure with its message. Printed as `Error: message` on standard error; at the start of what would go on until it is
 /// stopped, as `Fatal error: message`.
@@ -88,6 +92,18 @@ impl Failure {
         }
     }
 
+    /// Something could not be written, to standard output mostly.
+    pub(crate) fn writing(what: &str, error: &io::Error) -> Self {
+        Self {
+            kind: match error.kind() {
+                io::ErrorKind::BrokenPipe => Kind::ReaderGone,
+                _ => Kind::Failed,
+            },
+            message: format!("cannot write {what}: {error}"),
+            is_fatal: false,
+        }
+    }
+
     pub(crate) fn fatal(message: impl Into<String>) -> Self {
         Self::failed(message).at_start()
     }
@@ -133,6 +149,8 @@ impl Failure {
             Kind::CheckFailed => 4,
             Kind::Foreign => 5,
             Kind::Newer => 6,
+            // What a shell says of a program that SIGPIPE ended. Not 0: what was to be done or checked may not have been.
+            Kind::ReaderGone => 141,
         })
     }
 }

@@ -31,7 +31,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Kind, Outcome};
 use crate::original_benchmark::BenchmarkGenerate;
 use crate::original_config::ConfigGenerate;
 use crate::original_names::{Bedrock, BedrockQuery, BedrockShutdown, basename};
@@ -58,7 +58,9 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}: {failure}", failure.label());
+            if failure.kind() != Kind::ReaderGone {
+                eprintln!("{}: {failure}", failure.label());
+            }
             failure.exit_code()
         }
     }

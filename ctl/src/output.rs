@@ -46,7 +46,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Outcome {
     let mut out = io::stdout().lock();
     out.write_all(bytes)
         .and_then(|()| out.flush())
-        .map_err(|e| Failure::failed(format!("cannot write to standard output: {e}")))
+        .map_err(|e| Failure::writing("to standard output", &e))
 }
 
 /// Rows under heads, in columns as wide as needed.

@@ -134,6 +134,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "mofka-ctl consume logs --consumer archive",
             "mofka-ctl consume logs -c archive --count 1000 --ack-every 100",
             "mofka-ctl consume logs -c lines --format raw > lines.log",
+            "mofka-ctl consume logs -c looking --count 1 | jq .metadata",
             "mofka-ctl consume frames -c heads --data 0..16 --format '{id} {data:hex}'",
             "mofka-ctl consume frames -c viewer --from @-3600 --filter '{\"run\": [17]}' --data-to ./frames",
         ],

@@ -421,6 +421,29 @@ fn consumers_are_described_measured_and_forgotten() {
 }
 
 #[test]
+fn a_reader_that_went_away_is_no_error_to_be_told() {
+    let bench = with_events();
+    let without_reader = |line: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = bench.command("mofka-ctl");
+        command
+            .args(line.split(' '))
+            .stdout(writer)
+            .stderr(Stdio::piped());
+        let output = command.spawn().and_then(Child::wait_with_output).unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), err.as_str()), (Some(141), ""), "{line}");
+    };
+    without_reader("tail t --from first");
+    without_reader("consume t --count 3");
+    without_reader("consumer list t");
+    bench.run("mofka-ctl shutdown").ok();
+    without_reader("log inspect mofka-data");
+    without_reader("log export mofka-data --topic t -");
+}
+
+#[test]
 fn a_cursor_is_moved_in_all_partitions_or_in_none() {
     let bench = with_events();
     bench.run("mofka-ctl topic create p --partitions 3").ok();

@@ -399,7 +399,7 @@ impl OutFile {
     fn write(&mut self, bytes: &[u8]) -> Outcome {
         self.bytes += bytes.len() as u64;
         let written = self.out.write_all(bytes);
-        written.map_err(|error| Failure::failed(format!("cannot write the export: {error}")))
+        written.map_err(|error| Failure::writing("the export", &error))
     }
 
     fn discard(self) {
@@ -410,7 +410,7 @@ impl OutFile {
 
     fn finish(mut self) -> Outcome {
         let flushed = self.out.flush();
-        flushed.map_err(|error| Failure::failed(format!("cannot write the export: {error}")))?;
+        flushed.map_err(|error| Failure::writing("the export", &error))?;
         let Some((file, part, path)) = &self.file else {
             return Ok(());
         };

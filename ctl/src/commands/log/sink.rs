@@ -126,7 +126,7 @@ impl<W: Write> Sink<W> {
             Some(error) => Err(error),
             None => self.out.flush(),
         };
-        flushed.map_err(|error| Failure::failed(format!("cannot write to standard output: {error}")))
+        flushed.map_err(|error| Failure::writing("to standard output", &error))
     }
 }
 
