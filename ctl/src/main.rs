@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure.kind() != Kind::ReaderGone {
-                eprintln!("{}: {failure}", failure.label());
+                eprintln!("{}: {}", failure.label(), output::printable(&failure.to_string()));
             }
             failure.exit_code()
         }

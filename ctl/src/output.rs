@@ -23,14 +23,30 @@ impl Output {
 
     /// Prints the value, or the text that says the same.
     pub(crate) fn print(self, value: &Value, text: impl FnOnce() -> String) -> Outcome {
-        let text = if self.json { value.to_string() } else { text() };
-        line(&text)
+        match self.json {
+            true => line(&value.to_string()),
+            false => line(&printable(&text())),
+        }
     }
 }
 
 /// Whether progress may be drawn: standard error is where it goes.
 pub(crate) fn on_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Names come from others: what would move the terminal's cursor or change its colours is written as an escape. Line breaks
+/// stay.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Prints a line on standard output.
@@ -51,7 +67,11 @@ pub(crate) fn raw(bytes: &[u8]) -> Outcome {
 
 /// Rows under heads, in columns as wide as needed.
 pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let cell = |row: &[String], column: usize| row.get(column).cloned().unwrap_or_default();
+    let cell = |row: &[String], column: usize| match row.get(column) {
+        // A line break would begin another row.
+        Some(text) => printable(text).replace('\n', "\\n"),
+        None => String::new(),
+    };
     let widths: Vec<usize> = heads
         .iter()
         .enumerate()
@@ -104,6 +124,16 @@ mod tests {
             vec!["longer".to_owned(), "22".to_owned()],
         ];
         assert_eq!(table(&["name", "n"], &rows), "name    n\na       1\nlonger  22");
+    }
+
+    #[test]
+    fn what_moves_the_cursor_is_written_as_an_escape() {
+        let rows = vec![vec!["\u{1b}[31mred\n\u{9b}".to_owned(), "1".to_owned()]];
+        assert_eq!(
+            table(&["name", "n"], &rows),
+            "name                   n\n\\u{1b}[31mred\\n\\u{9b}  1"
+        );
+        assert_eq!(printable("a\r\n\u{e4}\u{7f}"), "a\\r\n\u{e4}\\u{7f}");
     }
 
     #[test]

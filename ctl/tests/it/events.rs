@@ -391,6 +391,20 @@ fn consumers_are_described_measured_and_forgotten() {
     bench
         .run("mofka-ctl consumer delete t done --partition 7")
         .fails(1, &["no partition 7"]);
+    // Names may be any text.
+    let name = "\u{1b}[31mred\nline";
+    ok(&bench, &["consume", "t", "-c", name, "--count", "1"], b"");
+    for arguments in [
+        &["consumer", "list", "t"][..],
+        &["consumer", "describe", "t", name],
+        &["partition", "describe", "t", "0"],
+    ] {
+        let out = String::from_utf8(ok(&bench, arguments, b"")).unwrap();
+        assert!(
+            out.contains("\\u{1b}[31mred") && !out.contains('\u{1b}'),
+            "{arguments:?}: {out}"
+        );
+    }
     // It is gone after a restart, too, and begins anew.
     bench.run("mofka-ctl shutdown").ok();
     bench.run("mofka-ctl start --shards 1").ok();

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use serde_json::Value;
 
 use crate::failure::{Failure, Outcome};
+use crate::output::printable;
 
 /// See the module. In text only `text` shows, in JSON everything else.
 pub(super) struct Sink<W: Write = Stdout> {
@@ -43,7 +44,7 @@ impl<W: Write> Sink<W> {
     /// A line of text.
     pub(super) fn text(&mut self, line: impl FnOnce() -> String) {
         if !self.json {
-            let line = line();
+            let line = printable(&line());
             self.put(&line);
             self.put("\n");
         }
