@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mofka_client::{
     AcknowledgeError, ConsumerError, DeliveryError, Driver, DriverError, DriverOptions, Start, StreamError,
+    TopicHandle,
 };
 use mofka_net::control::NodeStatus;
 use serde::Serialize;
@@ -103,6 +104,16 @@ pub(crate) fn consumer_failure(error: ConsumerError) -> Failure {
         ConsumerError::Driver(error) => failure(error),
         other => Failure::failed(other.to_string()),
     }
+}
+
+/// That the topic does not have the partition that the command line names, or has none at all.
+pub(crate) fn no_partition(topic: &TopicHandle, partition: Option<usize>) -> Failure {
+    let wanted = partition.map_or_else(String::new, |index| format!(" {index}"));
+    let count = topic.partitions().len();
+    Failure::failed(format!(
+        "topic {} has no partition{wanted}: it has {count}",
+        topic.name()
+    ))
 }
 
 pub(crate) fn start_at(from: From) -> Start {

@@ -42,7 +42,7 @@ pub(crate) struct ProduceArgs {
     /// Events in a batch [default: adaptive]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: Option<u32>,
-    /// Partition for every event [default: as the topic's selector says]
+    /// Partition for every event, by its index, which the topic must have [default: as the topic's selector says]
     #[arg(long, value_name = "INDEX")]
     pub(crate) partition: Option<usize>,
 }

@@ -161,11 +161,7 @@ fn chosen(topic: &TopicHandle, partition: Option<usize>) -> Outcome<Vec<usize>> 
         .filter(|index| partition.is_none_or(|wanted| wanted == *index))
         .collect();
     if chosen.is_empty() {
-        let wanted = partition.map_or_else(String::new, |index| format!(" {index}"));
-        return Err(Failure::failed(format!(
-            "topic {} has no partition{wanted}: it has {count}",
-            topic.name()
-        )));
+        return Err(node::no_partition(topic, partition));
     }
     Ok(chosen)
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
-use mofka_client::{BatchSize, Data, Metadata, Producer, ProducerOptions, PushFuture};
+use mofka_client::{BatchSize, Data, Metadata, Producer, ProducerOptions, PushFuture, TopicHandle};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -28,9 +28,7 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
     let maker = EventMaker::new(args)?;
     let interrupt = Interrupt::listen()?;
     let mut input = open(&args.file, &interrupt)?;
-    let topic = node::connect(place)?
-        .open_topic(&args.topic)
-        .map_err(node::failure)?;
+    let topic = open_topic(args, place)?;
     let batch_size = args.batch_size.map_or(BatchSize::Adaptive, BatchSize::fixed);
     let producer = topic.producer(ProducerOptions {
         name: "mofka-ctl".to_owned(),
@@ -75,14 +73,24 @@ pub(crate) fn run(args: &ProduceArgs, place: &Place, output: Output) -> Outcome 
     }
 }
 
+/// The topic, which must have the partition that is asked for: its selector would take another one.
+fn open_topic(args: &ProduceArgs, place: &Place) -> Outcome<TopicHandle> {
+    let topic = node::connect(place)?
+        .open_topic(&args.topic)
+        .map_err(node::failure)?;
+    let count = topic.partitions().len();
+    match args.partition.filter(|index| *index >= count) {
+        Some(index) => Err(node::no_partition(&topic, Some(index))),
+        None => Ok(topic),
+    }
+}
+
 /// One event, whose data is sent as it is read.
 fn stream(args: &ProduceArgs, path: &Path, place: &Place, output: Output) -> Outcome {
     template(&args.metadata)?;
     let interrupt = Interrupt::listen()?;
     let mut input = open(path, &interrupt)?;
-    let topic = node::connect(place)?
-        .open_topic(&args.topic)
-        .map_err(node::failure)?;
+    let topic = open_topic(args, place)?;
     let producer = topic.producer(ProducerOptions {
         name: "mofka-ctl".to_owned(),
         ..ProducerOptions::default()

@@ -475,3 +475,16 @@ fn a_cursor_is_moved_in_all_partitions_or_in_none() {
     let moved = bench.run("mofka-ctl consumer seek p c 5 --partition 0").ok();
     assert_eq!(moved, "partition 0: next event id 5\n");
 }
+
+#[test]
+fn events_for_a_partition_that_is_not_there_are_refused() {
+    let bench = with_events();
+    for more in ["", "--stream mofka.json"] {
+        bench
+            .run_with_input(&format!("mofka-ctl produce t --partition 1 {more}"), b"{}\n")
+            .fails(1, &["topic t has no partition 1: it has 1"]);
+    }
+    let status = bench.run("mofka-ctl --json partition list t").ok();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status[0]["events"], 3);
+}
