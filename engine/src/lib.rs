@@ -45,6 +45,7 @@ pub mod sim;
 mod streams;
 mod subscription;
 pub mod supervisor;
+mod turn;
 pub mod uring;
 mod uses;
 

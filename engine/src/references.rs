@@ -14,10 +14,13 @@ use uuid::Uuid;
 use crate::io::Io;
 use crate::partition::{Fetched, Partition, Referral, Wanted, refused};
 use crate::shard::{Peers, Shard, ShardCall, ShardReply};
+use crate::turn::Turn;
 use crate::uses::{self, Use};
 
 /// Descriptors in one question to another shard.
 const RUN_ITEMS_MAX: usize = 1024;
+/// What an item of a fetch takes at least, as a [`Turn`] counts it.
+const ITEM_TURN_BYTES: u64 = 4096;
 
 /// Makes sure that all which a batch refers to is there, durable, and stays. The answer is to be kept until the batch
 /// was accepted or refused.
@@ -122,8 +125,9 @@ pub(crate) async fn fetch<I: Io, P: Peers>(
         left: bytes_max,
         run: None,
     };
-    let mut last = None;
+    let (mut last, mut turn) = (None, Turn::default());
     for descriptor in items {
+        turn.did(ITEM_TURN_BYTES).await;
         match partition.referenced(descriptor, &mut last).await {
             Ok(Some(target)) => fetching.follow(target).await,
             Ok(None) => {
@@ -210,9 +214,10 @@ pub(crate) async fn serve<I: Io>(
     items: &[DataDescriptor],
     bytes_max: u64,
 ) -> Vec<Result<Fetched, ErrorCode>> {
-    let (mut left, mut last) = (bytes_max, None);
+    let (mut left, mut last, mut turn) = (bytes_max, None, Turn::default());
     let mut answers = Vec::with_capacity(items.len());
     for descriptor in items {
+        turn.did(ITEM_TURN_BYTES).await;
         let fetched = partition.fetch(descriptor, left, &mut last).await;
         if let Ok(fetched) = &fetched {
             left = left.saturating_sub(fetched.bytes.len() as u64);

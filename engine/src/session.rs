@@ -559,3 +559,6 @@ impl Detour {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

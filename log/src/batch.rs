@@ -255,6 +255,30 @@ impl Batch {
         self.events().nth(usize::try_from(index).ok()?)
     }
 
+    /// The events from a place on that an earlier walk over this batch noted.
+    pub fn events_from(&self, mark: EventsMark) -> Events<'_> {
+        let table = self.table();
+        let last = |have: usize, left: usize| have.checked_sub(left).unwrap_or(have);
+        Events {
+            table: Table {
+                entries: table
+                    .entries
+                    .get(last(table.entries.len(), mark.entries_left)..)
+                    .unwrap_or_default(),
+                pieces: table
+                    .pieces
+                    .get(last(table.pieces.len(), mark.pieces_left)..)
+                    .unwrap_or_default(),
+                rest: table
+                    .rest
+                    .get(last(table.rest.len(), mark.rest_left)..)
+                    .unwrap_or_default(),
+            },
+            data_offset: mark.data_offset,
+            index: mark.index,
+        }
+    }
+
     pub(crate) fn table(&self) -> Table<'_> {
         Table::of(&self.header, &self.body).unwrap_or_default()
     }
@@ -292,6 +316,36 @@ pub struct Events<'a> {
     table: Table<'a>,
     data_offset: u64,
     index: u32,
+}
+
+/// A place in the events of a batch, to go on from without walking there again. See [`Events::mark`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventsMark {
+    entries_left: usize,
+    pieces_left: usize,
+    rest_left: usize,
+    data_offset: u64,
+    index: u32,
+}
+
+impl EventsMark {
+    /// The place of the event that comes next, in the batch.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+impl Events<'_> {
+    /// Where the walk is: [`Batch::events_from`] goes on there.
+    pub fn mark(&self) -> EventsMark {
+        EventsMark {
+            entries_left: self.table.entries.len(),
+            pieces_left: self.table.pieces.len(),
+            rest_left: self.table.rest.len(),
+            data_offset: self.data_offset,
+            index: self.index,
+        }
+    }
 }
 
 impl<'a> Iterator for Events<'a> {

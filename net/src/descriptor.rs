@@ -351,6 +351,11 @@ impl DataDescriptor {
         Flatten::new(&self.selections, self.bytes)
     }
 
+    /// Ranges that [`Self::flatten`] goes over at most, before it merges touching ones.
+    pub fn ranges_max(&self) -> u64 {
+        self.added_segments.saturating_add(1)
+    }
+
     /// Length of [`Self::serialize`]'s result.
     pub fn serialized_bytes(&self) -> usize {
         let selections = self.selections.iter().map(Selection::serialized_bytes);

@@ -5,11 +5,12 @@
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use mofka_log::{Batch, EventId, PIECE_BYTES, check_piece, combine_crc};
+use mofka_log::{Batch, EventId, EventsMark, PIECE_BYTES, check_piece, combine_crc};
 use mofka_net::{DataDescriptor, DataReference, ErrorCode, WireError};
 
 use super::Partition;
 use crate::io::Io;
+use crate::turn::Turn;
 
 /// The selected bytes of one event.
 #[derive(Clone, Debug)]
@@ -28,6 +29,12 @@ const AHEAD_BYTES_MIN: u64 = 64 << 10;
 const AHEAD_FACTOR: u64 = 4;
 /// Events with no more between them follow each other.
 const AHEAD_GAP_BYTES_MAX: u64 = 4 << 10;
+/// Events of a batch between two marks.
+const MARK_EVENTS: u32 = 32;
+/// What going over an event, or a range of a selection, takes, as a [`Turn`] counts it.
+const STEP_BYTES: u64 = 64;
+/// Bytes that are copied or gone over at once.
+const STRETCH_BYTES: usize = 1 << 20;
 
 impl<I: Io> Partition<I> {
     /// Reads the bytes that `descriptor` selects, at most `bytes_max`. `last` carries the batch from one event of a
@@ -46,9 +53,16 @@ impl<I: Io> Partition<I> {
             .event_id()
             .ok_or_else(|| invalid("the descriptor's location is not an event id"))?;
         let opened = self.open_batch(id, last).await?;
-        let FetchedBatch { batch, places, ahead } = opened;
-        let place =
-            place_in(batch, places, id).ok_or_else(|| self.damaged("the event is not in its batch"))?;
+        let FetchedBatch {
+            batch,
+            place,
+            ahead,
+            turn,
+            ..
+        } = opened;
+        let place = place
+            .as_ref()
+            .ok_or_else(|| self.damaged("the event is not in its batch"))?;
         if place.reference.is_some() {
             return Err(invalid(&format!("event {id} has no data of its own")));
         }
@@ -68,10 +82,14 @@ impl<I: Io> Partition<I> {
                 ),
             ));
         }
+        turn.did(descriptor.ranges_max().saturating_mul(STEP_BYTES)).await;
         let whole = descriptor.is_whole();
         let bytes = match batch.data() {
-            Some(data) => select(data, place, descriptor)?,
-            None => match self.select_stored(id, batch, place, ahead, descriptor).await {
+            Some(data) => select(data, place, descriptor, turn).await?,
+            None => match self
+                .select_stored(batch, place, (ahead, &mut *turn), descriptor)
+                .await
+            {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     // Files that go while they are read look like damage.
@@ -84,7 +102,7 @@ impl<I: Io> Partition<I> {
         let crc = if whole {
             combine_crc(&place.pieces, place.data_bytes)
         } else {
-            crc32fast::hash(&bytes)
+            hash(&bytes, turn).await
         };
         Ok(Fetched { bytes, crc })
     }
@@ -95,11 +113,20 @@ impl<I: Io> Partition<I> {
         id: EventId,
         last: &'a mut Option<FetchedBatch>,
     ) -> Result<&'a mut FetchedBatch, WireError> {
-        let opened = match last.take() {
-            Some(opened) if opened.holds(id) => opened,
-            _ => FetchedBatch::new(self.batch_of(id).await?),
+        if !last.as_ref().is_some_and(|opened| opened.holds(id)) {
+            let batch = self.batch_of(id).await?;
+            // The turn goes on: whoever opens one batch after the other works as well.
+            let turn = last.take().map(|opened| opened.turn).unwrap_or_default();
+            *last = Some(FetchedBatch {
+                turn,
+                ..FetchedBatch::new(batch)
+            });
+        }
+        let Some(opened) = last else {
+            unreachable!("it was opened right before")
         };
-        Ok(last.insert(opened))
+        opened.look_up(id).await;
+        Ok(opened)
     }
 
     /// What `descriptor` selects of the data that its event refers to; `None` when the event has data of its own. `last`
@@ -130,17 +157,16 @@ impl<I: Io> Partition<I> {
 
     async fn select_stored(
         &self,
-        id: EventId,
         batch: &Batch,
         place: &Place,
-        ahead: &mut Ahead,
+        (ahead, turn): (&mut Ahead, &mut Turn),
         descriptor: &DataDescriptor,
     ) -> Result<Bytes, WireError> {
         let Some(store) = &self.store else {
             return Err(self.damaged("a memory partition lost an event's data"));
         };
         let located = store
-            .locate(id)
+            .locate(place.id)
             .await
             .map_err(|error| self.unreadable(&error.to_string()))?;
         let file = located.and_then(|(readable, _)| readable.files.data);
@@ -164,6 +190,7 @@ impl<I: Io> Partition<I> {
                 assert!(taken > 0, "a run holds the offset it was read for");
                 offset += taken;
                 left -= taken;
+                turn.did(STEP_BYTES + taken).await;
             }
         }
         Ok(selected.freeze())
@@ -241,6 +268,7 @@ impl<I: Io> Partition<I> {
 
 /// Where an event's data is in its batch's, and what it must add up to.
 struct Place {
+    id: EventId,
     offset: u64,
     data_bytes: u64,
     pieces: Vec<u32>,
@@ -248,31 +276,27 @@ struct Place {
     reference: Option<Bytes>,
 }
 
-/// A batch that a request fetched from, with its table walked once: the next event is usually in it too.
+/// A batch that a request fetched from: the next event is usually in it too. Of its table only as much is walked as is
+/// asked for, and little is kept of it, since one event may be all that is wanted of a hundred thousand.
 pub struct FetchedBatch {
     batch: Batch,
-    places: Vec<Place>,
+    /// Each [`MARK_EVENTS`]th event, as far as the table was walked.
+    marks: Vec<EventsMark>,
+    /// The event that was asked for last.
+    place: Option<Place>,
     ahead: Ahead,
+    turn: Turn,
 }
 
 impl FetchedBatch {
     /// A batch that is about to be fetched from.
     pub(crate) fn new(batch: Batch) -> Self {
-        let places = batch
-            .events()
-            .map(|event| Place {
-                offset: event.data_offset,
-                data_bytes: event.data_bytes,
-                pieces: event.pieces.iter().collect(),
-                reference: event
-                    .reference
-                    .map(|reference| batch.body().slice_ref(reference.bytes())),
-            })
-            .collect();
         Self {
             batch,
-            places,
+            marks: Vec::new(),
+            place: None,
             ahead: Ahead::default(),
+            turn: Turn::default(),
         }
     }
 
@@ -281,7 +305,7 @@ impl FetchedBatch {
         self.batch.base_event_id() <= id && id < self.batch.end_event_id()
     }
 
-    /// What an event in it refers to, if it does.
+    /// What an event in it refers to, if it does. The event is the one that it was opened for.
     pub(super) fn reference(&self, id: EventId) -> Result<Option<DataReference>, WireError> {
         let reference = self.place(id).and_then(|place| place.reference.as_ref());
         let reference = reference
@@ -290,19 +314,54 @@ impl FetchedBatch {
         reference.map_err(|error| WireError::new(ErrorCode::Damaged, format!("event {id}: {error}")))
     }
 
-    /// Bytes of an event's own data, when it is in it.
+    /// Bytes of an event's own data, when it is in it. The event is the one that it was opened for.
     pub(super) fn data_bytes(&self, id: EventId) -> Option<u64> {
         self.place(id).map(|place| place.data_bytes)
     }
 
     fn place(&self, id: EventId) -> Option<&Place> {
-        place_in(&self.batch, &self.places, id)
+        self.place.as_ref().filter(|place| place.id == id)
     }
-}
 
-fn place_in<'a>(batch: &Batch, places: &'a [Place], id: EventId) -> Option<&'a Place> {
-    let index = id.get().checked_sub(batch.base_event_id().get())?;
-    places.get(usize::try_from(index).ok()?)
+    /// Finds the place of an event.
+    async fn look_up(&mut self, id: EventId) {
+        if self.place(id).is_some() {
+            return;
+        }
+        self.place = None;
+        let index = id.get().checked_sub(self.batch.base_event_id().get());
+        let Some(index) = index.and_then(|index| u32::try_from(index).ok()) else {
+            return;
+        };
+        let marked = usize::try_from(index / MARK_EVENTS).unwrap_or(usize::MAX);
+        let mark = self.marks.get(marked).or(self.marks.last());
+        let mut events = match mark {
+            Some(mark) => self.batch.events_from(*mark),
+            None => self.batch.events(),
+        };
+        let mut walked = 0;
+        loop {
+            let mark = events.mark();
+            if self.marks.len() as u64 * u64::from(MARK_EVENTS) == u64::from(mark.index()) {
+                self.marks.push(mark);
+            }
+            let Some(event) = events.next() else { break };
+            walked += 1;
+            if event.index == index {
+                self.place = Some(Place {
+                    id,
+                    offset: event.data_offset,
+                    data_bytes: event.data_bytes,
+                    pieces: event.pieces.iter().collect(),
+                    reference: event
+                        .reference
+                        .map(|reference| self.batch.body().slice_ref(reference.bytes())),
+                });
+                break;
+            }
+        }
+        self.turn.did(walked * STEP_BYTES).await;
+    }
 }
 
 /// What was read of a batch's data for an event, and for those behind it. Not checked yet.
@@ -367,7 +426,12 @@ impl Run {
 }
 
 /// The selection of an event whose batch's data is in memory.
-fn select(data: &Bytes, place: &Place, descriptor: &DataDescriptor) -> Result<Bytes, WireError> {
+async fn select(
+    data: &Bytes,
+    place: &Place,
+    descriptor: &DataDescriptor,
+    turn: &mut Turn,
+) -> Result<Bytes, WireError> {
     let part = |offset: u64, bytes: u64| -> Option<Bytes> {
         let start = usize::try_from(place.offset.checked_add(offset)?).ok()?;
         let end = start.checked_add(usize::try_from(bytes).ok()?)?;
@@ -378,17 +442,27 @@ fn select(data: &Bytes, place: &Place, descriptor: &DataDescriptor) -> Result<By
     let Some(first) = ranges.next() else {
         return Ok(Bytes::new());
     };
-    let first = part(first.offset, first.bytes).ok_or_else(beyond)?;
     let Some(second) = ranges.next() else {
-        return Ok(first);
+        return part(first.offset, first.bytes).ok_or_else(beyond);
     };
     let mut selected = BytesMut::with_capacity(usize::try_from(descriptor.bytes()).unwrap_or(0));
-    selected.extend_from_slice(&first);
-    selected.extend_from_slice(&part(second.offset, second.bytes).ok_or_else(beyond)?);
-    for range in ranges {
-        selected.extend_from_slice(&part(range.offset, range.bytes).ok_or_else(beyond)?);
+    for range in [first, second].into_iter().chain(ranges) {
+        let part = part(range.offset, range.bytes).ok_or_else(beyond)?;
+        for stretch in part.chunks(STRETCH_BYTES) {
+            selected.extend_from_slice(stretch);
+            turn.did(STEP_BYTES + stretch.len() as u64).await;
+        }
     }
     Ok(selected.freeze())
+}
+
+async fn hash(bytes: &[u8], turn: &mut Turn) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for stretch in bytes.chunks(STRETCH_BYTES) {
+        hasher.update(stretch);
+        turn.did(stretch.len() as u64).await;
+    }
+    hasher.finalize()
 }
 
 fn invalid(reason: &str) -> WireError {

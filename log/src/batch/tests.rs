@@ -515,6 +515,24 @@ fn data_is_checked_as_it_comes_in_parts_of_any_length() {
 }
 
 #[test]
+fn a_walk_goes_on_where_an_earlier_one_was() {
+    let content = |n: usize| (vec![b'm'; n % 5], vec![n as u8; n % 7 * 30_000]);
+    let (frame, data) = build(&(0..50).map(content).collect::<Vec<_>>(), None);
+    let batch = Batch::check_client(frame, data).unwrap();
+    let all: Vec<_> = batch.events().collect();
+    let mut walk = batch.events();
+    for n in 0..=all.len() {
+        let mark = walk.mark();
+        assert_eq!(mark.index() as usize, n);
+        assert_eq!(batch.events_from(mark).collect::<Vec<_>>(), all[n..]);
+        walk.next();
+    }
+    // What was left behind has nothing there.
+    let (last, bare) = (batch.events().mark(), batch.without_bytes());
+    assert_eq!(bare.events_from(last).next(), None);
+}
+
+#[test]
 fn a_batch_left_without_its_bytes_has_no_events() {
     let bare = stamped().without_bytes();
     assert_eq!((bare.events().count(), bare.event(0)), (0, None));
