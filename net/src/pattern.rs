@@ -87,6 +87,7 @@ pub enum PatternError {
 pub struct Pattern {
     all: rule::All,
     outline: text::Outline,
+    parts: usize,
 }
 
 impl Pattern {
@@ -95,9 +96,14 @@ impl Pattern {
     /// # Errors
     /// When it is not of the form told above, or beyond [`PATTERN_DEPTH_MAX`] or [`PATTERN_PARTS_MAX`].
     pub fn parse(pattern: &Value) -> Result<Self, PatternError> {
-        let all = parse::parse(pattern)?;
+        let (all, parts) = parse::parse(pattern)?;
         let outline = text::Outline::of(&all);
-        Ok(Self { all, outline })
+        Ok(Self { all, outline, parts })
+    }
+
+    /// Its parts: a match takes at most so many times what it takes to go over the metadata.
+    pub fn parts(&self) -> usize {
+        self.parts
     }
 
     /// Whether metadata is of this form. Allocates nothing.

@@ -9,6 +9,10 @@ use mofka_net::{DataDescriptor, Pattern, PickedBuilder, Recipe, WireError};
 
 use crate::io::Io;
 use crate::partition::{FetchedBatch, Partition, Slice};
+use crate::turn::Turn;
+
+/// What going over an event takes beside its metadata, as a [`Turn`] counts it.
+const EVENT_TURN_BYTES: u64 = 64;
 
 /// What is picked.
 pub(crate) struct Picking {
@@ -55,10 +59,15 @@ impl Picking {
     ) -> Result<Picks, WireError> {
         let mut picks = Picks::default();
         let mut bytes_left = bytes_max;
-        let mut last = None;
+        let (mut last, mut turn) = (None, Turn::default());
+        // A match may go over the metadata once for each part of the pattern.
+        let parts = self.filter.as_ref().map_or(1, Pattern::parts) as u64;
         for batch in &slice.batches {
             let mut builder = PickedBuilder::new(batch.base_event_id(), batch.timestamp_us());
             for event in batch.events() {
+                let metadata_bytes = event.metadata.len() as u64;
+                turn.did(EVENT_TURN_BYTES.saturating_add(metadata_bytes.saturating_mul(parts)))
+                    .await;
                 let Some(id) = batch.base_event_id().checked_add(event.index.into()) else {
                     break;
                 };

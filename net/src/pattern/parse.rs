@@ -25,11 +25,13 @@ const OPERATOR: &str = "one of the operators =, >, >=, <, <=";
 const NUMBER: &str = "a number";
 const BOOLEAN: &str = "true or false";
 
-pub(super) fn parse(pattern: &Value) -> Result<All, PatternError> {
+/// The pattern, and how many parts it has.
+pub(super) fn parse(pattern: &Value) -> Result<(All, usize), PatternError> {
     let mut parser = Parser {
         parts_left: PATTERN_PARTS_MAX,
     };
-    parser.pattern(pattern, &Place::Root, PATTERN_DEPTH_MAX)
+    let all = parser.pattern(pattern, &Place::Root, PATTERN_DEPTH_MAX)?;
+    Ok((all, PATTERN_PARTS_MAX.saturating_sub(parser.parts_left)))
 }
 
 /// Where in a pattern; a chain on the stack, so that only an error makes a text of it.

@@ -52,3 +52,30 @@ fn others_have_their_turn_while_small_pieces_of_an_event_are_gathered() {
     assert!(fetched[0].iter().eq(data.iter().step_by(2)));
     assert!(turns > 6, "{turns} turns");
 }
+
+#[test]
+fn others_have_their_turn_while_a_filter_looks_at_many_events() {
+    const EVENTS: u64 = 1 << 12;
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    let metadata = format!(r#"{{"level":"{}"}}"#, "x".repeat(100));
+    let events = std::iter::repeat_n((metadata.as_bytes(), &b""[..]), EVENTS as usize);
+    client.produce(10, &batch(node.memory, events));
+    node.settle();
+    let levels: Vec<String> = (0..1000).map(|n| format!(r#""{n}""#)).collect();
+    let subscribe = format!(
+        r#"{{"subscription":5,"partition":"{}","consumer":"c","member":"{}","from":"first","batch_events_max":1000000,
+            "batch_bytes_max":1000000,"credits":10,"selection":"none","filter":{{"level":[{},"{}"]}}}}"#,
+        node.memory,
+        Uuid::from_u128(1),
+        levels.join(","),
+        "x".repeat(100)
+    );
+    client.ask(Opcode::Subscribe, 11, subscribe.as_bytes());
+    let turns = node.turns_until(&client, 2);
+    client.answer(11).unwrap();
+    let fed = client.frames().into_iter().map(|(header, _)| header.kind());
+    assert!(fed.last() == Some(FrameKind::Request(Opcode::Feed)));
+    // A thousand parts go over a hundred bytes.
+    assert!(turns > EVENTS / 64, "{turns} turns");
+}
