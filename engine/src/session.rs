@@ -119,6 +119,8 @@ pub(crate) struct Session<I: Io, P: Peers> {
     pub(crate) subscriptions: RefCell<HashMap<u64, Rc<Subscription<I>>>>,
     /// Events whose data comes over this connection.
     pub(crate) streams: RefCell<HashMap<u64, Stream<I>>>,
+    /// How many more are about to be among them.
+    pub(crate) streams_opening: Cell<usize>,
     state: RefCell<ServerSession>,
     /// As they were when the connection began, since the client was told them.
     pub(crate) limits: EngineLimits,
@@ -177,6 +179,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             outbox: Rc::new(Outbox::new(limits.connection_outbox_bytes_max)),
             subscriptions: RefCell::new(HashMap::new()),
             streams: RefCell::new(HashMap::new()),
+            streams_opening: Cell::new(0),
             state: RefCell::new(
                 ServerSession::new(limits.frame_bytes_max).offering(match &peer.door {
                     Some(_) if limits.rings_max > 0 => &FEATURES,

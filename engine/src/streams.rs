@@ -28,7 +28,8 @@ pub(crate) fn open<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) 
         .and_then(|open| session.shard.partition(open.partition))
         .and_then(|partition| {
             let most = session.shard.limits().connection_streams_max;
-            if session.streams.borrow().len() < most {
+            // Those that are about to be open count, too: requests come many at once.
+            if session.streams.borrow().len() + session.streams_opening.get() < most {
                 return Ok(partition);
             }
             let message = format!(
@@ -43,9 +44,16 @@ pub(crate) fn open<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) 
     let weak = session.me.clone();
     let frame_bytes_max = session.limits.frame_bytes_max;
     let inflight_bytes_max = session.shard.limits().connection_inflight_bytes_max;
+    let opening = &session.streams_opening;
+    opening.set(opening.get() + 1);
     session.shard.io().spawn(async move {
         let begun = partition.begin_upload().await;
-        let session = weak.upgrade().filter(|session| !session.outbox.is_closed());
+        let session = weak.upgrade();
+        if let Some(session) = &session {
+            let opening = &session.streams_opening;
+            opening.set(opening.get() - 1);
+        }
+        let session = session.filter(|session| !session.outbox.is_closed());
         let (session, upload) = match (session, begun) {
             (Some(session), Ok(upload)) => (session, upload),
             (Some(session), Err(error)) => return session.fail(header.request_id(), &error),

@@ -1,5 +1,6 @@
 //! Clients of a real shard on the simulated machine.
 
+mod bounds;
 mod fetching;
 
 use std::cell::{Cell, RefCell};
