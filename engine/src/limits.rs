@@ -34,7 +34,8 @@ pub struct EngineLimits {
     pub frame_bytes_max: u64,
     /// Events in one batch.
     pub batch_events_max: u32,
-    /// Bytes of requests of one connection that are not answered yet; beyond it its socket is not read.
+    /// Bytes of requests of one connection that are not answered yet, with what the node needs to work on them; beyond it
+    /// its socket is not read.
     pub connection_inflight_bytes_max: u64,
     /// Bytes of answers that wait for a slow reader; beyond it nothing more is read from it or fed to it.
     pub connection_outbox_bytes_max: u64,

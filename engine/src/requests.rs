@@ -29,6 +29,13 @@ use crate::streams;
 use crate::subscription::{Picking, Subscription, Terms};
 use crate::uses::{self, Use};
 
+/// What a request that waits for its answer takes beside its body, about: tasks, functions, places in queues.
+const REQUEST_BYTES: u64 = 512;
+/// The same of a fetch: the batch that it looks into, and what it reads ahead.
+const FETCH_BYTES: u64 = 64 << 10;
+/// What an item of a fetch takes beside what it selects: its descriptor, and its place in the answer.
+const FETCH_ITEM_BYTES: u64 = 128;
+
 /// Handles one request. Returns when the next one may be looked at; the answer may come later.
 pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
     let header = request.header;
@@ -81,15 +88,13 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
             Ok(sync) => {
                 session.joined();
                 let call = ShardCall::GroupSync(session.id, Box::new(sync));
-                // Waiting for news takes nothing of what the client may have unanswered.
-                ask_home(session, header, 0, call);
+                ask_home(session, header, call);
             }
             Err(error) => session.fail(header.request_id(), &error),
         },
         _ => {
-            let bytes = header.body_bytes();
             let call = ShardCall::Control(opcode, request.body.to_vec());
-            ask_home(session, header, bytes, call);
+            ask_home(session, header, call);
         }
     }
 }
@@ -230,12 +235,24 @@ fn flush<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
         Ok(partition) => partition,
         Err(error) => return session.fail(header.request_id(), &error),
     };
+    let answer = answer_later(session, header);
+    partition.barrier(Box::new(move |outcome| answer(outcome.map(|_| Bytes::new()))));
+}
+
+/// Answers a request when it is called. Until then what the request takes counts as unanswered.
+fn answer_later<I: Io, P: Peers>(
+    session: &Session<I, P>,
+    header: FrameHeader,
+) -> impl FnOnce(Result<Bytes, WireError>) + use<I, P> {
+    let bytes = header.body_bytes() + REQUEST_BYTES;
+    session.begin(bytes);
     let weak = session.me.clone();
-    partition.barrier(Box::new(move |outcome| {
+    move |outcome| {
         if let Some(session) = weak.upgrade() {
-            session.conclude(&header, outcome.map(|_| Bytes::new()));
+            session.end(bytes);
+            session.conclude(&header, outcome);
         }
-    }));
+    }
 }
 
 type Subscribed<I> = (Bytes, Rc<Subscription<I>>);
@@ -351,12 +368,13 @@ fn fetch<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
         Err(error) => return session.fail(header.request_id(), &error),
     };
     let bytes_max = session.limits.frame_bytes_max / 2;
-    let cost = fetch
+    let selected_bytes = fetch
         .items
         .iter()
         .map(|item| item.bytes())
-        .fold(0_u64, u64::saturating_add)
-        .min(bytes_max);
+        .fold(0_u64, u64::saturating_add);
+    let items_bytes = fetch.items.len() as u64 * FETCH_ITEM_BYTES;
+    let cost = selected_bytes.min(bytes_max) + header.body_bytes() + items_bytes + FETCH_BYTES;
     session.begin(cost);
     let (weak, shard) = (session.me.clone(), Rc::clone(&session.shard));
     let begun_us = shard.io().monotonic_us();
@@ -397,16 +415,12 @@ fn acknowledge<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
     match begun {
         Err(error) => session.fail(header.request_id(), &error),
         Ok((partition, ack)) => {
-            let weak = session.me.clone();
+            let answer = answer_later(session, header);
             partition.acknowledge(
                 &ack.consumer,
                 ack.next_event_id,
                 Box::new(move |outcome| {
-                    if let Some(session) = weak.upgrade() {
-                        let body =
-                            outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode());
-                        session.conclude(&header, body);
-                    }
+                    answer(outcome.map(|next_event_id| AcknowledgeResponse { next_event_id }.encode()));
                 }),
             );
         }
@@ -443,19 +457,16 @@ async fn seek<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
     match begun {
         Err(error) => session.fail(header.request_id(), &error),
         Ok((partition, consumer, to)) => {
-            let weak = session.me.clone();
+            let answer = answer_later(session, header);
             partition.seek(
                 &consumer,
                 to,
                 Box::new(move |outcome| {
-                    if let Some(session) = weak.upgrade() {
-                        let body = outcome.and_then(|next| {
-                            to_body(&SeekResponse {
-                                next_event_id: next.get(),
-                            })
-                        });
-                        session.conclude(&header, body);
-                    }
+                    answer(outcome.and_then(|next| {
+                        to_body(&SeekResponse {
+                            next_event_id: next.get(),
+                        })
+                    }));
                 }),
             );
         }
@@ -482,34 +493,25 @@ fn consumer_delete<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) 
     match begun() {
         Err(error) => session.fail(header.request_id(), &error),
         Ok((partition, consumer)) => {
-            let weak = session.me.clone();
+            let answer = answer_later(session, header);
             partition.forget(
                 &consumer,
-                Box::new(move |outcome| {
-                    if let Some(session) = weak.upgrade() {
-                        session.conclude(&header, outcome.and_then(|_| to_body(&serde_json::json!({}))));
-                    }
-                }),
+                Box::new(move |outcome| answer(outcome.and_then(|_| to_body(&serde_json::json!({}))))),
             );
         }
     }
 }
 
 /// Requests about topics, groups and the node: the shard with the catalog handles them.
-fn ask_home<I: Io, P: Peers>(session: &Session<I, P>, header: FrameHeader, bytes: u64, call: ShardCall) {
-    let weak = session.me.clone();
+fn ask_home<I: Io, P: Peers>(session: &Session<I, P>, header: FrameHeader, call: ShardCall) {
+    let answer = answer_later(session, header);
     let shard = Rc::clone(&session.shard);
-    session.begin(bytes);
     session.shard.io().spawn(async move {
-        let outcome = match shard.ask(HOME_SHARD, call).await {
+        answer(match shard.ask(HOME_SHARD, call).await {
             Ok(ShardReply::Control(body)) => Ok(Bytes::from(body)),
             Ok(_) => unreachable!("a control call gets a control reply"),
             Err(error) => Err(error),
-        };
-        if let Some(session) = weak.upgrade() {
-            session.end(bytes);
-            session.conclude(&header, outcome);
-        }
+        });
     });
 }
 

@@ -24,7 +24,7 @@ use crate::facts::NodeFacts;
 use crate::home::Home;
 use crate::io::Io;
 use crate::limits::EngineLimits;
-use crate::shard::{Peers, Shard, ShardCall, ShardParts, ShardReply};
+use crate::shard::{Peers, Shard, ShardCall, ShardParts, ShardReply, SnapshotPage};
 use crate::sim::{Image, SimIo};
 
 /// The other shards: they take partitions, and never answer anything else.
@@ -104,6 +104,16 @@ impl Node {
         while self.io.is_busy() {
             self.io.step();
         }
+    }
+
+    /// What the clients have unanswered.
+    fn unanswered_bytes(&self) -> u64 {
+        let all = ShardCall::Snapshot(SnapshotPage { after: None });
+        let reply = self.io.block_on(Rc::clone(&self.shard).handle(all)).unwrap();
+        let ShardReply::Snapshot(page) = reply else {
+            panic!("not what was asked for")
+        };
+        page.shard.unwrap().unanswered_bytes
     }
 
     /// Goes on until this client got so many frames more; says how often another task of the shard had its turn meanwhile.

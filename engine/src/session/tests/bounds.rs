@@ -1,8 +1,12 @@
 //! What one client may have under way.
 
-use mofka_net::ErrorCode;
+use mofka_log::EventId;
+use mofka_net::control::GroupSyncResponse;
+use mofka_net::{AcknowledgeRequest, ErrorCode, FlushRequest};
 
 use super::*;
+
+const EVENT: (&[u8], &[u8]) = (b"{}", b"data");
 
 fn stream_open(client: &Client, id: u64, partition: Uuid) {
     let body = format!(r#"{{"partition":"{partition}"}}"#);
@@ -34,4 +38,87 @@ fn streams_that_are_opened_all_at_once_are_bounded_like_others() {
     node.settle();
     client.answer(31).unwrap();
     assert_eq!(client.answer(32).unwrap_err().code, ErrorCode::Overloaded);
+}
+
+#[test]
+fn every_request_that_waits_counts_as_unanswered() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    let seek = format!(r#"{{"partition":"{}","consumer":"c","to":{{"id":0}}}}"#, node.log);
+    let delete = format!(r#"{{"partition":"{}","consumer":"c"}}"#, node.log);
+    let acknowledge = AcknowledgeRequest {
+        partition: node.log,
+        next_event_id: EventId::new(1),
+        consumer: "c".to_owned(),
+    };
+    client.produce(10, &batch(node.log, std::iter::once(EVENT)));
+    node.settle();
+    // Each changes what is stored, so that it waits for the device.
+    let changes = [
+        (Opcode::Acknowledge, acknowledge.encode().unwrap()),
+        (Opcode::Seek, seek.into()),
+        (Opcode::ConsumerDelete, delete.into()),
+    ];
+    for (id, (opcode, body)) in (11..).zip(changes) {
+        client.ask(opcode, id, &body);
+        assert_eq!(
+            counted_until_answered(&node, &client, id),
+            body.len() as u64 + 512
+        );
+    }
+    let produce = batch(node.log, std::iter::once(EVENT));
+    client.produce(20, &produce);
+    let flush = FlushRequest { partition: node.log };
+    let flush = flush.encode();
+    client.ask(Opcode::Flush, 21, &flush);
+    let together = (produce.len() + flush.len()) as u64 + 512;
+    assert_eq!(counted_until_answered(&node, &client, 21), together);
+}
+
+/// What counts while a request waits; nothing does afterwards.
+fn counted_until_answered(node: &Node, client: &Client, id: u64) -> u64 {
+    node.io.run_tasks();
+    assert!(client.find(id).is_none(), "request {id} does not wait");
+    let counted = node.unanswered_bytes();
+    node.settle();
+    client.answer(id).unwrap();
+    assert_eq!(node.unanswered_bytes(), 0);
+    counted
+}
+
+fn group_sync(client: &Client, id: u64, member: u128, generation: u64, wait_ms: u32) -> u64 {
+    let member = Uuid::from_u128(member);
+    let body = format!(
+        r#"{{"topic":"t","consumer":"c","member":"{member}","generation":{generation},"wait_ms":{wait_ms}}}"#
+    );
+    client.ask(Opcode::GroupSync, id, body.as_bytes());
+    body.len() as u64
+}
+
+fn generation(client: &Client, id: u64) -> u64 {
+    let answer: GroupSyncResponse = serde_json::from_slice(&client.answer(id).unwrap()).unwrap();
+    answer.generation
+}
+
+#[test]
+fn questions_of_many_members_are_bounded_too() {
+    const MEMBERS: u64 = 20;
+    let node = Node::open(|limits| limits.connection_inflight_bytes_max = 4096);
+    let client = Client::connect(&node);
+    (0..MEMBERS).for_each(|n| {
+        group_sync(&client, 100 + n, n.into(), 0, 0);
+        node.settle();
+    });
+    // Each joined, and changed what those before it read.
+    (0..MEMBERS).for_each(|n| {
+        group_sync(&client, 200 + n, n.into(), 1, 0);
+        node.settle();
+    });
+    (0..MEMBERS).for_each(|n| {
+        let known = generation(&client, 200 + n);
+        group_sync(&client, 300 + n, n.into(), known, 10_000);
+        node.settle();
+    });
+    let unanswered = node.unanswered_bytes();
+    assert!((4096..4096 + 1024).contains(&unanswered), "{unanswered}");
 }
