@@ -42,6 +42,8 @@ type Key = (Uuid, String);
 pub(crate) struct Groups {
     groups: RefCell<HashMap<Key, Group>>,
     changed: Event,
+    /// The last question of each member over each connection, as long as it waits for news.
+    questions: RefCell<HashMap<(SessionId, Uuid), Rc<Event>>>,
 }
 
 impl Groups {
@@ -60,6 +62,45 @@ impl Groups {
     /// Something about a topic changed in the catalog.
     pub(crate) fn wake(&self) {
         self.changed.notify(usize::MAX);
+    }
+
+    /// A member asks over a connection. What it asked there before is answered now: one question is kept, not as many as
+    /// somebody sends.
+    fn ask(&self, by: (SessionId, Uuid)) -> Question<'_> {
+        let asked_again = Rc::<Event>::default();
+        let before = self.questions.borrow_mut().insert(by, Rc::clone(&asked_again));
+        if let Some(before) = before {
+            before.notify(usize::MAX);
+        }
+        Question {
+            groups: self,
+            by,
+            asked_again,
+        }
+    }
+}
+
+/// A question that waits for news.
+struct Question<'a> {
+    groups: &'a Groups,
+    by: (SessionId, Uuid),
+    /// Told when it is not the last one any more.
+    asked_again: Rc<Event>,
+}
+
+impl Question<'_> {
+    fn is_last(&self) -> bool {
+        let questions = self.groups.questions.borrow();
+        let last = questions.get(&self.by);
+        last.is_some_and(|last| Rc::ptr_eq(last, &self.asked_again))
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if self.is_last() {
+            self.groups.questions.borrow_mut().remove(&self.by);
+        }
     }
 }
 
@@ -85,8 +126,11 @@ pub(crate) async fn sync<I: Io, P: Peers>(
     let mut over = std::pin::pin!(shard.io().sleep(wait));
     let mut is_over = wait.is_zero();
     let mut is_known = false;
+    let question = shard.groups().ask((session, request.member));
     loop {
         let news = shard.groups().changed.listen();
+        let asked_again = question.asked_again.listen();
+        is_over |= !question.is_last();
         let catalog = shard.catalog();
         let (view, settles_us) = look(shard, &catalog, session, request, &mut is_known)?;
         if let Some(settles_us) = settles_us {
@@ -99,7 +143,7 @@ pub(crate) async fn sync<I: Io, P: Peers>(
         }
         is_over = future::or(
             async {
-                news.await;
+                future::or(news, asked_again).await;
                 false
             },
             async {

@@ -101,6 +101,33 @@ fn generation(client: &Client, id: u64) -> u64 {
 }
 
 #[test]
+fn of_a_members_questions_over_a_connection_one_waits() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    group_sync(&client, 10, 7, 0, 0);
+    node.settle();
+    let known = generation(&client, 10);
+    let bytes = group_sync(&client, 11, 7, known, 10_000);
+    node.settle();
+    assert!(client.find(11).is_none());
+    assert_eq!(node.unanswered_bytes(), bytes + 512);
+    for id in 12..20 {
+        group_sync(&client, id, 7, known, 10_000);
+        node.settle();
+        assert_eq!(generation(&client, id - 1), known);
+        assert!(client.find(id).is_none());
+        assert_eq!(node.unanswered_bytes(), bytes + 512);
+    }
+    // The one that is left waits as long as it would have without the others.
+    node.io.step();
+    node.settle();
+    while client.find(19).is_none() {
+        assert!(node.io.step());
+    }
+    assert_eq!(generation(&client, 19), known);
+}
+
+#[test]
 fn questions_of_many_members_are_bounded_too() {
     const MEMBERS: u64 = 20;
     let node = Node::open(|limits| limits.connection_inflight_bytes_max = 4096);
