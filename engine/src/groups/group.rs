@@ -11,8 +11,9 @@ use uuid::Uuid;
 /// A connection, for as long as the node runs.
 pub(crate) type SessionId = u64;
 
-/// Generations that clients may bring along.
-pub(super) const GENERATION_MAX: u64 = 1 << 62;
+/// Generations that are believed of who joins. Beyond them is room for those that the group gives out then, which it is to
+/// understand as well.
+const GENERATION_MAX: u64 = 1 << 62;
 /// How long the first one that comes back waits for the others, when the node was started anew.
 pub(super) const SETTLE_US: u64 = 1_000_000;
 

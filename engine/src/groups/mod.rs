@@ -21,7 +21,7 @@ use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
 
 pub(crate) use self::group::SessionId;
-use self::group::{GENERATION_MAX, Group, View};
+use self::group::{Group, View};
 use crate::control::{partition_info, unknown_topic};
 use crate::io::Io;
 use crate::shard::{Peers, Shard};
@@ -114,13 +114,6 @@ pub(crate) async fn sync<I: Io, P: Peers>(
     request: &GroupSyncRequest,
 ) -> Result<GroupSyncResponse, WireError> {
     crate::requests::check_consumer(&request.consumer)?;
-    if request.generation > GENERATION_MAX {
-        let message = format!(
-            "a group's generation {} is beyond {GENERATION_MAX}",
-            request.generation
-        );
-        return Err(WireError::new(ErrorCode::InvalidArgument, message));
-    }
     let heartbeat_ms = shard.limits().heartbeat_ms;
     let wait = Duration::from_millis(u64::from(request.wait_ms).min(heartbeat_ms));
     let mut over = std::pin::pin!(shard.io().sleep(wait));

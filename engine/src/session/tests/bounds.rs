@@ -149,3 +149,27 @@ fn questions_of_many_members_are_bounded_too() {
     let unanswered = node.unanswered_bytes();
     assert!((4096..4096 + 1024).contains(&unanswered), "{unanswered}");
 }
+
+#[test]
+fn a_member_that_says_a_huge_generation_does_no_harm_to_others() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    group_sync(&client, 10, 1, 0, 0);
+    node.settle();
+    group_sync(&client, 11, 2, 1 << 62, 0);
+    node.settle();
+    group_sync(&client, 12, 3, u64::MAX, 0);
+    node.settle();
+    for id in 20..30 {
+        group_sync(
+            &client,
+            id,
+            1,
+            generation(&client, if id == 20 { 10 } else { id - 1 }),
+            0,
+        );
+        node.settle();
+    }
+    assert!(generation(&client, 29) > 1 << 62);
+    assert!(generation(&client, 12) < u64::MAX);
+}
