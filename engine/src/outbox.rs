@@ -27,6 +27,8 @@ pub(crate) struct Outbox {
     bytes_max: Cell<u64>,
     changed: Event,
     closed: Cell<bool>,
+    /// Whether anything was pushed since somebody looked.
+    pushed: Cell<bool>,
 }
 
 impl Outbox {
@@ -39,6 +41,7 @@ impl Outbox {
             bytes_max: Cell::new(bytes_max),
             changed: Event::new(),
             closed: Cell::new(false),
+            pushed: Cell::new(false),
         }
     }
 
@@ -48,6 +51,7 @@ impl Outbox {
         if self.closed.get() {
             return;
         }
+        self.pushed.set(true);
         if let Some(ring) = &*self.ring.borrow() {
             return self.push_to_ring(ring, pieces.into_iter().collect());
         }
@@ -65,7 +69,16 @@ impl Outbox {
     pub(crate) fn lends(&self, parts: &[&[u8]]) -> bool {
         let ring = self.ring.borrow();
         let ring = ring.as_ref().filter(|_| self.frames.borrow().is_empty());
-        ring.is_some_and(|ring| ring.send_parts(parts).is_ok())
+        let lends = ring.is_some_and(|ring| ring.send_parts(parts).is_ok());
+        if lends {
+            self.pushed.set(true);
+        }
+        lends
+    }
+
+    /// Whether anything was pushed since this was asked last.
+    pub(crate) fn take_pushed(&self) -> bool {
+        self.pushed.take()
     }
 
     /// A frame goes to the ring at once if there is room and nothing waits before it: nobody has to be woken for that.

@@ -3,11 +3,13 @@
 //! Requests of one connection are answered as they finish, not in the order they came: each carries its number. What
 //! a client may have unanswered is bounded; beyond it its socket is not read, which is the back-pressure it feels.
 
+mod life;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -136,6 +138,9 @@ pub(crate) struct Session<I: Io, P: Peers> {
     dismissed: Event,
     /// Set by every frame, cleared by the watchdog.
     heard: Cell<bool>,
+    /// Whether the next request has to wait, and whether one had to since the last heartbeat.
+    is_stalled: Cell<bool>,
+    was_stalled: Cell<bool>,
     /// Partitions that got something appended in this burst.
     touched: RefCell<Vec<Rc<Partition<I>>>>,
     /// When the first batch of this burst was looked at.
@@ -195,6 +200,8 @@ impl<I: Io, P: Peers> Session<I, P> {
             inflight_bytes: Cell::new(0),
             changed: Event::new(),
             heard: Cell::new(true),
+            is_stalled: Cell::new(false),
+            was_stalled: Cell::new(false),
             touched: RefCell::new(Vec::new()),
             burst_us: Cell::new(None),
             me: me.clone(),
@@ -240,20 +247,6 @@ impl<I: Io, P: Peers> Session<I, P> {
             // A shard that has stopped has no groups any more.
             shard.ask(HOME_SHARD, ShardCall::GroupGone(id)).await.ok();
         });
-    }
-
-    /// Ends a connection on which nothing was heard for three heartbeats.
-    async fn watch(&self, heartbeat: Duration) -> io::Result<()> {
-        loop {
-            self.heard.set(false);
-            self.shard.io().sleep(heartbeat * 3).await;
-            if !self.heard.get() && self.inflight_bytes.get() == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "nothing heard for three heartbeats",
-                ));
-            }
-        }
     }
 
     async fn read_requests(&self, mut reader: impl AsyncRead + Unpin) -> io::Result<()> {
@@ -347,7 +340,7 @@ impl<I: Io, P: Peers> Session<I, P> {
                 request = detour.take().await;
             }
             taken += 1;
-            crate::requests::handle(self, request).await;
+            self.stall(pin!(crate::requests::handle(self, request))).await;
             if !self.has_room() {
                 break;
             }
@@ -401,7 +394,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             };
             self.heard.set(true);
             touched = true;
-            crate::requests::handle(self, request).await;
+            self.stall(pin!(crate::requests::handle(self, request))).await;
             if self.ring.borrow().is_some() {
                 break;
             }
@@ -433,6 +426,10 @@ impl<I: Io, P: Peers> Session<I, P> {
             return;
         }
         self.outbox.room().await;
+        self.stall(pin!(self.inflight_room())).await;
+    }
+
+    async fn inflight_room(&self) {
         let bytes_max = self.shard.limits().connection_inflight_bytes_max;
         loop {
             let listener = self.changed.listen();

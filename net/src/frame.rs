@@ -343,6 +343,12 @@ impl FrameHeader {
         Bytes::copy_from_slice(&Self::of_body(ERROR, request_id, body).encode())
     }
 
+    /// What a node sends that lives and can answer nothing now, whole: an answer to a ping that nobody sent. Clients number their
+    /// requests from 1 on.
+    pub fn sign_of_life() -> [u8; FRAME_HEADER_BYTES] {
+        Self::of_body(Opcode::Ping.number() | RESPONSE, 0, &[]).encode()
+    }
+
     /// The header of a request (or feed) whose body checks itself, encoded.
     pub fn self_checked(opcode: Opcode, request_id: u64, body_bytes: u64) -> [u8; FRAME_HEADER_BYTES] {
         let opcode = opcode.number();

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod fetching;
+mod life;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -44,12 +45,13 @@ impl Peers for Others {
     }
 }
 
-/// The first of two shards, with a topic `t` of a log partition and a memory partition.
+/// The first of two shards, with a topic `t` of a log partition and a memory partition, and one that the other shard has.
 struct Node {
     io: SimIo,
     shard: Rc<Shard<SimIo, Others>>,
     log: Uuid,
     memory: Uuid,
+    elsewhere: Uuid,
 }
 
 impl Node {
@@ -78,11 +80,12 @@ impl Node {
             shard,
             log: Uuid::nil(),
             memory: Uuid::nil(),
+            elsewhere: Uuid::nil(),
         };
         let client = Client::connect(&node);
         client.ask(Opcode::TopicCreate, 2, br#"{"name":"t"}"#);
         node.settle();
-        for (id, (kind, shard)) in (3..).zip([("default", 0), ("memory", 0)]) {
+        for (id, (kind, shard)) in (3..).zip([("default", 0), ("memory", 0), ("memory", 1)]) {
             let body = format!(r#"{{"topic":"t","type":"{kind}","rank":0,"shard":{shard}}}"#);
             client.ask(Opcode::PartitionAdd, id, body.as_bytes());
             node.settle();
@@ -92,7 +95,7 @@ impl Node {
         node.settle();
         let topic: TopicInfo = serde_json::from_slice(&client.answer(6).unwrap()).unwrap();
         let ids: Vec<Uuid> = topic.partitions.iter().map(|partition| partition.id).collect();
-        (node.log, node.memory) = (ids[0], ids[1]);
+        (node.log, node.memory, node.elsewhere) = (ids[0], ids[1], ids[2]);
         client.stream.borrow_mut().ended = true;
         node.settle();
         node
@@ -182,16 +185,20 @@ impl AsyncWrite for End {
 
 struct Client {
     stream: Rc<RefCell<Stream>>,
+    ended: Rc<Cell<bool>>,
 }
 
 impl Client {
     /// A client that said hello, as request 1.
     fn connect(node: &Node) -> Self {
-        let stream = Rc::<RefCell<Stream>>::default();
+        let (stream, ended) = (Rc::<RefCell<Stream>>::default(), Rc::<Cell<bool>>::default());
         let (reader, writer) = (End(Rc::clone(&stream)), End(Rc::clone(&stream)));
-        let shard = Rc::clone(&node.shard);
-        node.io.spawn(async move { shard.serve(reader, writer).await });
-        let client = Self { stream };
+        let (shard, end) = (Rc::clone(&node.shard), Rc::clone(&ended));
+        node.io.spawn(async move {
+            shard.serve(reader, writer).await;
+            end.set(true);
+        });
+        let client = Self { stream, ended };
         let hello = br#"{"version_min":1,"version_max":1,"client":"test"}"#;
         client.ask(Opcode::Hello, 1, hello);
         node.settle();

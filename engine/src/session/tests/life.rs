@@ -1,0 +1,78 @@
+//! Silence, and what it means.
+
+use std::time::Duration;
+
+use mofka_log::{EventId, Reference};
+use mofka_net::{DataDescriptor, DataReference};
+
+use super::*;
+
+const HEARTBEAT: Duration = Duration::from_millis(10_000);
+
+/// Lets so many heartbeats pass, and a little more.
+fn pass(node: &Node, heartbeats: u32) {
+    let until_us = node.io.monotonic_us() + (HEARTBEAT * heartbeats).as_micros() as u64 + 1;
+    let io = node.io.clone();
+    node.io.spawn(async move {
+        let left_us = until_us.saturating_sub(io.monotonic_us());
+        io.sleep(Duration::from_micros(left_us)).await;
+    });
+    node.settle();
+    while node.io.monotonic_us() < until_us {
+        assert!(node.io.step(), "time stands still");
+    }
+}
+
+fn signs_of_life(client: &Client) -> usize {
+    let sign = (0, FrameKind::Response(Opcode::Ping));
+    let frames = client.frames().into_iter();
+    frames
+        .filter(|(header, _)| (header.request_id(), header.kind()) == sign)
+        .count()
+}
+
+#[test]
+fn a_client_whose_requests_must_wait_hears_that_the_node_lives() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    // It is not known whether that event is there until another shard says so, which never comes.
+    let descriptor = DataDescriptor::of_event(EventId::new(0), 1);
+    let reference = DataReference::new(node.elsewhere, descriptor)
+        .unwrap()
+        .serialize();
+    let mut builder = BatchBuilder::new();
+    builder
+        .push_reference(b"{}", Reference::check(&reference).unwrap())
+        .unwrap();
+    let prefix = ProducePrefix {
+        partition: node.memory,
+        durability: None,
+    };
+    let (frame, data) = builder.finish(None);
+    client.produce(10, &[&prefix.encode()[..], &frame, &data].concat());
+    client.ask(Opcode::Ping, 11, b"");
+    node.settle();
+    assert!(client.find(10).is_none() && client.find(11).is_none());
+    // Within the three heartbeats after which a client gives up.
+    pass(&node, 2);
+    assert_eq!(signs_of_life(&client), 1);
+    pass(&node, 8);
+    assert!((8..=9).contains(&signs_of_life(&client)));
+    assert!(!client.ended.get());
+}
+
+#[test]
+fn nothing_is_said_to_a_client_that_is_answered_and_a_silent_one_is_let_go() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    for id in 10..20 {
+        client.ask(Opcode::Ping, id, b"");
+        node.settle();
+        client.answer(id).unwrap();
+        pass(&node, 1);
+    }
+    assert!(!client.ended.get());
+    pass(&node, 7);
+    assert_eq!(signs_of_life(&client), 0);
+    assert!(client.ended.get());
+}
