@@ -77,7 +77,7 @@ fn a_catalog_that_lost_its_end_loses_no_partition() {
     stored.produce("other", &bgl_lines()[..100]);
     stored.stop();
     // As it was before, in a longer file: its last frames are zeros.
-    let mut shorter = before.clone();
+    let mut shorter = before;
     shorter.resize(std::fs::read(&catalog).unwrap().len(), 0);
     std::fs::write(&catalog, &shorter).unwrap();
     verify_finds(&stored, "partition_unlisted");
