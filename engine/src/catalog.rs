@@ -4,13 +4,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use mofka_log::{Catalog, CatalogRecord, SegmentKind};
+use mofka_log::{Catalog, CatalogRecord, PartitionKind, SegmentKind};
 use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use crate::io::Io;
 use crate::promise::promise;
 use crate::record_log::{RecordLog, RecordLogSpec};
 use crate::recover::OpenError;
+use crate::room::is_full;
 
 const REWRITE_BYTES: u64 = 4 << 20;
 
@@ -158,6 +159,7 @@ impl<I: Io> CatalogStore<I> {
             next.apply(record)
                 .map_err(|error| WireError::new(ErrorCode::InvalidArgument, error.to_string()))?;
         }
+        self.make_places(&records).await?;
         let encoded: Vec<Vec<u8>> = records.iter().map(CatalogRecord::encode).collect();
         self.rewrite_when_grown().await;
         let (sender, receiver) = promise();
@@ -179,6 +181,39 @@ impl<I: Io> CatalogStore<I> {
         let next = Arc::new(next);
         self.view.set(Arc::clone(&next));
         Ok(next)
+    }
+
+    /// Makes the directories of new partitions, durably and before the catalog names them: so one that it names and that is not there
+    /// was lost.
+    async fn make_places(&self, records: &[CatalogRecord]) -> Result<(), WireError> {
+        let partitions = self.log.directory().join("partitions");
+        let stored = records.iter().filter_map(|record| match record {
+            CatalogRecord::PartitionAdded(partition) if partition.kind == PartitionKind::Default => {
+                Some(partitions.join(partition.id.to_string()))
+            }
+            _ => None,
+        });
+        let failed = |what: &str, dir: &Path, error: &std::io::Error| {
+            let code = if is_full(error) {
+                ErrorCode::NoSpace
+            } else {
+                ErrorCode::Poisoned
+            };
+            WireError::new(code, format!("{what} {}: {error}", dir.display()))
+        };
+        let mut has_any = false;
+        for dir in stored {
+            let made = self.io.list(&dir).await;
+            made.map_err(|error| failed("making the directory", &dir, &error))?;
+            has_any = true;
+        }
+        if has_any {
+            for dir in [&*partitions, self.log.directory()] {
+                let synced = self.io.sync_dir(dir).await;
+                synced.map_err(|error| failed("syncing the directory", dir, &error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Many changes leave a long file behind a small state. Not while files of deleted partitions are left: a new file would not

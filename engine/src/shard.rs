@@ -4,6 +4,7 @@
 //! Requests about a partition's events are served by the shard that owns it; another one answers with the owner's
 //! addresses and the client goes there, so that no event ever hops between cores.
 
+mod leftovers;
 mod observing;
 mod tuning;
 
@@ -37,9 +38,6 @@ use crate::uses::{self, Use};
 
 /// The shard that owns the catalog.
 pub const HOME_SHARD: usize = 0;
-
-/// How often the removal of a directory is tried while files are made in it.
-const REMOVE_ATTEMPTS_MAX: u32 = 10;
 
 /// What one shard may ask of another.
 #[derive(Clone, Debug)]
@@ -195,13 +193,20 @@ impl<I: Io, P: Peers> Shard<I, P> {
             shard.parts.view.publish();
         }
         let view = shard.parts.view.wait(&shard.parts.io, &shard.parts.facts).await?;
-        if let Some(catalog) = &shard.catalog {
-            shard.look_at_orphans(catalog, &view).await?;
+        let places = shard.places().await;
+        if let (Some(catalog), Some(places)) = (&shard.catalog, &places) {
+            shard.look_at_orphans(catalog, &view, places).await?;
         }
         for topic in view.topics() {
             for partition in view.partitions_of(topic.id) {
                 if shard.owner(partition) == shard.number() {
-                    shard.open_or_note(topic.clone(), partition.clone()).await;
+                    let is_gone = partition.kind == PartitionKind::Default
+                        && places
+                            .as_ref()
+                            .is_some_and(|places| !places.contains(&partition.id));
+                    shard
+                        .open_or_note(topic.clone(), partition.clone(), is_gone)
+                        .await;
                 }
             }
         }
@@ -312,9 +317,16 @@ impl<I: Io, P: Peers> Shard<I, P> {
         }
     }
 
-    async fn open_or_note(&self, topic: TopicRecord, record: PartitionRecord) {
+    async fn open_or_note(&self, topic: TopicRecord, record: PartitionRecord, is_gone: bool) {
         let (id, name, index) = (record.id, topic.name.clone(), record.index);
-        if let Err(error) = self.open_partition(topic, record).await {
+        let opened = match is_gone {
+            true => Err(OpenError::new(format!(
+                "{}: this directory is gone, and all events of the partition with it; bring it back, or delete the topic",
+                self.dir_of(id).display()
+            ))),
+            false => self.open_partition(topic, record).await,
+        };
+        if let Err(error) = opened {
             tracing::error!(state = "broken", topic = %name, partition = index, %id, %error, "partition could not be opened");
             self.broken.borrow_mut().insert(id, error.to_string());
         }
@@ -461,77 +473,6 @@ impl<I: Io, P: Peers> Shard<I, P> {
             return Box::pin(Rc::clone(self).handle(call)).await;
         }
         self.peers().call(shard, call).await
-    }
-
-    /// Removes the files of partitions whose topics were deleted, when the node stopped before it had done so. Files of partitions that
-    /// the catalog does not know are somebody's events, and stay where they are.
-    ///
-    /// # Errors
-    /// When there are such files and no catalog at all.
-    async fn look_at_orphans(&self, store: &CatalogStore<I>, catalog: &Catalog) -> Result<(), OpenError> {
-        let dir = self.facts().data_dir.join("partitions");
-        let names = match self.io().list(&dir).await {
-            Ok(names) => names,
-            Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "could not be listed");
-                return Ok(());
-            }
-        };
-        let ids = names.iter().filter_map(|name| name.parse::<Uuid>().ok());
-        let (deleted, unknown): (Vec<_>, Vec<_>) = ids
-            .filter(|id| catalog.partition(*id).is_none())
-            .partition(|id| store.is_deleted(*id));
-        if store.was_empty() && !unknown.is_empty() {
-            return Err(OpenError::new(format!(
-                "{} has the files of {} partitions, and the catalog beside it has no topics: it was lost, or did not come \
-                 along. Nothing was changed. Bring the catalog back, or let `mofka-ctl log repair --apply {}` set the partitions \
-                 aside",
-                dir.display(),
-                unknown.len(),
-                self.facts().data_dir.display()
-            )));
-        }
-        for id in unknown {
-            tracing::error!(
-                partition = %id,
-                dir = %self.dir_of(id).display(),
-                "the catalog does not have this partition: its files are left alone, and nobody is served from them; \
-                 `mofka-ctl log export` reads them, `mofka-ctl log repair` sets them aside"
-            );
-        }
-        for id in deleted {
-            tracing::info!(partition = %id, "removing the files of a deleted partition");
-            self.remove_files(id).await;
-        }
-        Ok(())
-    }
-
-    /// Removes the directory of a partition that the catalog does not know, durably. What cannot be removed now is
-    /// removed by the next start.
-    async fn remove_files(&self, id: Uuid) {
-        let dir = self.dir_of(id);
-        let parent = dir.parent().unwrap_or(&dir);
-        let mut removed = self.io().remove(&dir).await;
-        for _ in 0..REMOVE_ATTEMPTS_MAX {
-            // Something that was under way, a roll or a trim, made a file in it meanwhile.
-            match &removed {
-                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
-                    removed = self.io().remove(&dir).await;
-                }
-                _ => break,
-            }
-        }
-        let removed = match removed {
-            Ok(()) => self.io().sync_dir(parent).await,
-            failed => failed,
-        };
-        if let Err(error) = removed {
-            tracing::warn!(
-                dir = %dir.display(),
-                %error,
-                "the files of a deleted partition could not be removed; the next start tries again"
-            );
-        }
     }
 
     async fn drop_partition(&self, id: Uuid) {

@@ -73,8 +73,8 @@ impl Names {
         let missing = logs.filter(|record| !stored(record.id)).map(|record| {
             let path = data_dir.join("partitions").join(record.id.to_string());
             let text =
-                "the catalog has this partition, and there is no directory: it was never written, or is lost";
-            Problem::note("partition_missing", &path, text)
+                "the catalog has this partition, and its directory is gone, and all its events with it";
+            Problem::damage("partition_missing", &path, text)
         });
         let deleted = dirs
             .iter()

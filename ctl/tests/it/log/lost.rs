@@ -43,10 +43,7 @@ fn without_its_catalog_a_node_does_not_start_and_touches_no_partition() {
         assert_eq!(names_in(&partition), files, "{left:?}");
     }
     std::fs::write(&catalog, &whole).unwrap();
-    stored.verify().ok();
-    stored.start();
-    assert!(stored.consumed("bgl", 0, 2000) == bgl_lines()[..2000]);
-    stored.stop();
+    goes_on_with_all(&stored);
 
     std::fs::remove_file(&catalog).unwrap();
     let done = parse(&stored.run("mofka-ctl --json log repair --apply data").ok());
@@ -218,5 +215,36 @@ fn a_segment_that_is_gone_takes_no_other_with_it() {
     assert_eq!(status.code, Some(4), "{status:?}");
     let missing = format!("events {} to {} are missing", base(2), base(3));
     assert!(status.out.contains(&missing), "{missing}: {status:?}");
+    stored.stop();
+}
+
+#[test]
+fn a_partition_whose_directory_is_gone_does_not_begin_anew() {
+    let stored = Stored::new();
+    let partition = stored.partition();
+    let kept = stored.data().join("kept");
+    std::fs::rename(&partition, &kept).unwrap();
+    // Made for a partition of which the catalog never heard.
+    let unused = partition.with_file_name("0b8a7c54-7d0d-4b5c-8c9d-0123456789ab");
+    std::fs::create_dir(&unused).unwrap();
+    verify_finds(&stored, "partition_missing");
+    for _ in 0..2 {
+        stored.start();
+        let status = stored.run("mofka-ctl status");
+        assert_eq!(status.code, Some(4), "{status:?}");
+        assert!(status.out.contains("this directory is gone"), "{status:?}");
+        let refused = stored.bench.run_with_input("mofka-ctl produce bgl --raw", b"x\n");
+        assert_ne!(refused.code, Some(0), "{refused:?}");
+        stored.stop();
+        assert!(!partition.exists() && !unused.exists());
+    }
+    std::fs::rename(&kept, &partition).unwrap();
+    goes_on_with_all(&stored);
+}
+
+fn goes_on_with_all(stored: &Stored) {
+    stored.verify().ok();
+    stored.start();
+    assert!(stored.consumed("bgl", 0, 2000) == bgl_lines()[..2000]);
     stored.stop();
 }
