@@ -50,7 +50,10 @@ struct State {
     next: Option<EventId>,
     /// Somebody is about to subscribe, or will try again.
     is_subscribing: bool,
+    /// Since when it is not to be had; `None`: it is subscribed to, and what came made sense.
     retry: Option<Retry>,
+    /// What came last made no sense: a subscription alone does not end that.
+    is_misfed: bool,
     /// Ended, failed, or the consumer is closed.
     is_over: bool,
 }
@@ -97,6 +100,7 @@ impl Source {
                 next: None,
                 is_subscribing: true,
                 retry: None,
+                is_misfed: false,
                 is_over: false,
             }),
             me: Weak::clone(me),
@@ -150,7 +154,7 @@ impl Source {
             return false;
         }
         state.next = Some(next);
-        state.retry = None;
+        state.all_is_well();
         // Under the lock, so that a new generation begins exactly after these.
         core.delivery.add(items);
         true
@@ -206,6 +210,7 @@ impl Source {
             state.generation += 1;
             state.next = None;
             state.start = to;
+            state.all_is_well();
             let live = state.live.take();
             if was_over {
                 core.delivery.began();
@@ -227,6 +232,7 @@ impl Source {
         }
         tracing::warn!(partition = %self.partition(), reason, "subscribing again");
         state.generation += 1;
+        state.is_misfed = true;
         let live = state.live.take();
         self.subscribe_later(state, reason);
         if let Some(live) = live {
@@ -313,6 +319,10 @@ impl Source {
         state.next.get_or_insert(EventId::new(answer.next_event_id));
         state.live = Some(subscription);
         state.is_subscribing = false;
+        // Nothing may come for days: the next loss has all of its time.
+        if !state.is_misfed {
+            state.retry = None;
+        }
         Ok(())
     }
 
@@ -384,6 +394,14 @@ impl Source {
                 reason: reason.into(),
             });
         }
+    }
+}
+
+impl State {
+    /// What goes wrong from now on has nothing to do with what did before.
+    fn all_is_well(&mut self) {
+        self.retry = None;
+        self.is_misfed = false;
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use mofka_client::{
-    BatchSize, ConsumerOptions, DataSelector, DeliveryError, Driver, ErrorCode, ProducerOptions, PullError,
-    ThreadPool,
+    BatchSize, ConsumerOptions, DataSelector, DeliveryError, Driver, DriverOptions, ErrorCode,
+    PartitionOptions, ProducerOptions, PullError, Start, ThreadPool, TopicHandle,
 };
 use serde_json::json;
 
@@ -201,6 +201,53 @@ fn a_consumer_sees_every_event_once_through_lost_connections() {
                 .map(|event| event.unwrap().id().get()),
         );
         assert_eq!(seen, (0..300).collect::<Vec<u64>>());
+    }
+}
+
+/// A topic whose driver looks for a node this long.
+fn impatient(node: &Node, partitions: u32, reconnect_timeout: Duration) -> TopicHandle {
+    let options = DriverOptions {
+        reconnect_timeout,
+        ..node.options()
+    };
+    let name = node.topic(partitions).name();
+    Driver::connect(options).unwrap().open_topic(&name).unwrap()
+}
+
+#[test]
+fn each_loss_of_a_partition_that_is_idle_has_all_of_its_time() {
+    let node = Node::start();
+    let timeout = Duration::from_millis(500);
+    let topic = impatient(&node, 1, timeout);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let subscribed = |count: usize| {
+        eventually("it is subscribed to", || node.state().subscribes.len() == count);
+        std::thread::sleep(timeout + Duration::from_millis(100));
+    };
+    // One was there from the beginning, the other is added.
+    let driver = topic.driver();
+    driver
+        .add_partition(&topic.name(), PartitionOptions::default())
+        .unwrap();
+    subscribed(2);
+    node.drop_connections();
+    subscribed(4);
+    node.drop_connections();
+    subscribed(6);
+    consumer.seek(0, Start::First).unwrap();
+    subscribed(7);
+    node.drop_connections();
+    subscribed(9);
+    topic.refresh().unwrap();
+    let producer = topic.producer(ProducerOptions::default());
+    for partition in 0..2 {
+        producer
+            .push(json!({}), "", Some(partition))
+            .unwrap()
+            .wait()
+            .unwrap();
+        let event = consumer.pull().wait_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(event.unwrap().unwrap().partition(), partition);
     }
 }
 
