@@ -206,7 +206,6 @@ impl AckLane {
             Ok(answer) => {
                 let mut state = lock(&lane.state);
                 state.durable_end = state.durable_end.max(answer.next_event_id);
-                state.retry = None;
                 drop(state);
                 Self::settle(lane, Ok(()));
             }
@@ -232,9 +231,6 @@ impl AckLane {
             .retry
             .get_or_insert_with(|| Retry::new(lane.route.driver().reconnect_timeout()));
         let (pause, waited) = (retry.pause(), retry.waited());
-        if pause.is_none() {
-            state.retry = None;
-        }
         drop(state);
         match (pause, refusal) {
             (Some(pause), _) => Self::look_for_connection(lane, pause),
@@ -253,6 +249,8 @@ impl AckLane {
     fn settle(lane: &Arc<Self>, outcome: Result<(), AcknowledgeError>) {
         let mut state = lock(&lane.state);
         let done = state.under_way.take();
+        // Whatever came of it, the next one has all of its time.
+        state.retry = None;
         state.under_way = state.waiting.take();
         let is_more = state.under_way.is_some();
         drop(state);

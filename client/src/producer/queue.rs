@@ -490,6 +490,8 @@ impl Queue {
                 state.outgoing.send_again(place);
             }
             _ => {
+                // The node is there and takes what it can: those behind it have all of their time.
+                state.retry = None;
                 state.sequence.broken_at(number);
                 let error = DeliveryError::Refused(Arc::new(error));
                 if let Some(batch) = state.outgoing.remove(place) {

@@ -252,6 +252,44 @@ fn each_loss_of_a_partition_that_is_idle_has_all_of_its_time() {
 }
 
 #[test]
+fn trouble_before_a_refusal_does_not_count_after_it() {
+    let node = Node::start();
+    let timeout = Duration::from_millis(500);
+    let topic = impatient(&node, 1, timeout);
+    let mut batches = 0;
+    node.on_produce(move |_| {
+        batches += 1;
+        match batches {
+            2 => Action::Refuse(ErrorCode::Overloaded),
+            3 => Action::Refuse(ErrorCode::BadChecksum),
+            4 => Action::DropBefore,
+            _ => Action::Accept,
+        }
+    });
+    let producer = topic.producer(ProducerOptions::default());
+    let push = || producer.push(json!({}), "", None).unwrap();
+    push().wait().unwrap();
+    assert_eq!(push().wait().unwrap_err().reason(), "bad_checksum");
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let event = consumer.pull().wait().unwrap().unwrap();
+    node.state().hold_acknowledgements = true;
+    let acknowledged = event.acknowledge();
+    eventually("it is sent", || node.state().acknowledged.len() == 1);
+    node.state().refuse_acknowledgements = Some(ErrorCode::UnknownPartition);
+    node.state().hold_acknowledgements = false;
+    node.drop_connections();
+    assert!(acknowledged.wait().is_err());
+    std::thread::sleep(timeout + Duration::from_millis(100));
+    node.state().refuse_acknowledgements = None;
+    node.state().hold_acknowledgements = true;
+    let acknowledged = event.acknowledge();
+    eventually("it is sent again", || node.state().acknowledged.len() == 3);
+    assert_eq!(push().wait().unwrap().get(), 1);
+    node.change(|state| state.hold_acknowledgements = false);
+    acknowledged.wait().unwrap();
+}
+
+#[test]
 fn a_silent_node_is_given_up_and_a_quiet_client_is_heard() {
     let node = Node::start();
     node.state().heartbeat_ms = 30;

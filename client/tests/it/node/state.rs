@@ -71,6 +71,7 @@ pub(crate) struct State {
     /// Acknowledgements: consumer and position.
     pub(crate) acknowledged: Vec<(String, u64)>,
     pub(crate) hold_acknowledgements: bool,
+    pub(crate) refuse_acknowledgements: Option<ErrorCode>,
     pub(crate) held_acknowledgements: Vec<(u64, mofka_net::FrameHeader, EventId)>,
     /// Partitions that others are to read.
     pub(crate) taken_away: Vec<u32>,
@@ -108,6 +109,7 @@ impl State {
             fetches: Vec::new(),
             acknowledged: Vec::new(),
             hold_acknowledgements: false,
+            refuse_acknowledgements: None,
             held_acknowledgements: Vec::new(),
             held_syncs: Vec::new(),
             taken_away: Vec::new(),
@@ -474,6 +476,9 @@ impl State {
     pub(crate) fn acknowledge(&mut self, request: &AcknowledgeRequest) -> Result<EventId, WireError> {
         self.acknowledged
             .push((request.consumer.clone(), request.next_event_id.get()));
+        if let Some(code) = self.refuse_acknowledgements {
+            return Err(WireError::new(code, "as the test wants it"));
+        }
         let part = self
             .parts
             .get_mut(&request.partition)
