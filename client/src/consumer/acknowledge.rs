@@ -45,6 +45,8 @@ struct State {
 struct Group {
     next_event_id: EventId,
     promise: Arc<AckPromise>,
+    /// The cursor may have been moved back since it was sent: its answer says nothing of where that is.
+    is_outdated: bool,
 }
 
 impl AckLane {
@@ -86,6 +88,7 @@ impl AckLane {
         let fresh = || Group {
             next_event_id,
             promise: Arc::new(Promise::new()),
+            is_outdated: false,
         };
         let group = state.waiting.get_or_insert_with(fresh);
         group.next_event_id = group.next_event_id.max(next_event_id);
@@ -110,6 +113,21 @@ impl AckLane {
         if !std::mem::replace(&mut state.has_begun, true) {
             state.position = state.position.max(Some(next_event_id));
         }
+    }
+
+    /// The consumer goes on elsewhere, and its cursor may have been moved back: nothing is known any more.
+    pub(super) fn start_anew(&self) {
+        let mut state = lock(&self.state);
+        let outdated = |group| Group {
+            is_outdated: true,
+            ..group
+        };
+        *state = State {
+            under_way: state.under_way.take().map(outdated),
+            waiting: state.waiting.take(),
+            retry: state.retry.take(),
+            ..State::default()
+        };
     }
 
     /// A filter kept these events away. They count as acknowledged when all before them are.
@@ -205,7 +223,9 @@ impl AckLane {
         match AcknowledgeResponse::check(body) {
             Ok(answer) => {
                 let mut state = lock(&lane.state);
-                state.durable_end = state.durable_end.max(answer.next_event_id);
+                if state.under_way.as_ref().is_some_and(|group| !group.is_outdated) {
+                    state.durable_end = state.durable_end.max(answer.next_event_id);
+                }
                 drop(state);
                 Self::settle(lane, Ok(()));
             }

@@ -176,8 +176,9 @@ impl Source {
     }
 
     /// A feed begins here. The first one begins at the cursor, if that is where this began.
-    pub(super) fn feeds_from(&self, first: EventId) {
-        if lock(&self.state).start == Start::Cursor {
+    pub(super) fn feeds_from(&self, generation: u64, first: EventId) {
+        let state = lock(&self.state);
+        if state.generation == generation && state.start == Start::Cursor {
             self.lane.begin_at(first);
         }
     }
@@ -211,6 +212,7 @@ impl Source {
             state.next = None;
             state.start = to;
             state.all_is_well();
+            self.lane.start_anew();
             let live = state.live.take();
             if was_over {
                 core.delivery.began();

@@ -128,7 +128,7 @@ impl Taking<'_> {
             ));
         }
         self.missed(header.missed_count);
-        source.feeds_from(header.first_event_id);
+        source.feeds_from(generation, header.first_event_id);
         // The application's own functions may take their time: what they are done with does not wait for the rest.
         let options = &self.core.options;
         let has_callbacks = matches!(options.data_selector.kind, SelectorKind::Custom(_))

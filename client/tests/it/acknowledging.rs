@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mofka_client::{ConsumerOptions, Event, ProducerOptions, TopicHandle};
+use mofka_client::{ConsumerOptions, Event, ProducerOptions, Start, TopicHandle, TopicOptions};
 use serde_json::json;
 
 use crate::node::{Node, eventually};
@@ -83,4 +83,79 @@ fn what_cannot_be_acknowledged_says_so_each_time() {
         assert!(error.starts_with("Could not acknowledge event: "), "{error}");
         assert!(error.contains("no partition"), "{error}");
     }
+}
+
+#[test]
+fn a_cursor_that_was_moved_back_moves_on_by_what_is_acknowledged_then() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions::default());
+    for n in 0..10 {
+        producer.push(json!({"n": n}), "", None).unwrap();
+    }
+    producer.close().unwrap();
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let pull = |count: usize| {
+        let events = (0..count).map(|_| consumer.pull().wait().unwrap().unwrap());
+        events.reduce(|_, last| last).unwrap()
+    };
+    let partition = topic.partitions()[0].id;
+    let cursor = || node.state().part(partition).cursors["c"];
+    let back = || {
+        node.state().part(partition).cursors.insert("c".to_owned(), 0);
+        consumer.seek(0, Start::Cursor).unwrap();
+    };
+    pull(10).acknowledge().wait().unwrap();
+    back();
+    pull(5).acknowledge().wait().unwrap();
+    assert_eq!(cursor(), 5);
+    // Also when the answer to an older one comes later.
+    let last = pull(5);
+    node.state().hold_acknowledgements = true;
+    let acknowledged = last.acknowledge();
+    eventually("it is sent", || cursor() == 10);
+    back();
+    node.change(|state| state.hold_acknowledgements = false);
+    acknowledged.wait().unwrap();
+    pull(3).acknowledge().wait().unwrap();
+    assert_eq!(cursor(), 3);
+}
+
+#[test]
+fn what_a_filter_keeps_away_counts_only_behind_what_was_acknowledged_since_a_seek() {
+    let node = Node::start();
+    let options = TopicOptions {
+        serializer: Some(json!({"type": "property_list_serializer", "properties": ["k"]})),
+        ..TopicOptions::new("t")
+    };
+    let topic = node.driver().create_topic(options).unwrap();
+    let producer = topic.producer(ProducerOptions::default());
+    let push = |kind: &str| {
+        producer
+            .push(json!({"k": kind}), "", None)
+            .unwrap()
+            .wait()
+            .unwrap()
+    };
+    let options = ConsumerOptions {
+        filter: Some(json!({"k": ["wanted"]})),
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    let pull = || consumer.pull().wait().unwrap().unwrap();
+    push("wanted");
+    push("other");
+    pull().acknowledge().wait().unwrap();
+    let partition = topic.partitions()[0].id;
+    let cursor = || node.state().part(partition).cursors["c"];
+    eventually("the filter's event counts", || cursor() == 2);
+    node.state().part(partition).cursors.insert("c".to_owned(), 0);
+    consumer.seek(0, Start::Cursor).unwrap();
+    push("other");
+    let again = pull();
+    push("wanted");
+    assert_eq!((again.id().get(), pull().id().get()), (0, 3));
+    assert_eq!(cursor(), 0);
+    again.acknowledge().wait().unwrap();
+    eventually("now they count", || cursor() == 3);
 }
