@@ -311,6 +311,9 @@ impl Source {
         };
         let mut state = lock(&self.state);
         if state.generation != generation {
+            drop(state);
+            // Nobody knows it any more, and the node would feed it for ever.
+            subscription.end();
             return Err(lost("the connection ended right after the answer"));
         }
         if state.is_over || core.is_closed() {

@@ -402,3 +402,28 @@ fn a_consumer_at_work_goes_on_where_it_is_told() {
     consumer.close();
     assert!(consumer.seek(1, Start::First).is_err());
 }
+
+#[test]
+fn a_seek_during_a_subscribe_leaves_no_other_subscription_behind() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 0..20);
+    let options = ConsumerOptions {
+        batch_size: BatchSize::fixed(1),
+        start: Start::Last,
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    node.state().hold_subscribes = true;
+    consumer.seek(0, Start::First).unwrap();
+    eventually("it subscribes", || !node.state().held_subscribes.is_empty());
+    consumer.seek(0, Start::Id(15)).unwrap();
+    node.change(|state| state.hold_subscribes = false);
+    let events = consumer.events(SHORT * 10);
+    let ids: Vec<u64> = events.map(|event| event.unwrap().id().get()).collect();
+    assert_eq!(ids, [15, 16, 17, 18, 19]);
+    // What was asked for first is over.
+    assert_eq!(node.state().subscriptions.len(), 1);
+    consumer.close();
+    assert!(node.state().subscriptions.is_empty());
+}

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use mofka_log::Batch;
 use mofka_net::control::{
     ConsumerListResponse, GroupSyncRequest, HelloResponse, NodeLimits, NodeStatus, PartitionAddRequest,
-    SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, SubscribeResponse,
-    TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest, decode, encode,
+    SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, SubscribeRequest,
+    SubscribeResponse, TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest, decode,
+    encode,
 };
 use mofka_net::limits::{FEATURE_SOURCES, VERSION_MAX};
 use mofka_net::{
@@ -113,6 +114,14 @@ pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
             }
         }
     }
+    if !state.hold_subscribes {
+        for (connection, header, request) in std::mem::take(&mut state.held_subscribes) {
+            let outcome = subscribe(&mut state, connection, request);
+            if let Some(stream) = connections.get_mut(&connection) {
+                send(stream, &respond(&header, outcome)).ok();
+            }
+        }
+    }
     // Last: what was held may be fed now.
     while let Some((connection, subscription, body)) = state.next_feed() {
         let header = FrameHeader::self_checked(Opcode::Feed, subscription, body.len() as u64);
@@ -205,15 +214,14 @@ fn answer(
                 Ok(Bytes::new())
             }
             Opcode::Flush => Ok(Bytes::new()),
-            Opcode::Subscribe => decode("subscribe", &body)
-                .map_err(WireError::from)
-                .and_then(|request| {
-                    let (next_event_id, visible_end) = state.subscribe(connection, request)?;
-                    json_body(&SubscribeResponse {
-                        next_event_id,
-                        visible_end,
-                    })
-                }),
+            Opcode::Subscribe => {
+                let request = decode("subscribe", &body).unwrap();
+                if state.hold_subscribes {
+                    state.held_subscribes.push((connection, header, request));
+                    return Outcome::Nothing;
+                }
+                subscribe(state, connection, request)
+            }
             Opcode::Unsubscribe => {
                 let request: UnsubscribeRequest = decode("unsubscribe", &body).unwrap();
                 state.subscriptions.remove(&request.subscription);
@@ -278,6 +286,14 @@ fn hello(state: &State, session: &mut ServerSession, body: &Bytes) -> Result<Byt
         heartbeat_ms: state.heartbeat_ms,
         features: vec![FEATURE_SOURCES.to_owned()],
         ring: None,
+    })
+}
+
+fn subscribe(state: &mut State, connection: u64, request: SubscribeRequest) -> Result<Bytes, WireError> {
+    let (next_event_id, visible_end) = state.subscribe(connection, request)?;
+    json_body(&SubscribeResponse {
+        next_event_id,
+        visible_end,
     })
 }
 

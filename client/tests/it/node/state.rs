@@ -81,6 +81,8 @@ pub(crate) struct State {
     pub(crate) feeds: usize,
     pub(crate) credits: usize,
     pub(crate) subscribes: Vec<SubscribeRequest>,
+    pub(crate) hold_subscribes: bool,
+    pub(crate) held_subscribes: Vec<(u64, mofka_net::FrameHeader, SubscribeRequest)>,
     pub(crate) pings: usize,
     pub(crate) heartbeat_ms: u64,
     /// Feeds do not bring data although it was declared.
@@ -116,6 +118,8 @@ impl State {
             feeds: 0,
             credits: 0,
             subscribes: Vec::new(),
+            hold_subscribes: false,
+            held_subscribes: Vec::new(),
             pings: 0,
             heartbeat_ms: 10_000,
             spare_data: false,
@@ -164,6 +168,7 @@ impl State {
         self.subscriptions.clear();
         self.held.clear();
         self.held_acknowledgements.clear();
+        self.held_subscribes.clear();
     }
 
     pub(crate) fn part(&mut self, partition: Uuid) -> &mut Part {
