@@ -260,6 +260,7 @@ impl Gathering {
             sent_on: None,
             was_sent: false,
             is_given_up: false,
+            verdict: None,
         }
     }
 }
@@ -281,6 +282,15 @@ pub(super) struct Outgoing {
     pub(super) was_sent: bool,
     /// Its events were told that they failed, and yet it keeps its place: it may be stored, or will be.
     pub(super) is_given_up: bool,
+    /// Everything was given up while its answer was owed.
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// What is told of a batch that is not accepted after all.
+#[derive(Clone)]
+pub(super) struct Verdict {
+    pub(super) since: Instant,
+    pub(super) error: DeliveryError,
 }
 
 /// What is sent. Dropping it may run the application's code, since it keeps segments of events: never under a lock.

@@ -441,63 +441,17 @@ impl Queue {
             Answer::Refused(_) | Answer::Lost(_) if !is_owed => {}
             Answer::Refused(error) => self.refused(&mut state, connection, place, error, &mut settled),
             Answer::Lost(lost) => {
-                state.outgoing.send_again(place);
+                self.unanswered(&mut state, place, &lost.reason, &mut settled);
                 self.disconnected(&mut state, connection, &lost.reason, &mut settled);
             }
         }
         if let Some(reason) = &nonsense {
-            state.outgoing.send_again(place);
+            self.unanswered(&mut state, place, reason, &mut settled);
             self.disconnected(&mut state, connection, reason, &mut settled);
         }
         self.pump(state, settled);
         if let Some(reason) = nonsense {
             connection.close(&reason);
-        }
-    }
-
-    fn refused(
-        &self,
-        state: &mut State,
-        connection: &Arc<Connection>,
-        place: usize,
-        error: WireError,
-        settled: &mut Settled,
-    ) {
-        let Some(number) = state.outgoing.get(place).map(|batch| batch.number) else {
-            return;
-        };
-        match error.code {
-            ErrorCode::ShuttingDown | ErrorCode::Overloaded | ErrorCode::NoSpace => {
-                state.outgoing.send_again(place);
-                self.be_patient(state, error, settled);
-            }
-            ErrorCode::NotOwner => {
-                state.outgoing.send_again(place);
-                self.route.moved(&error);
-                self.forget(state, connection);
-                self.trouble(state, &error.to_string(), settled);
-            }
-            // One before it was not accepted, and will be sent again first.
-            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if place > 0 => {
-                state.outgoing.send_again(place)
-            }
-            _ if state.sequence.has_source() => {
-                self.fail_all(state, &DeliveryError::Refused(Arc::new(error)), settled);
-            }
-            // The node lost what it had accepted from us (which is how weaker durabilities end), or forgot us: this
-            // batch is not there. A node only forgets a producer after thousands of others were busier.
-            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown_at(number) => {
-                state.outgoing.send_again(place);
-            }
-            _ => {
-                // The node is there and takes what it can: those behind it have all of their time.
-                state.retry = None;
-                state.sequence.broken_at(number);
-                let error = DeliveryError::Refused(Arc::new(error));
-                if let Some(batch) = state.outgoing.remove(place) {
-                    fail_sent(batch, error, &self.shared, settled);
-                }
-            }
         }
     }
 }

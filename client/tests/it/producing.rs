@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mofka_client::{BatchSize, Durability, ErrorCode, Ordering as Order, ProducerOptions, PushError};
+use mofka_client::{BatchSize, Driver, Durability, ErrorCode, Ordering as Order, ProducerOptions, PushError};
 use serde_json::json;
 
 use crate::node::{Action, Node, eventually};
@@ -489,4 +489,35 @@ fn a_future_that_nobody_keeps_loses_nothing_but_its_report() {
     }
     producer.flush().wait().unwrap();
     assert_eq!(node.stored(&topic, 0), numbers(0..50));
+}
+
+#[test]
+fn a_node_that_is_full_for_too_long_may_still_accept_what_is_on_its_way() {
+    let node = Node::start();
+    let mut options = node.options();
+    options.reconnect_timeout = Duration::from_millis(300);
+    let name = node.topic(1).name();
+    let topic = Driver::connect(options).unwrap().open_topic(&name).unwrap();
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 4,
+        ..Default::default()
+    });
+    let push = |n: u64| producer.push(json!({"n": n}), "", None).unwrap();
+    push(0).wait().unwrap();
+    node.on_produce(
+        |batch| match batch.events().any(|event| event.metadata == b"{\"n\":1}") {
+            true => Action::Hold,
+            false => Action::Refuse(ErrorCode::NoSpace),
+        },
+    );
+    let (held, full) = (push(1), push(2));
+    assert_eq!(full.wait().unwrap_err().reason(), "no_space");
+    assert!(!held.completed());
+    node.on_produce(|_| Action::Accept);
+    // Nothing new goes out before it is known what became of those.
+    let next = push(3);
+    node.change(|_| ());
+    assert_eq!((held.wait().unwrap().get(), next.wait().unwrap().get()), (1, 2));
+    assert_eq!(producer.close().unwrap().failed, 1);
 }

@@ -7,6 +7,7 @@ use mofka_client::{
     BatchSize, DeliveryError, ErrorCode, Producer, ProducerOptions, PushError, PushFuture, Source,
     StreamError, TopicHandle,
 };
+use mofka_log::Batch;
 use serde_json::json;
 
 use crate::node::{Action, Node, eventually};
@@ -143,6 +144,49 @@ fn an_event_that_is_refused_ends_the_producer_and_nothing_behind_it_is_stored() 
         producer.push_from(35, json!({}), "", None, || true).is_err()
     });
     assert_eq!(node.stored(&topic, 0), numbers(0..10));
+}
+
+#[test]
+fn what_is_on_its_way_when_a_batch_behind_it_is_refused_tells_what_became_of_it() {
+    for is_lost in [false, true] {
+        let node = Node::start();
+        let topic = node.topic(1);
+        let producer = producer(&topic, Some(0));
+        push(&producer, 0..10)[0].wait().unwrap();
+        node.on_produce(|_| Action::Hold);
+        let futures = push(&producer, 10..50);
+        eventually("all are on their way", || node.state().held.len() == 4);
+        let is_third = |batch: &Batch| batch.events().any(|event| event.metadata == b"{\"n\":30}");
+        node.on_produce(move |batch| match is_third(batch) {
+            true => Action::Refuse(ErrorCode::TooLarge),
+            false => Action::Hold,
+        });
+        node.change(|_| ());
+        assert_eq!(refusal(&futures[20]).0, ErrorCode::TooLarge);
+        assert!(!futures[0].completed() && !futures[10].completed() && !futures[30].completed());
+        assert!(producer.push_from(50, json!({}), "", None, || true).is_err());
+        if is_lost {
+            node.drop_connections();
+            for place in [0, 10, 30] {
+                let error = futures[place].wait().unwrap_err();
+                assert!(error.may_be_stored(), "{error}");
+            }
+            assert_eq!(producer.close().unwrap().may_be_stored, 30);
+            continue;
+        }
+        node.on_produce(|_| Action::Accept);
+        node.change(|_| ());
+        assert_eq!(futures[0].wait().unwrap().get(), 10);
+        assert_eq!(futures[19].wait().unwrap().get(), 29);
+        // It cannot be stored without the one before it, which is why it fails.
+        assert_eq!(refusal(&futures[30]).0, ErrorCode::TooLarge);
+        let report = producer.close().unwrap();
+        assert_eq!(
+            (report.acknowledged, report.failed, report.may_be_stored),
+            (30, 20, 0)
+        );
+        assert_eq!(node.stored(&topic, 0), numbers(0..30));
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::error::DeliveryError;
 use crate::link::Connection;
-use crate::producer::batch::Outgoing;
+use crate::producer::batch::{Outgoing, Verdict};
 
 /// See the module.
 #[derive(Default)]
@@ -93,6 +95,25 @@ impl Line {
     /// Takes all of them.
     pub(super) fn take(&mut self) -> VecDeque<Outgoing> {
         std::mem::take(self).batches
+    }
+
+    /// Takes those that are to be sent. The others fail with this when they are not accepted.
+    pub(super) fn take_unsent(&mut self, error: &DeliveryError) -> VecDeque<Outgoing> {
+        let since = Instant::now();
+        let (unsent, mut sent): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.batches)
+            .into_iter()
+            .partition(Outgoing::is_unsent);
+        for batch in &mut sent {
+            let error = error.clone();
+            batch.verdict.get_or_insert(Verdict { since, error });
+        }
+        self.batches = sent;
+        unsent
+    }
+
+    /// What is told of a batch that is not accepted, if everything was given up while it was on its way.
+    pub(super) fn verdict_of(&self, place: usize) -> Option<Verdict> {
+        self.batches.get(place)?.verdict.clone()
     }
 
     /// That connection owes its answer now.

@@ -1,9 +1,9 @@
-//! What a queue does when the node is busy or away.
+//! What a queue does when the node is busy or away, or refuses a batch.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mofka_net::WireError;
+use mofka_net::{ErrorCode, WireError};
 
 use super::{Queue, Settled, State, fail, fail_sent};
 use crate::error::DeliveryError;
@@ -13,6 +13,74 @@ use crate::retry::Retry;
 use crate::route::RouteError;
 
 impl Queue {
+    /// The node does not take a batch: now, or not at all.
+    pub(super) fn refused(
+        &self,
+        state: &mut State,
+        connection: &Arc<Connection>,
+        place: usize,
+        error: WireError,
+        settled: &mut Settled,
+    ) {
+        let Some(number) = state.outgoing.get(place).map(|batch| batch.number) else {
+            return;
+        };
+        if let Some(verdict) = state.outgoing.verdict_of(place) {
+            return self.fail_at(state, place, verdict.error, settled);
+        }
+        match error.code {
+            ErrorCode::ShuttingDown | ErrorCode::Overloaded | ErrorCode::NoSpace => {
+                state.outgoing.send_again(place);
+                self.be_patient(state, error, settled);
+            }
+            ErrorCode::NotOwner => {
+                state.outgoing.send_again(place);
+                self.route.moved(&error);
+                self.forget(state, connection);
+                self.trouble(state, &error.to_string(), settled);
+            }
+            // One before it was not accepted, and will be sent again first.
+            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if place > 0 => {
+                state.outgoing.send_again(place)
+            }
+            _ if state.sequence.has_source() => {
+                let error = DeliveryError::Refused(Arc::new(error));
+                self.fail_at(state, place, error.clone(), settled);
+                self.fail_all(state, &error, settled);
+            }
+            // The node lost what it had accepted from us (which is how weaker durabilities end), or forgot us: this
+            // batch is not there. A node only forgets a producer after thousands of others were busier.
+            ErrorCode::SequenceGap | ErrorCode::UnknownProducer if state.sequence.unknown_at(number) => {
+                state.outgoing.send_again(place);
+            }
+            _ => {
+                // The node is there and takes what it can: those behind it have all of their time.
+                state.retry = None;
+                state.sequence.broken_at(number);
+                self.fail_at(state, place, DeliveryError::Refused(Arc::new(error)), settled);
+            }
+        }
+    }
+
+    /// The answer to a batch does not come: it is sent again, unless everything was given up meanwhile.
+    pub(super) fn unanswered(&self, state: &mut State, place: usize, reason: &str, settled: &mut Settled) {
+        let Some(verdict) = state.outgoing.verdict_of(place) else {
+            return state.outgoing.send_again(place);
+        };
+        let error = DeliveryError::Unreachable {
+            waited: verdict.since.elapsed(),
+            may_be_stored: true,
+            reason: reason.into(),
+        };
+        self.fail_at(state, place, error, settled);
+    }
+
+    fn fail_at(&self, state: &mut State, place: usize, error: DeliveryError, settled: &mut Settled) {
+        if let Some(batch) = state.outgoing.remove(place) {
+            fail_sent(batch, error, &self.shared, settled);
+        }
+    }
+
     /// Lets the node have a pause, unless it had enough of them.
     pub(super) fn be_patient(&self, state: &mut State, error: WireError, settled: &mut Settled) {
         if state.is_patient {
@@ -108,13 +176,18 @@ impl Queue {
         });
     }
 
-    /// Gives up everything. What is pushed later gets a new chance, but from a source: it would be as if that had a hole.
+    /// Gives up everything; after a refusal, what is on its way keeps its place until its answer comes. What is pushed later gets a new chance, but from a source: it would be as if that had a hole.
     pub(super) fn fail_all(&self, state: &mut State, error: &DeliveryError, settled: &mut Settled) {
         state.retry = None;
         // Nobody is left who could keep a number.
         state.sequence.broken_at(0);
         state.is_closed |= state.sequence.has_source();
-        for batch in state.outgoing.take() {
+        let given_up = match error {
+            // It says nothing of those that the node has: it may have accepted them already.
+            DeliveryError::Refused(_) => state.outgoing.take_unsent(error),
+            _ => state.outgoing.take(),
+        };
+        for batch in given_up {
             let error = match error {
                 DeliveryError::Unreachable { waited, reason, .. } => DeliveryError::Unreachable {
                     waited: *waited,

@@ -87,11 +87,17 @@ enum Outcome {
 pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
     let mut connections = shared.connections.lock().unwrap();
     for (connection, header, partition, batch) in std::mem::take(&mut state.held) {
-        if (state.on_produce)(partition, &batch).is_hold() {
-            state.held.push((connection, header, partition, batch));
-        } else if let Some(stream) = connections.get_mut(&connection) {
-            let stored = state.store(partition, batch).map(|stored| stored.encode());
-            send(stream, &respond(&header, stored)).ok();
+        let outcome = match (state.on_produce)(partition, &batch) {
+            Action::Hold => {
+                state.held.push((connection, header, partition, batch));
+                continue;
+            }
+            Action::Refuse(code) => Err(refusal(code)),
+            _ if !connections.contains_key(&connection) => continue,
+            _ => state.store(partition, batch),
+        };
+        if let Some(stream) = connections.get_mut(&connection) {
+            send(stream, &respond(&header, outcome.map(|stored| stored.encode()))).ok();
         }
     }
     for (connection, header, request) in std::mem::take(&mut state.held_syncs) {
@@ -131,10 +137,8 @@ pub(super) fn pump(shared: &Shared, mut state: MutexGuard<'_, State>) {
     }
 }
 
-impl Action {
-    fn is_hold(&self) -> bool {
-        matches!(self, Self::Hold)
-    }
+fn refusal(code: ErrorCode) -> WireError {
+    WireError::new(code, "as the test wants it")
 }
 
 fn send(stream: &mut TcpStream, pieces: &[Bytes]) -> std::io::Result<()> {
@@ -307,7 +311,7 @@ fn produce(
     let action = (state.on_produce)(partition, &batch);
     let outcome = match action {
         Action::Accept => state.store(partition, batch),
-        Action::Refuse(code) => Err(WireError::new(code, "as the test wants it")),
+        Action::Refuse(code) => Err(refusal(code)),
         Action::DropBefore => return Outcome::Hang,
         Action::DropAfter => {
             state.store(partition, batch).ok();
