@@ -188,16 +188,14 @@ fn ask(core: &Arc<Core>, connection: &Arc<Connection>) {
 /// What it reads, and how far its application has got.
 fn holding(core: &Core) -> Vec<GroupPlace> {
     let sources = lock(&core.sources).clone();
+    // In this order: what is delivered in between waits to be pulled, and was not.
+    let nexts: Vec<Option<EventId>> = sources.iter().map(|source| source.next()).collect();
     let pending = core.delivery.pending();
-    let place = |source: &Arc<Source>| GroupPlace {
+    let place = |(source, next): (&Arc<Source>, Option<EventId>)| GroupPlace {
         partition: u32::try_from(source.index()).unwrap_or(u32::MAX),
-        next_event_id: pending
-            .get(&source.index())
-            .copied()
-            .or_else(|| source.next())
-            .map(EventId::get),
+        next_event_id: pending.get(&source.index()).copied().or(next).map(EventId::get),
     };
-    sources.iter().map(place).collect()
+    sources.iter().zip(nexts).map(place).collect()
 }
 
 /// On the connection's reader thread: must not block.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mofka_client::{
     BatchSize, ConsumerError, ConsumerOptions, ProducerOptions, PullError, Start, TopicHandle,
 };
+use mofka_net::control::GroupPlace;
 use serde_json::json;
 
 use crate::node::{Node, eventually};
@@ -426,4 +427,21 @@ fn a_seek_during_a_subscribe_leaves_no_other_subscription_behind() {
     assert_eq!(node.state().subscriptions.len(), 1);
     consumer.close();
     assert!(node.state().subscriptions.is_empty());
+}
+
+#[test]
+fn what_was_not_pulled_is_not_told_as_read() {
+    let node = Node::start();
+    node.state().is_restless = true;
+    for _ in 0..40 {
+        let topic = node.topic(64);
+        let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+        // It says all the time what it reads while the first feeds come.
+        push(&topic, 0..64);
+        eventually("all are fed", || consumer.stats().events == 64);
+    }
+    let is_read = |place: &&GroupPlace| place.next_event_id.is_some_and(|next| next > 0);
+    let state = node.state();
+    let read: Vec<&GroupPlace> = state.told.iter().filter(is_read).collect();
+    assert!(!state.told.is_empty() && read.is_empty(), "{read:?}");
 }

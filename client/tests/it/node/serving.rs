@@ -258,6 +258,7 @@ fn answer(
             }
             Opcode::GroupSync => {
                 let request: GroupSyncRequest = decode("group_sync", &body).unwrap();
+                state.told.extend(&request.holding);
                 match state.assignment(&request) {
                     Ok(answer) if answer.generation == request.generation => {
                         state.held_syncs.push((connection, header, request));

@@ -7,8 +7,8 @@ use mofka_log::{
     Batch, Durability, EventId, PartitionKind, ProducerTable, SequenceVerdict, Stamp, StreamedData,
 };
 use mofka_net::control::{
-    From as Position, GroupPartition, GroupSyncRequest, GroupSyncResponse, PartitionInfo, Selection,
-    SubscribeRequest, TopicAlterRequest, TopicCreateRequest, TopicInfo,
+    From as Position, GroupPartition, GroupPlace, GroupSyncRequest, GroupSyncResponse, PartitionInfo,
+    Selection, SubscribeRequest, TopicAlterRequest, TopicCreateRequest, TopicInfo,
 };
 use mofka_net::{
     AcknowledgeRequest, DataDescriptor, ErrorCode, FeedHeader, FeedItem, FetchRequest, FetchResponse,
@@ -77,6 +77,10 @@ pub(crate) struct State {
     pub(crate) taken_away: Vec<u32>,
     /// Consumers that wait for news of what they are to read.
     pub(crate) held_syncs: Vec<(u64, mofka_net::FrameHeader, GroupSyncRequest)>,
+    /// There is always news: those who ask what they are to read are answered at once.
+    pub(crate) is_restless: bool,
+    /// All that members said of what they read.
+    pub(crate) told: Vec<GroupPlace>,
     /// Feeds sent and credit granted so far, over all subscriptions.
     pub(crate) feeds: usize,
     pub(crate) credits: usize,
@@ -115,6 +119,8 @@ impl State {
             held_acknowledgements: Vec::new(),
             held_syncs: Vec::new(),
             taken_away: Vec::new(),
+            is_restless: false,
+            told: Vec::new(),
             feeds: 0,
             credits: 0,
             subscribes: Vec::new(),
@@ -143,10 +149,13 @@ impl State {
             info: info.clone(),
             next_event_id: None,
         };
+        let generation =
+            1 + 2 * (topic.partitions.len() as u64 + 100 * taken_away) + u64::from(topic.complete);
         Ok(GroupSyncResponse {
-            generation: 1
-                + 2 * (topic.partitions.len() as u64 + 100 * taken_away)
-                + u64::from(topic.complete),
+            generation: match self.is_restless {
+                true => request.generation + 1,
+                false => generation,
+            },
             partitions: topic.partitions.iter().filter(wanted).map(assigned).collect(),
             partition_count: topic.partitions.len() as u32,
             complete: topic.complete,
