@@ -253,7 +253,7 @@ impl Connection {
                 reason: "the connection belongs to the parent process".into(),
             });
         }
-        // Heartbeats are spared while anything is sent. A race costs one ping.
+        // Heartbeats are spared while anything is sent and anything comes. A race costs one ping.
         self.sent.store(true, Ordering::Relaxed);
         let sent = send();
         if let (Arrivals::Ring(ring), Ok(())) = (&self.arrivals, &sent) {
@@ -369,17 +369,19 @@ impl Connection {
                 break reason;
             }
             match pulse.feel(is_heard) {
-                Ok(true) => self.beat(),
-                Ok(false) => {}
+                Ok(Some(beat)) => self.beat(beat),
+                Ok(None) => {}
                 Err(reason) => break reason,
             }
         };
         self.close(&reason);
     }
 
-    /// Lets the node hear that this side lives, and makes it answer.
-    fn beat(self: &Arc<Self>) {
-        if !self.sent.swap(false, Ordering::Relaxed) {
+    /// Lets the node hear that this side lives, and makes it answer: what was sent since the last time does the first, but its answer
+    /// may wait for a slow device.
+    fn beat(self: &Arc<Self>, beat: Beat) {
+        let was_sent = self.sent.swap(false, Ordering::Relaxed);
+        if !was_sent || beat == Beat::Silent {
             // A failure ends the connection, which the next read tells.
             self.request(Opcode::Ping, Bytes::new(), |_| ()).ok();
             self.sent.store(false, Ordering::Relaxed);
@@ -427,6 +429,15 @@ impl Connection {
     }
 }
 
+/// A heartbeat is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beat {
+    Heard,
+    /// Nothing came for half of it. That is early, but the next one may be late by almost a heartbeat, when the reader thread
+    /// was woken for something else just before it.
+    Silent,
+}
+
 /// When the node was heard last, and when it last may have heard this side.
 struct Pulse {
     heartbeat: Duration,
@@ -448,7 +459,7 @@ impl Pulse {
     ///
     /// # Errors
     /// When nothing was heard for too long: the node is dead.
-    fn feel(&mut self, is_heard: bool) -> Result<bool, String> {
+    fn feel(&mut self, is_heard: bool) -> Result<Option<Beat>, String> {
         let (now, heartbeat) = (Instant::now(), self.heartbeat);
         if is_heard {
             self.heard_at = now;
@@ -458,11 +469,15 @@ impl Pulse {
                 "nothing was heard for {HEARTBEATS_MAX} heartbeats of {heartbeat:?}"
             ));
         }
-        let is_due = now.duration_since(self.beat_at) >= heartbeat;
-        if is_due {
-            self.beat_at = now;
+        if now.duration_since(self.beat_at) < heartbeat {
+            return Ok(None);
         }
-        Ok(is_due)
+        let beat = match now.duration_since(self.heard_at) < heartbeat / 2 {
+            true => Beat::Heard,
+            false => Beat::Silent,
+        };
+        self.beat_at = now;
+        Ok(Some(beat))
     }
 }
 

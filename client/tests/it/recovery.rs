@@ -363,3 +363,29 @@ fn a_lost_answer_before_a_refused_batch_duplicates_nothing() {
     let report = producer.close().unwrap();
     assert_eq!((report.acknowledged, report.failed), (4, 1));
 }
+
+#[test]
+fn a_node_whose_device_stalls_is_asked_whether_it_lives() {
+    let node = Node::start();
+    node.state().heartbeat_ms = 200;
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 64,
+        ..Default::default()
+    });
+    let push = || producer.push(json!({}), "", None).unwrap();
+    push().wait().unwrap();
+    node.on_produce(|_| Action::Hold);
+    // Something is sent in each heartbeat, and nothing comes of it.
+    let futures: Vec<_> = (0..30)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            push()
+        })
+        .collect();
+    node.on_produce(|_| Action::Accept);
+    node.change(|_| ());
+    assert!(futures.iter().all(|future| future.wait().is_ok()));
+    assert_eq!(producer.stats().resent, 0);
+}
