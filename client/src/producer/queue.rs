@@ -58,7 +58,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// An outgoing batch was answered, or everything failed: there may be room.
     room: Condvar,
-    /// Grows by as many when that was signalled.
+    /// Grows by as many when that was signalled, and by more than there can be when the queue is closed.
     settled_count: AtomicU64,
     me: Weak<Queue>,
 }
@@ -291,7 +291,7 @@ impl Queue {
     /// Refuses further events.
     pub(super) fn close(&self) {
         lock(&self.state).is_closed = true;
-        self.room.notify_all();
+        self.tell_closed();
     }
 
     /// Does whatever can be done now, then keeps the promises of what was settled.

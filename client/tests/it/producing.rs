@@ -9,7 +9,7 @@ use bytes::Bytes;
 use mofka_client::{BatchSize, Driver, Durability, ErrorCode, Ordering as Order, ProducerOptions, PushError};
 use serde_json::json;
 
-use crate::node::{Action, Node, eventually};
+use crate::node::{Action, Node, block_on, eventually};
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|n| format!("{{\"n\":{n}}}")).collect()
@@ -520,4 +520,53 @@ fn a_node_that_is_full_for_too_long_may_still_accept_what_is_on_its_way() {
     node.change(|_| ());
     assert_eq!((held.wait().unwrap().get(), next.wait().unwrap().get()), (1, 2));
     assert_eq!(producer.close().unwrap().failed, 1);
+}
+
+#[test]
+fn whoever_waits_for_room_while_others_get_answers_is_asked_and_can_be_closed() {
+    let node = Node::start();
+    let topic = node.topic(2);
+    let held = topic.partitions()[0].id;
+    node.on_produce_at(move |partition, _| match partition == held {
+        true => Action::Hold,
+        false => Action::Accept,
+    });
+    let producer = |max_num_batches| {
+        topic.producer(ProducerOptions {
+            batch_size: BatchSize::fixed(1),
+            max_num_batches,
+            ..Default::default()
+        })
+    };
+    let (waiting, other) = (producer(1), producer(16));
+    waiting.push(json!({}), "", Some(0)).unwrap();
+    // One more gathers, and the next one waits for it.
+    waiting.push(json!({}), "", Some(0)).unwrap();
+    let is_over = AtomicBool::new(false);
+    let begun = Instant::now();
+    let is_busy = || !is_over.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(5);
+    std::thread::scope(|scope| {
+        // Its answers are taken by the one who waits for room.
+        scope.spawn(|| {
+            while is_busy() {
+                block_on(other.push(json!({}), "", Some(1)).unwrap()).unwrap();
+            }
+        });
+        let asked = AtomicU32::new(0);
+        let patient = || asked.fetch_add(1, Ordering::SeqCst) < 5;
+        let given_up = waiting.push_while(json!({}), "", Some(0), patient);
+        let closer = scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            waiting.close().unwrap()
+        });
+        let closed = waiting.push(json!({}), "", Some(0));
+        let was_busy = is_busy();
+        is_over.store(true, Ordering::SeqCst);
+        node.on_produce(|_| Action::Accept);
+        node.change(|_| ());
+        assert!(matches!(given_up, Err(PushError::GivenUp)), "{given_up:?}");
+        assert!(matches!(closed, Err(PushError::Closed)), "{closed:?}");
+        assert!(was_busy, "it was told only when no more answers came");
+        assert_eq!(closer.join().unwrap().acknowledged, 2);
+    });
 }

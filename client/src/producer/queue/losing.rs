@@ -181,7 +181,10 @@ impl Queue {
         state.retry = None;
         // Nobody is left who could keep a number.
         state.sequence.broken_at(0);
-        state.is_closed |= state.sequence.has_source();
+        if state.sequence.has_source() {
+            state.is_closed = true;
+            self.tell_closed();
+        }
         let given_up = match error {
             // It says nothing of those that the node has: it may have accepted them already.
             DeliveryError::Refused(_) => state.outgoing.take_unsent(error),

@@ -1,5 +1,6 @@
 //! How those who push wait for room.
 
+use std::cell::Cell;
 use std::sync::{MutexGuard, atomic};
 
 use super::{Queue, State};
@@ -11,7 +12,18 @@ use crate::promise::{lock, lock_unless_forked, wait_on};
 /// At one event for each answer, he and the node would go to and fro for every event; the rest keeps the node busy meanwhile.
 const SETTLED_PART: usize = 8;
 
+/// Looks at what came between two looks at the clock.
+const LOOKS: u32 = 64;
+/// More than can be settled while somebody waits for room.
+const CLOSED: u64 = 1 << 32;
+
 impl Queue {
+    /// Those who wait for room hear that the queue is closed.
+    pub(super) fn tell_closed(&self) {
+        self.settled_count.fetch_add(CLOSED, atomic::Ordering::Relaxed);
+        self.room.notify_all();
+    }
+
     /// Waits until the gathering batch, or a new one, takes an event of this size.
     pub(super) fn lock_with_room(
         &self,
@@ -31,6 +43,8 @@ impl Queue {
         is_there: impl Fn(&mut State) -> bool,
     ) -> Result<MutexGuard<'a, State>, PushError> {
         let mut drove = false;
+        // Also when what gets free goes to others again and again.
+        let mut ask_at = None;
         loop {
             if state.is_closed {
                 return Err(PushError::Closed);
@@ -49,14 +63,32 @@ impl Queue {
                             .load(atomic::Ordering::Relaxed)
                             .wrapping_sub(seen)
                     };
-                    link.drive(|| settled() >= enough);
+                    let deadline = *ask_at.get_or_insert_with(|| patience.deadline());
+                    let looks = Cell::new(0_u32);
+                    // What comes may be for others, and come without end. Once it is so, it stays so.
+                    let is_asked = || {
+                        let is_look = looks.get() + 1 == LOOKS;
+                        let is_asked = is_look && deadline.is_over();
+                        looks.set(match is_look {
+                            true if is_asked => LOOKS - 1,
+                            true => 0,
+                            false => looks.get() + 1,
+                        });
+                        is_asked
+                    };
+                    link.drive(|| settled() >= enough || is_asked());
                     // If nothing came of it, somebody else sees to the rest.
                     drove = settled() == 0;
+                    if deadline.is_over() {
+                        patience.ask()?;
+                        ask_at = None;
+                    }
                     state = lock(&self.state);
                 }
                 _ => {
                     state.waiting_count += 1;
                     state = wait_on(&self.room, state, patience.deadline());
+                    ask_at = None;
                     state.waiting_count -= 1;
                     drove = false;
                     if patience.is_asked() {

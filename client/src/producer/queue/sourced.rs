@@ -52,7 +52,7 @@ impl Queue {
     /// That batch was not stored.
     pub(in super::super) fn failed_alone(&self) {
         lock(&self.state).is_closed = true;
-        self.room.notify_all();
+        self.tell_closed();
     }
 }
 
