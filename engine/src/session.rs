@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -138,9 +138,8 @@ pub(crate) struct Session<I: Io, P: Peers> {
     dismissed: Event,
     /// Set by every frame, cleared by the watchdog.
     heard: Cell<bool>,
-    /// Whether the next request has to wait, and whether one had to since the last heartbeat.
+    /// Whether the next request has to wait.
     is_stalled: Cell<bool>,
-    was_stalled: Cell<bool>,
     /// Partitions that got something appended in this burst.
     touched: RefCell<Vec<Rc<Partition<I>>>>,
     /// When the first batch of this burst was looked at.
@@ -201,7 +200,6 @@ impl<I: Io, P: Peers> Session<I, P> {
             changed: Event::new(),
             heard: Cell::new(true),
             is_stalled: Cell::new(false),
-            was_stalled: Cell::new(false),
             touched: RefCell::new(Vec::new()),
             burst_us: Cell::new(None),
             me: me.clone(),
@@ -340,7 +338,8 @@ impl<I: Io, P: Peers> Session<I, P> {
                 request = detour.take().await;
             }
             taken += 1;
-            self.stall(pin!(crate::requests::handle(self, request))).await;
+            let _stalled = self.stalled();
+            crate::requests::handle(self, request).await;
             if !self.has_room() {
                 break;
             }
@@ -394,7 +393,8 @@ impl<I: Io, P: Peers> Session<I, P> {
             };
             self.heard.set(true);
             touched = true;
-            self.stall(pin!(crate::requests::handle(self, request))).await;
+            let _stalled = self.stalled();
+            crate::requests::handle(self, request).await;
             if self.ring.borrow().is_some() {
                 break;
             }
@@ -426,10 +426,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             return;
         }
         self.outbox.room().await;
-        self.stall(pin!(self.inflight_room())).await;
-    }
-
-    async fn inflight_room(&self) {
+        let _stalled = self.stalled();
         let bytes_max = self.shard.limits().connection_inflight_bytes_max;
         loop {
             let listener = self.changed.listen();
