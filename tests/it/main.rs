@@ -28,3 +28,4 @@ mod start;
 mod streams;
 mod supervisor;
 mod tuning;
+mod unwritten;
