@@ -355,3 +355,31 @@ fn a_call_that_does_not_return_keeps_partitions_from_nobody() {
     let seen = pull_all(&[&first, &second], 20);
     assert!(seen.into_keys().eq(20..40));
 }
+
+#[test]
+fn who_leaves_says_where_it_was_where_no_cursor_does() {
+    let node = Node::start(&["--shards", "2"]);
+    let driver = node.driver();
+    let topic = driver.create_topic(TopicOptions::new("t").partitions(2)).unwrap();
+    produce(&topic, 0, 400);
+    let options = || ConsumerOptions {
+        start: Start::First,
+        ..ConsumerOptions::default()
+    };
+    let first = topic.consumer("group", options()).unwrap();
+    let second = topic.consumer("group", options()).unwrap();
+    wait_for_shares(&[&first, &second], 2);
+    let mut seen = BTreeMap::<u64, usize>::new();
+    let mut pull = |consumer: &Consumer, count: usize| {
+        for _ in 0..count {
+            let event = consumer.pull().wait_timeout(PATIENCE).unwrap().unwrap().unwrap();
+            *seen.entry(event.metadata()["n"].as_u64().unwrap()).or_insert(0) += 1;
+        }
+    };
+    // Before the node hears of it by itself, which is once in a heartbeat.
+    pull(&first, 120);
+    first.close();
+    wait_until("the rest", || second.partitions().len() == 2);
+    pull(&second, 280);
+    assert!(seen.into_iter().eq((0..400).map(|n| (n, 1))), "each event once");
+}

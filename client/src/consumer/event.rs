@@ -13,6 +13,7 @@ use super::acknowledge::{AckFuture, AckLane};
 use super::reader::DataReader;
 use crate::data::Data;
 use crate::data_ref::DataRef;
+use crate::error::MetadataError;
 use crate::metadata::Metadata;
 
 /// An event that was pulled. Cheap to clone; lives on its own.
@@ -95,9 +96,17 @@ impl Event {
         self.group.lane.info()
     }
 
-    /// Its metadata, parsed once.
+    /// Its metadata, parsed once; `null` where [`Event::try_metadata`] fails.
     pub fn metadata(&self) -> &Value {
         self.parts().metadata.value()
+    }
+
+    /// The same, as exact as a [`Value`] can be ([`Metadata::try_value`](crate::Metadata::try_value) says how exact that is).
+    ///
+    /// # Errors
+    /// When no [`Value`] can hold it.
+    pub fn try_metadata(&self) -> Result<&Value, MetadataError> {
+        self.parts().metadata.try_value()
     }
 
     /// Its metadata as it was pushed: JSON text.

@@ -46,6 +46,8 @@ struct State {
     initial_count: u32,
     /// What it let go of since it last asked.
     released: Vec<GroupPlace>,
+    /// Where it was when it was closed.
+    last_places: Option<Vec<GroupPlace>>,
     retry: Option<Retry>,
     is_over: bool,
 }
@@ -115,26 +117,61 @@ impl Membership {
         lock(&self.state).generation == news.generation
     }
 
+    /// Where the application has got is noted, to be told when it leaves: whoever reads on from there goes by that, unless it goes by the
+    /// cursors.
+    pub(super) fn note_places(&self, places: impl FnOnce() -> Vec<GroupPlace>) {
+        if self.start != Start::Cursor {
+            let places = places();
+            lock(&self.state).last_places = Some(places);
+        }
+    }
+
     /// Leaves: others may read what this one did. The promise is kept when the node knows, or is gone.
     pub(super) fn leave(&self, driver: &DriverCore) -> Arc<Promise<()>> {
-        lock(&self.state).is_over = true;
+        let last = {
+            let mut state = lock(&self.state);
+            state.is_over = true;
+            let released = std::mem::take(&mut state.released);
+            let places = state.last_places.take();
+            places.map(|places| self.request(state.generation, places, released, 0))
+        };
         let left = Arc::new(Promise::new());
-        let told = Arc::clone(&left);
-        let request = GroupLeaveRequest {
+        let Some(connection) = driver.any_alive() else {
+            // The node notices by itself.
+            left.set(());
+            return left;
+        };
+        let leaving = GroupLeaveRequest {
             topic: self.topic.clone(),
             consumer: self.consumer.clone(),
             member: self.member,
         };
-        let sent = driver.any_alive().and_then(|connection| {
-            let body = encode("group_leave", &request).ok()?;
-            let answered = move |_: Answer| told.set(());
-            connection.request(Opcode::GroupLeave, body.into(), answered).ok()
+        let Some(last) = last else {
+            send_leave(&connection, &leaving, Arc::clone(&left));
+            return left;
+        };
+        let (told, next) = (Arc::clone(&left), Arc::clone(&connection));
+        let sent = encode("group_sync", &last).ok().and_then(|body| {
+            // Whatever came of it.
+            let answered = move |_: Answer| send_leave(&next, &leaving, told);
+            connection.request(Opcode::GroupSync, body.into(), answered).ok()
         });
-        // Without a connection the node notices by itself.
         if sent.is_none() {
             left.set(());
         }
         left
+    }
+}
+
+fn send_leave(connection: &Arc<Connection>, request: &GroupLeaveRequest, left: Arc<Promise<()>>) {
+    let told = Arc::clone(&left);
+    let sent = encode("group_leave", request).ok().and_then(|body| {
+        let answered = move |_: Answer| told.set(());
+        connection.request(Opcode::GroupLeave, body.into(), answered).ok()
+    });
+    // Without a connection the node notices by itself.
+    if sent.is_none() {
+        left.set(());
     }
 }
 
@@ -186,7 +223,7 @@ fn ask(core: &Arc<Core>, connection: &Arc<Connection>) {
 }
 
 /// What it reads, and how far its application has got.
-fn holding(core: &Core) -> Vec<GroupPlace> {
+pub(super) fn holding(core: &Core) -> Vec<GroupPlace> {
     let sources = lock(&core.sources).clone();
     // In this order: what is delivered in between waits to be pulled, and was not.
     let nexts: Vec<Option<EventId>> = sources.iter().map(|source| source.next()).collect();

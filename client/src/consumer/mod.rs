@@ -311,6 +311,8 @@ impl Core {
         if self.driver.check_process().is_err() || self.is_closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        // Before what was not pulled is dropped.
+        self.membership.note_places(|| membership::holding(self));
         self.delivery.close();
         {
             // Whoever looks at the flag under this lock either sees it or is woken.
