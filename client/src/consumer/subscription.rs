@@ -17,7 +17,7 @@ use super::acknowledge::AckLane;
 use super::delivery::Item;
 use super::selector::SelectorKind;
 use super::strand::Strand;
-use super::worker::Incoming;
+use super::worker::{Incoming, Sent};
 use super::{Core, membership};
 use crate::driver::Repeat;
 use crate::error::{DriverError, PullError};
@@ -387,6 +387,14 @@ impl Source {
         });
     }
 
+    /// The node gives no more, and all that it gave was taken.
+    pub(super) fn gives_no_more(&self, generation: u64, reason: &str) {
+        let state = lock(&self.state);
+        if state.generation == generation {
+            self.fail(state, reason);
+        }
+    }
+
     fn fail(&self, mut state: std::sync::MutexGuard<'_, State>, reason: &str) {
         if state.is_over {
             return;
@@ -466,6 +474,18 @@ impl SourceSink {
 }
 
 impl SourceSink {
+    fn receive(&self, connection: &Arc<Connection>, what: Sent) {
+        if let Some(core) = self.source.core.upgrade() {
+            core.receive(Incoming {
+                source: Arc::clone(&self.source),
+                generation: self.generation,
+                connection: Arc::clone(connection),
+                subscription: self.id,
+                what,
+            });
+        }
+    }
+
     fn superseded(&self) {
         if self.source.expected(self.generation).is_none() {
             return;
@@ -479,18 +499,10 @@ impl SourceSink {
 
 impl Sink for SourceSink {
     fn feed(&self, connection: &Arc<Connection>, body: Bytes) {
-        if let Some(core) = self.source.core.upgrade() {
-            core.receive(Incoming {
-                source: Arc::clone(&self.source),
-                generation: self.generation,
-                connection: Arc::clone(connection),
-                subscription: self.id,
-                body,
-            });
-        }
+        self.receive(connection, Sent::Feed(body));
     }
 
-    fn ended(&self, _connection: &Arc<Connection>, error: WireError) {
+    fn ended(&self, connection: &Arc<Connection>, error: WireError) {
         if error.code == ErrorCode::NotOwner {
             self.source.route.moved(&error);
         }
@@ -500,10 +512,8 @@ impl Sink for SourceSink {
         if error.code == ErrorCode::Superseded {
             return self.superseded();
         }
-        let state = lock(&self.source.state);
-        if state.generation == self.generation {
-            self.source.fail(state, &error.to_string());
-        }
+        // Behind the feeds that came before it.
+        self.receive(connection, Sent::End(error.to_string()));
     }
 
     fn lost(&self, _connection: &Arc<Connection>, lost: &Lost) {

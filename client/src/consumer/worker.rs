@@ -23,13 +23,20 @@ use crate::promise::{Deadline, lock, wait_on};
 /// Events that are handed over together, when none of them waits for its data.
 const READY_COUNT: usize = 256;
 
-/// A feed as it came.
+/// What came of a subscription, in the order in which it came.
 pub(super) struct Incoming {
     pub(super) source: Arc<Source>,
     pub(super) generation: u64,
     pub(super) connection: Arc<Connection>,
     pub(super) subscription: u64,
-    pub(super) body: Bytes,
+    pub(super) what: Sent,
+}
+
+/// What the node sent.
+pub(super) enum Sent {
+    Feed(Bytes),
+    /// It gives no more, and why.
+    End(String),
 }
 
 /// Starts the thread. It ends when the consumer is closed, and unsubscribes then.
@@ -85,12 +92,17 @@ fn next(core: &Core) -> Option<Incoming> {
     }
 }
 
-/// Takes one feed.
+/// Takes one feed, or the end behind the last one.
 pub(super) fn take(core: &Core, incoming: Incoming) {
+    let body = match &incoming.what {
+        Sent::Feed(body) => body,
+        Sent::End(reason) => return incoming.source.gives_no_more(incoming.generation, reason),
+    };
     let credit = Subscription::credit(&incoming.connection, incoming.subscription);
     let mut taking = Taking {
         core,
         incoming: &incoming,
+        body,
         ready: Vec::new(),
         ready_end: None,
     };
@@ -104,6 +116,7 @@ pub(super) fn take(core: &Core, incoming: Incoming) {
 struct Taking<'a> {
     core: &'a Core,
     incoming: &'a Incoming,
+    body: &'a Bytes,
     /// Events that lack nothing and were not handed over yet.
     ready: Vec<Result<Parts, PullError>>,
     /// The event after them.
@@ -117,8 +130,8 @@ impl Taking<'_> {
         let Some(expected) = source.expected(generation) else {
             return Ok(());
         };
-        self.core.counters.feed(self.incoming.body.len());
-        let feed = Feed::check(self.incoming.body.clone()).map_err(|error| error.to_string())?;
+        self.core.counters.feed(self.body.len());
+        let feed = Feed::check(self.body.clone()).map_err(|error| error.to_string())?;
         let header = feed.header;
         let first = expected.map(|expected| expected.get().saturating_add(header.missed_count));
         if first.is_some_and(|first| first != header.first_event_id.get()) {
