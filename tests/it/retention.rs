@@ -299,6 +299,10 @@ fn a_deleted_topic_ends_its_readers_and_writers_and_leaves_no_files() {
     push_lines(&topic, 0);
     let partitions = node.data_dir().join("partitions");
     assert!(occupied(&partitions) > 300_000);
+    let deleted: Vec<_> = std::fs::read_dir(&partitions)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     // One that waits for events, one that is too slow to be sent more, and a producer at work.
     let waiting = topic
         .consumer(
@@ -353,16 +357,16 @@ fn a_deleted_topic_ends_its_readers_and_writers_and_leaves_no_files() {
         .create_topic(TopicOptions::new("kept").partitions(2))
         .unwrap();
     node.kill();
-    for name in [
-        "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-        "6ba7b811-9dad-11d1-80b4-00c04fd430c8",
-    ] {
-        let dir = partitions.join(name);
-        std::fs::create_dir(&dir).unwrap();
+    // Nobody deleted that one.
+    let unknown = partitions.join("6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+    for dir in deleted.iter().chain([&unknown]) {
+        std::fs::create_dir(dir).unwrap();
         std::fs::write(dir.join("00000000000000000000.data"), vec![1; 100_000]).unwrap();
     }
     node.start_again();
-    assert_eq!(std::fs::read_dir(&partitions).unwrap().count(), 2);
+    assert!(!deleted.is_empty() && deleted.iter().all(|dir| !dir.exists()));
+    assert!(unknown.join("00000000000000000000.data").exists());
+    assert_eq!(std::fs::read_dir(&partitions).unwrap().count(), 3);
     let again = node.driver().create_topic(TopicOptions::new("t")).unwrap();
     let status = again.partition_status(0).unwrap();
     assert_eq!(
