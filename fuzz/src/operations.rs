@@ -29,7 +29,7 @@ const EVENTS_MAX: usize = 40;
 /// Bytes of a batch's data: a reader gets the data of a larger one only when it asks for it alone.
 const DATA_BYTES_MAX: usize = 500_000;
 /// Batches of one producer that may be sent again.
-const WINDOW: u64 = 16;
+const WINDOW: u64 = mofka_log::SEQUENCE_WINDOW as u64;
 const CONSUMERS: [&str; 3] = ["reader", "a second reader", "r"];
 const PRODUCERS: usize = 3;
 

@@ -19,7 +19,7 @@ const IN_FLIGHT: usize = 8;
 const DISK_BYTES: u64 = 512 << 20;
 /// Cuts on one file system before a fresh one is made.
 const CUTS_PER_DISK: u64 = 10;
-/// Batches sent again after a restart; the daemon remembers 16 of each producer.
+/// Batches sent again after a restart; the daemon remembers 64 of each producer.
 const RESENT: u64 = 12;
 const SUBSCRIPTION: u64 = 1 << 40;
 
