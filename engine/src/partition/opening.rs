@@ -49,6 +49,9 @@ enum Last<F> {
     Sealed(EventId),
     /// Its files were being named when the machine stopped.
     NeverBegun,
+    /// The same, where the file system made a later change of names durable and not an earlier one; or the header was lost, and what was
+    /// in it with it. Nobody can tell, so it stays under another name.
+    Headerless,
 }
 
 struct Opening<'a, I: Io> {
@@ -95,8 +98,9 @@ impl<I: Io> Store<I> {
             read_only: None,
         };
         let mut last = opening.all(&bases).await?;
-        if let Some(Last::NeverBegun) = last {
-            opening.forget(&mut bases).await?;
+        if let Some(Last::NeverBegun | Last::Headerless) = last {
+            let keeps = matches!(last, Some(Last::Headerless));
+            opening.forget(&mut bases, keeps).await?;
             opening.segments.clear();
             last = opening.all(&bases).await?;
         }
@@ -130,7 +134,7 @@ impl<I: Io> Store<I> {
                 segments.push(Rc::new(segment));
                 committer
             }
-            Some(Last::NeverBegun) => {
+            Some(Last::NeverBegun | Last::Headerless) => {
                 return Err(OpenError::new(format!(
                     "{}: two segments in a row were never begun",
                     dir.display()
@@ -256,14 +260,7 @@ impl<I: Io> Opening<'_, I> {
             durable_end: base,
         };
         let opened = match recover::meta_file(&path, &meta, data.as_ref(), known, &mut |_| ()).await? {
-            // Both headers are durable before the files get their names.
-            Opened::NeverUsed => {
-                return Err(OpenError::new(format!(
-                    "{}: the header of this segment is gone, and whatever it held with it (`mofka-ctl log verify` says what is \
-                     left, `mofka-ctl log repair` goes on without it)",
-                    path.display()
-                )));
-            }
+            Opened::NeverUsed => return Ok(Last::Headerless),
             Opened::Segment(opened) => opened,
         };
         self.check_header(&path, &opened.header)?;
@@ -314,10 +311,21 @@ impl<I: Io> Opening<'_, I> {
         }))
     }
 
-    /// Removes the files of the last segment, in which there never was anything.
-    async fn forget(&self, bases: &mut Vec<EventId>) -> Result<(), OpenError> {
+    /// Removes the files of the last segment, in which there never was anything, or gives them other names.
+    async fn forget(&self, bases: &mut Vec<EventId>, keeps: bool) -> Result<(), OpenError> {
         let Some(base) = bases.pop() else { return Ok(()) };
         for path in [meta_path(self.dir, base), data_path(self.dir, base)] {
+            if keeps {
+                let mut name = path.clone().into_os_string();
+                name.push(".lost");
+                match self.io.rename(&path, Path::new(&name)).await {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(OpenError::io("renaming", &path, &error)),
+                    Ok(()) => {}
+                }
+                tracing::error!(path = %path.display(), "a segment has no header: its file is kept with the ending .lost, and nothing is read from it");
+                continue;
+            }
             let removed = self.io.remove(&path).await;
             removed.map_err(|error| OpenError::io("removing", &path, &error))?;
         }
