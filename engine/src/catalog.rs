@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::facts::NodeFacts;
 use crate::io::Io;
+use crate::partition_dirs;
 use crate::promise::promise;
 use crate::record_log::{RecordLog, RecordLogSpec};
 use crate::recover::OpenError;
@@ -186,10 +187,10 @@ impl<I: Io> CatalogStore<I> {
     /// Makes the directories of new partitions, durably and before the catalog names them: so one that it names and that is not there
     /// was lost.
     async fn make_places(&self, records: &[CatalogRecord]) -> Result<(), WireError> {
-        let partitions = self.log.directory().join("partitions");
+        let data_dir = self.log.directory();
         let stored = records.iter().filter_map(|record| match record {
             CatalogRecord::PartitionAdded(partition) if partition.kind == PartitionKind::Default => {
-                Some(partitions.join(partition.id.to_string()))
+                Some(partition_dirs::dir_of(data_dir, partition.id))
             }
             _ => None,
         });
@@ -208,7 +209,7 @@ impl<I: Io> CatalogStore<I> {
             has_any = true;
         }
         if has_any {
-            for dir in [&*partitions, self.log.directory()] {
+            for dir in [&*partition_dirs::all_in(data_dir), data_dir] {
                 let synced = self.io.sync_dir(dir).await;
                 synced.map_err(|error| failed("syncing the directory", dir, &error))?;
             }
@@ -222,17 +223,11 @@ impl<I: Io> CatalogStore<I> {
         if !self.log.wants_rewrite(0) {
             return;
         }
-        let dir = self.log.directory().join("partitions");
-        match self.io.list(&dir).await {
-            Ok(names)
-                if !names
-                    .iter()
-                    .any(|name| name.parse().is_ok_and(|id| self.is_deleted(id))) =>
-            {
-                self.deleted.borrow_mut().clear();
-            }
+        match partition_dirs::listed(&self.io, self.log.directory()).await {
+            Ok(ids) if ids.is_disjoint(&self.deleted.borrow()) => {}
             _ => return,
         }
+        self.deleted.borrow_mut().clear();
         let snapshot: Vec<Vec<u8>> = self
             .view
             .get()

@@ -30,6 +30,7 @@ pub mod monitor;
 mod nearest;
 mod outbox;
 pub mod partition;
+mod partition_dirs;
 pub mod predecessor;
 mod promise;
 mod record_log;

@@ -30,6 +30,7 @@ use crate::groups::{Groups, SessionId};
 use crate::io::Io;
 use crate::measures::{PartitionCounts, ShardMeasures};
 use crate::partition::{Fetched, Partition, PartitionSpec, ShardMemory, Wanted, look_after_retention};
+use crate::partition_dirs;
 use crate::recover::OpenError;
 use crate::references::{self, Referrer};
 use crate::ring::RingCounters;
@@ -362,7 +363,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
     }
 
     fn dir_of(&self, id: Uuid) -> PathBuf {
-        self.facts().data_dir.join("partitions").join(id.to_string())
+        partition_dirs::dir_of(&self.facts().data_dir, id)
     }
 
     /// Does what another shard, or this one, asks.

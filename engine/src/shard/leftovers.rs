@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Peers, Shard};
 use crate::catalog::CatalogStore;
 use crate::io::Io;
+use crate::partition_dirs;
 use crate::recover::OpenError;
 
 /// How often the removal of a directory is tried while files are made in it.
@@ -16,10 +17,11 @@ const REMOVE_ATTEMPTS_MAX: u32 = 10;
 impl<I: Io, P: Peers> Shard<I, P> {
     /// The partitions that have directories; nothing when they cannot be listed.
     pub(super) async fn places(&self) -> Option<BTreeSet<Uuid>> {
-        let dir = self.facts().data_dir.join("partitions");
-        match self.io().list(&dir).await {
-            Ok(names) => Some(names.iter().filter_map(|name| name.parse().ok()).collect()),
+        let data_dir = &self.facts().data_dir;
+        match partition_dirs::listed(self.io(), data_dir).await {
+            Ok(ids) => Some(ids),
             Err(error) => {
+                let dir = partition_dirs::all_in(data_dir);
                 tracing::warn!(dir = %dir.display(), %error, "could not be listed");
                 None
             }
@@ -37,7 +39,6 @@ impl<I: Io, P: Peers> Shard<I, P> {
         catalog: &Catalog,
         places: &BTreeSet<Uuid>,
     ) -> Result<(), OpenError> {
-        let dir = self.facts().data_dir.join("partitions");
         let mut ids = Vec::new();
         for id in places.iter().filter(|id| catalog.partition(**id).is_none()) {
             // Made ahead of the catalog's record, which did not come.
@@ -49,13 +50,14 @@ impl<I: Io, P: Peers> Shard<I, P> {
         }
         let (deleted, unknown): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| store.is_deleted(*id));
         if store.was_empty() && !unknown.is_empty() {
+            let data_dir = &self.facts().data_dir;
             return Err(OpenError::new(format!(
                 "{} has the files of {} partitions, and the catalog beside it has no topics: it was lost, or did not come \
                  along. Nothing was changed. Bring the catalog back, or let `mofka-ctl log repair --apply {}` set the partitions \
                  aside",
-                dir.display(),
+                partition_dirs::all_in(data_dir).display(),
                 unknown.len(),
-                self.facts().data_dir.display()
+                data_dir.display()
             )));
         }
         for id in unknown {
