@@ -244,11 +244,11 @@ impl UringIo {
                 true => fresh::create(&mut options, &path)?,
                 false => options.open(path)?,
             };
+            let device = file.metadata()?.dev();
             let settled = match direct {
-                true => Settled::of(&file),
+                true => Settled::of(&file, device),
                 false => Settled::on(None),
             };
-            let device = file.metadata()?.dev();
             Ok((file, device, settled))
         })
         .await?;

@@ -36,6 +36,13 @@ impl Flushes {
         self.count.load(Ordering::Acquire)
     }
 
+    /// A sync of this device ended so; as the kernel tells it, an error below zero.
+    pub(super) fn note(&self, device: Device, result: i32) {
+        if is_of_device(result) {
+            self.failed(device);
+        }
+    }
+
     /// A sync of this device failed.
     pub(super) fn failed(&self, device: Device) {
         let mut last = self.lock();
@@ -67,7 +74,7 @@ pub(super) fn dropped() -> io::Error {
 }
 
 /// Whether a sync that gave this may have dropped what others wrote: not where it was never made.
-pub(super) fn is_of_device(result: i32) -> bool {
+fn is_of_device(result: i32) -> bool {
     result < 0 && result != -libc::ECANCELED && result != -libc::EINVAL
 }
 

@@ -38,7 +38,7 @@ use wait::Spins;
 
 use super::activity::Activity;
 use super::file::UringFile;
-use super::flushes::{self, FLUSHES};
+use super::flushes::FLUSHES;
 use super::memory::{IoBuf, Pool};
 use super::quiet::QuietFiles;
 use super::rings::Rings;
@@ -438,11 +438,10 @@ impl Inner {
 
     /// A shared sync is over.
     fn synced(&mut self, number: usize, result: i32, woken: &mut Vec<Waker>) {
-        if flushes::is_of_device(result)
-            && let Some(first) = self.syncs.covered(number).first()
+        if let Some(first) = self.syncs.covered(number).first()
             && let Some(target) = self.operations.written(first.operation, first.file)
         {
-            FLUSHES.failed(target.file.device());
+            FLUSHES.note(target.file.device(), result);
         }
         for written in self.syncs.synced(number, result >= 0) {
             let noted = self

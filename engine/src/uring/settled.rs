@@ -38,9 +38,10 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// Of a file that was just opened: nothing is settled yet. May wait for the disk.
-    pub(super) fn of(file: &File) -> Self {
-        Self::on(device_of(file).ok().flatten())
+    /// Of a file on this device that was just opened: nothing is settled yet. May wait for the disk.
+    pub(super) fn of(file: &File, device: Device) -> Self {
+        let can_be = can_be_settled(file).unwrap_or(false);
+        Self::on(can_be.then_some(device))
     }
 
     /// Of a file on this device.
@@ -100,24 +101,17 @@ impl Settled {
     }
 }
 
-/// The device of a file whose settled bytes need no sync of its own.
-fn device_of(file: &File) -> io::Result<Option<Device>> {
+/// Whether bytes of this file can be settled, so that they need no sync of its own.
+fn can_be_settled(file: &File) -> io::Result<bool> {
     // A word, signed or not, by architecture.
     let magic = rustix::fs::fstatfs(file)?.f_type;
     if u64::try_from(magic) != Ok(EXT4_MAGIC) {
-        return Ok(None);
+        return Ok(false);
     }
-    let wanted = StatxFlags::BASIC_STATS | StatxFlags::DIOALIGN;
-    let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, wanted)?;
+    let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)?;
     let known = StatxFlags::from_bits_retain(stat.stx_mask);
     // Linux before 6.1 does not say.
-    if !known.contains(StatxFlags::DIOALIGN) || stat.stx_dio_mem_align == 0 || stat.stx_dio_offset_align == 0
-    {
-        return Ok(None);
-    }
-    Ok(Some(
-        u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
-    ))
+    Ok(known.contains(StatxFlags::DIOALIGN) && stat.stx_dio_mem_align != 0 && stat.stx_dio_offset_align != 0)
 }
 
 #[cfg(test)]
@@ -186,18 +180,18 @@ mod tests {
             .unwrap();
         let none = Settled::on(None);
         assert_eq!(none.see(&file), None);
-        if Settled::of(&file).device.is_none() {
+        if Settled::of(&file, HERE).device.is_none() {
             eprintln!("SKIPPED: no ext4 here");
             return;
         }
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1 << 20).unwrap();
         file.sync_all().unwrap();
-        assert_eq!(Settled::of(&file).see(&file), None);
+        assert_eq!(Settled::of(&file, HERE).see(&file), None);
         file.write_all_at(&[1; 8192], 0).unwrap();
         file.sync_all().unwrap();
         // Through the page cache, as a backup does: `SEEK_HOLE` takes all of it for data from then on.
         file.read_exact_at(&mut vec![0; 1 << 20], 0).unwrap();
-        let settled = Settled::of(&file);
+        let settled = Settled::of(&file, HERE);
         assert_eq!(settled.see(&file), Some(8192));
         assert_eq!(settled.see(&file), None, "it is asked for once");
     }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use io_uring::{opcode, squeue, types};
 
 use super::super::file::UringFile;
-use super::super::flushes::{self, FLUSHES};
+use super::super::flushes::FLUSHES;
 use super::Ring;
 use super::op::{Held, Kind, Op, tag};
 
@@ -60,10 +60,8 @@ impl Ring {
         let device = dir.metadata()?.dev();
         let entry = opcode::Fsync::new(types::Fd(dir.as_raw_fd())).build();
         let synced = self.call(entry, Box::new(dir)).await;
-        if let Err(error) = &synced
-            && flushes::is_of_device(-error.raw_os_error().unwrap_or(libc::EIO))
-        {
-            FLUSHES.failed(device);
+        if let Err(error) = &synced {
+            FLUSHES.note(device, -error.raw_os_error().unwrap_or(libc::EIO));
         }
         synced
     }

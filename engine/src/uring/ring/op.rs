@@ -240,10 +240,9 @@ impl Op {
             (Err(_), _) => io::Error::from_raw_os_error(-result),
         };
         if kind == Kind::Sync
-            && flushes::is_of_device(result)
             && let Some(target) = self.target(file)
         {
-            FLUSHES.failed(target.file.device());
+            FLUSHES.note(target.file.device(), result);
         }
         match kind {
             // No sync will be for it.
