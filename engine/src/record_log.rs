@@ -63,6 +63,13 @@ impl<I: Io> LogFile<I> {
         );
         Self { committer, room }
     }
+
+    /// Writes a mark behind what is durable, where there is room.
+    async fn mark(&self, clean: bool) {
+        if self.room.has_room_for_mark() {
+            self.committer.mark(clean).await;
+        }
+    }
 }
 
 /// Rewritten long before.
@@ -225,10 +232,7 @@ impl<I: Io> RecordLog<I> {
         };
         let entered = Rc::clone(&committer);
         let enter = move |outcome: Result<(), NoRoom>| match (outcome, entered.poison()) {
-            (Err(no_room), _) => done(Err(Rc::new(Poison {
-                reason: no_room.reason,
-                passes: true,
-            }))),
+            (Err(no_room), _) => done(Err(refusal(no_room))),
             (Ok(()), Some(poison)) => done(Err(poison)),
             (Ok(()), None) => {
                 entered.accept(batch, AckAt::Synced, done);
@@ -243,10 +247,7 @@ impl<I: Io> RecordLog<I> {
         let LogFile { committer, room } = self.file.borrow().clone();
         let enter = move |outcome: Result<(), NoRoom>| match outcome {
             // What was refused with it may be known already to whoever asks, and will not be durable.
-            Err(no_room) => done(Err(Rc::new(Poison {
-                reason: no_room.reason,
-                passes: true,
-            }))),
+            Err(no_room) => done(Err(refusal(no_room))),
             Ok(()) => {
                 let end = committer.ends().appended_end;
                 committer.wait_for(end, AckAt::Synced, done);
@@ -258,10 +259,8 @@ impl<I: Io> RecordLog<I> {
     /// Writes a mark behind what is durable, where there is room: so that damage to the last records is not taken for a tail that was
     /// being written.
     pub(crate) async fn witness(&self) {
-        let LogFile { committer, room } = self.file.borrow().clone();
-        if room.has_room_for_mark() {
-            committer.mark(false).await;
-        }
+        let file = self.file.borrow().clone();
+        file.mark(false).await;
     }
 
     /// Where the file is.
@@ -296,8 +295,7 @@ impl<I: Io> RecordLog<I> {
             .rename(&beside, &self.spec.path)
             .await
             .map_err(|error| failed("renaming", &error))?;
-        let directory = self.spec.path.parent().unwrap_or(Path::new("."));
-        if let Err(error) = self.io.sync_dir(directory).await {
+        if let Err(error) = self.io.sync_dir(self.directory()).await {
             let error = failed("syncing the directory of", &error);
             // The old file has no name any more: what it would take now nobody would find.
             old.fail(error.to_string());
@@ -309,12 +307,11 @@ impl<I: Io> RecordLog<I> {
 
     /// Finishes what was appended and writes the clean mark.
     pub(crate) async fn stop(&self) {
-        let LogFile { committer, room } = self.file.borrow().clone();
+        let file = self.file.borrow().clone();
+        let LogFile { committer, room } = &file;
         room.settle().await;
         committer.drain().await;
-        if room.has_room_for_mark() {
-            committer.mark(true).await;
-        }
+        file.mark(true).await;
         if committer.poison().is_none()
             && let Err(error) = room.give_back().await
         {
@@ -330,6 +327,14 @@ impl<I: Io> RecordLog<I> {
             .poison()
             .map(|poison| poison.reason.clone())
     }
+}
+
+/// There was no room, which passes.
+fn refusal(no_room: NoRoom) -> Rc<Poison> {
+    Rc::new(Poison {
+        reason: no_room.reason,
+        passes: true,
+    })
 }
 
 fn batch_of(records: &[Vec<u8>]) -> Batch {

@@ -98,9 +98,13 @@ impl<I: Io> Store<I> {
             read_only: None,
         };
         let mut last = opening.all(&bases).await?;
-        if let Some(Last::NeverBegun | Last::Headerless) = last {
-            let keeps = matches!(last, Some(Last::Headerless));
-            opening.forget(&mut bases, keeps).await?;
+        if let Some(Last::NeverBegun | Last::Headerless) = last
+            && let Some(base) = bases.pop()
+        {
+            match last {
+                Some(Last::Headerless) => opening.set_aside(base).await?,
+                _ => opening.forget(base).await?,
+            }
             opening.segments.clear();
             last = opening.all(&bases).await?;
         }
@@ -219,7 +223,7 @@ impl<I: Io> Opening<'_, I> {
             self.read_only.get_or_insert(reason);
         } else if let Err(error) = self.seal(&segment, recovered, Files { meta, data }).await {
             tracing::warn!(path = %path.display(), %error, "could not be sealed; its frames are read again at the next start");
-            segment.is_whole(recovered.meta_end.get(), recovered.data_end.get());
+            segment.scanned(recovered.meta_end.get(), recovered.data_end.get());
         }
         self.producers = recovered.producers.clone();
         self.segments.push(Rc::new(segment));
@@ -311,24 +315,30 @@ impl<I: Io> Opening<'_, I> {
         }))
     }
 
-    /// Removes the files of the last segment, in which there never was anything, or gives them other names.
-    async fn forget(&self, bases: &mut Vec<EventId>, keeps: bool) -> Result<(), OpenError> {
-        let Some(base) = bases.pop() else { return Ok(()) };
+    /// Removes the files of the last segment, in which there never was anything.
+    async fn forget(&self, base: EventId) -> Result<(), OpenError> {
         for path in [meta_path(self.dir, base), data_path(self.dir, base)] {
-            if keeps {
-                let mut name = path.clone().into_os_string();
-                name.push(".lost");
-                match self.io.rename(&path, Path::new(&name)).await {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(OpenError::io("renaming", &path, &error)),
-                    Ok(()) => {}
-                }
-                tracing::error!(path = %path.display(), "a segment has no header: its file is kept with the ending .lost, and nothing is read from it");
-                continue;
-            }
             let removed = self.io.remove(&path).await;
             removed.map_err(|error| OpenError::io("removing", &path, &error))?;
         }
+        self.sync_names().await
+    }
+
+    /// Gives the files of the last segment other names.
+    async fn set_aside(&self, base: EventId) -> Result<(), OpenError> {
+        for path in [meta_path(self.dir, base), data_path(self.dir, base)] {
+            let mut aside = path.clone().into_os_string();
+            aside.push(".lost");
+            match self.io.rename(&path, Path::new(&aside)).await {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                renamed => renamed.map_err(|error| OpenError::io("renaming", &path, &error))?,
+            }
+            tracing::error!(path = %path.display(), "a segment has no header: its file is kept with the ending .lost, and nothing is read from it");
+        }
+        self.sync_names().await
+    }
+
+    async fn sync_names(&self) -> Result<(), OpenError> {
         let synced = self.io.sync_dir(self.dir).await;
         synced.map_err(|error| OpenError::io("syncing the directory", self.dir, &error))
     }

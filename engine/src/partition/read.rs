@@ -50,12 +50,12 @@ impl Slice {
         }
     }
 
-    /// The data of this batch cannot be had: what comes before it is given, and the next who asks for it is told.
-    fn ends_before(&mut self, batch: &Batch, error: WireError) -> Result<(), WireError> {
+    /// The data of the batch that begins here cannot be had: what comes before it is given, and the next who asks for it is told.
+    fn ends_before(&mut self, base: EventId, error: WireError) -> Result<(), WireError> {
         if self.batches.is_empty() {
             return Err(error);
         }
-        self.end_event_id = batch.base_event_id();
+        self.end_event_id = base;
         Ok(())
     }
 }
@@ -248,6 +248,7 @@ impl<I: Io> Partition<I> {
                 continue;
             }
             let (start, end) = data_of(&batch);
+            let (base, batch_end) = (batch.base_event_id(), batch.end_event_id());
             if run.end < end || start < run.start {
                 run.end = end;
                 let mut ahead = batches.clone();
@@ -261,12 +262,11 @@ impl<I: Io> Partition<I> {
                 run.start = start;
                 run.bytes = match self.read_data(file, start, run.end).await {
                     Ok(bytes) => bytes,
-                    Err(error) => return slice.ends_before(&batch, error),
+                    Err(error) => return slice.ends_before(base, error),
                 };
             }
-            let (base, batch_end) = (batch.base_event_id(), batch.end_event_id());
             let whole = match run.part(start, end) {
-                Some(part) => batch.clone().with_data(part).map_err(|error| error.to_string()),
+                Some(part) => batch.with_data(part).map_err(|error| error.to_string()),
                 None => Err(format!(
                     "the data file ends before byte {end}, where its data ends"
                 )),
@@ -275,7 +275,7 @@ impl<I: Io> Partition<I> {
                 Ok(whole) => slice.batches.push(whole),
                 Err(reason) => {
                     let reason = format!("the batch of events {base} to {batch_end}: {reason}");
-                    return slice.ends_before(&batch, self.damaged(&reason));
+                    return slice.ends_before(base, self.damaged(&reason));
                 }
             }
         }

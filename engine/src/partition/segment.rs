@@ -86,14 +86,16 @@ impl Segment {
 
     /// Its footer is durable.
     pub(super) fn sealed(&self, meta_bytes: u64, data_bytes: u64) {
-        self.is_scanned.set(false);
-        self.timestamps_us.set(self.timestamps_us());
-        self.bytes.set(Some((meta_bytes, data_bytes)));
+        self.closed(meta_bytes, data_bytes, false);
     }
 
     /// It has no footer that checks, and its frames are all there.
-    pub(super) fn is_whole(&self, meta_bytes: u64, data_bytes: u64) {
-        self.is_scanned.set(true);
+    pub(super) fn scanned(&self, meta_bytes: u64, data_bytes: u64) {
+        self.closed(meta_bytes, data_bytes, true);
+    }
+
+    fn closed(&self, meta_bytes: u64, data_bytes: u64, is_scanned: bool) {
+        self.is_scanned.set(is_scanned);
         self.timestamps_us.set(self.timestamps_us());
         self.bytes.set(Some((meta_bytes, data_bytes)));
     }

@@ -326,7 +326,7 @@ impl<I: Io> Store<I> {
                 let recovered = &opened.recovered;
                 let index = segment.keep_index(opened.header.salt(), recovered.index.clone());
                 // Retention lets it go like any other, and what comes after it.
-                segment.is_whole(size, recovered.data_end.get());
+                segment.scanned(size, recovered.data_end.get());
                 Ok(index)
             }
         }
