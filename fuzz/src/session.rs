@@ -3,27 +3,23 @@
 //! Input: a first byte (odd: the client does not say hello first), then requests: opcode, how it is sent ([`How`]), bytes
 //! of the body (u16), body. Two ids in bodies stand for the partitions that are there ([`PARTITIONS`]), in bytes or as text.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
-use std::io;
-use std::pin::Pin;
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_lite::{AsyncRead, AsyncWrite};
 use mofka_engine::Home;
 use mofka_engine::catalog::CatalogView;
 use mofka_engine::config::NodeConfig;
 use mofka_engine::facts::NodeFacts;
 use mofka_engine::io::Io;
 use mofka_engine::shard::{Peers, Shard, ShardCall, ShardParts, ShardReply};
-use mofka_engine::sim::{Image, SimIo};
+use mofka_engine::sim::{Image, Pipe, SimIo};
 use mofka_log::{Batch, BatchBuilder};
 use mofka_net::control::TopicInfo;
 use mofka_net::{
-    ErrorCode, Feed, FetchResponse, FrameHeader, FrameKind, Opcode, ProducePrefix, ProduceResponse, WireError,
+    ErrorCode, Feed, FetchResponse, FrameKind, Opcode, ProducePrefix, ProduceResponse, WireError,
 };
 use uuid::Uuid;
 
@@ -72,7 +68,7 @@ pub fn run(input: &[u8]) {
     let node = Node::open();
     let client = Client::connect(&node);
     if first % 2 == 0 {
-        client.send(request(Opcode::Hello.number(), 0, HELLO, false));
+        client.pipe.send(request(Opcode::Hello.number(), 0, HELLO, false));
     }
     let mut requests = Vec::new();
     let (mut rest, mut only_whole) = (rest, true);
@@ -93,11 +89,11 @@ pub fn run(input: &[u8]) {
         if how.is_split()
             && let Some(last) = frame.pop()
         {
-            client.send(frame);
+            client.pipe.send(frame);
             node.io.run_tasks();
             frame = vec![last];
         }
-        client.send(frame);
+        client.pipe.send(frame);
         for _ in 0..how.steps() {
             node.io.step();
         }
@@ -116,7 +112,7 @@ pub fn run(input: &[u8]) {
             );
         }
     }
-    client.stream.borrow_mut().ended = true;
+    client.pipe.end();
     node.settle();
     assert!(client.ended.get(), "a client that is gone is still served");
     node.serves_others();
@@ -202,9 +198,11 @@ impl Node {
     fn prepare(&mut self) {
         let client = Client::connect(self);
         let ask = |opcode: Opcode, id, body: &str| {
-            client.send(request(opcode.number(), id, body.as_bytes(), false))
+            client
+                .pipe
+                .send(request(opcode.number(), id, body.as_bytes(), false))
         };
-        client.send(request(Opcode::Hello.number(), 0, HELLO, false));
+        client.pipe.send(request(Opcode::Hello.number(), 0, HELLO, false));
         ask(Opcode::TopicCreate, 1, r#"{"name":"t","num_partitions":1}"#);
         self.settle();
         ask(
@@ -221,12 +219,14 @@ impl Node {
         self.partitions = topic.partitions.iter().map(|partition| partition.id).collect();
         for (n, partition) in self.partitions.iter().enumerate() {
             let body = produce(*partition);
-            client.send(request(Opcode::Produce.number(), 4 + n as u64, &body, true));
+            client
+                .pipe
+                .send(request(Opcode::Produce.number(), 4 + n as u64, &body, true));
             self.settle();
             let answer = ProduceResponse::check(client.answer(4 + n as u64)).expect("an answer to produce");
             assert_eq!(answer.event_count, 3);
         }
-        client.stream.borrow_mut().ended = true;
+        client.pipe.end();
         self.settle();
     }
 
@@ -241,16 +241,18 @@ impl Node {
     /// The next client is served as if nothing had been.
     fn serves_others(&self) {
         let client = Client::connect(self);
-        client.send(request(Opcode::Hello.number(), 1, HELLO, false));
-        client.send(request(Opcode::Ping.number(), 2, b"", false));
-        client.send(request(Opcode::Status.number(), 3, b"{}", false));
+        client.pipe.send(request(Opcode::Hello.number(), 1, HELLO, false));
+        client.pipe.send(request(Opcode::Ping.number(), 2, b"", false));
+        client
+            .pipe
+            .send(request(Opcode::Status.number(), 3, b"{}", false));
         self.settle();
         assert_eq!(
             client.answers(),
             BTreeSet::from([1, 2, 3]),
             "the next client is not served"
         );
-        client.stream.borrow_mut().ended = true;
+        client.pipe.end();
         self.settle();
     }
 
@@ -297,91 +299,25 @@ pub(crate) fn produce(partition: Uuid) -> Vec<u8> {
     [&prefix.encode()[..], &frame, &data].concat()
 }
 
-/// What is on its way between a client and the shard.
-#[derive(Default)]
-struct Stream {
-    sent: VecDeque<Vec<u8>>,
-    ended: bool,
-    received: Vec<u8>,
-}
-
-/// One end of it for the shard. Every task of the machine is looked at in every round, so nobody needs to be woken.
-struct End(Rc<RefCell<Stream>>);
-
-impl AsyncRead for End {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut stream = self.0.borrow_mut();
-        let Some(mut first) = stream.sent.pop_front() else {
-            return if stream.ended {
-                Poll::Ready(Ok(0))
-            } else {
-                Poll::Pending
-            };
-        };
-        let bytes = first.len().min(buf.len());
-        buf[..bytes].copy_from_slice(&first[..bytes]);
-        if bytes < first.len() {
-            stream.sent.push_front(first.split_off(bytes));
-        }
-        Poll::Ready(Ok(bytes))
-    }
-}
-
-impl AsyncWrite for End {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().received.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 struct Client {
-    stream: Rc<RefCell<Stream>>,
+    pipe: Pipe,
     ended: Rc<Cell<bool>>,
 }
 
 impl Client {
     fn connect(node: &Node) -> Self {
-        let (stream, ended) = (Rc::<RefCell<Stream>>::default(), Rc::<Cell<bool>>::default());
-        let (reader, writer) = (End(Rc::clone(&stream)), End(Rc::clone(&stream)));
+        let (pipe, ended) = (Pipe::default(), Rc::<Cell<bool>>::default());
+        let (reader, writer) = (pipe.shard_end(), pipe.shard_end());
         let (shard, end) = (Rc::clone(&node.shard), Rc::clone(&ended));
         node.io.spawn(async move {
             shard.serve(reader, writer).await;
             end.set(true);
         });
-        Self { stream, ended }
-    }
-
-    /// Nothing is sent of an empty frame: that would be the end.
-    fn send(&self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.stream.borrow_mut().sent.push_back(bytes);
-        }
-    }
-
-    /// What came, which is whole frames that check.
-    fn frames(&self) -> Vec<(FrameHeader, Bytes)> {
-        let mut rest = Bytes::from(self.stream.borrow().received.clone());
-        let mut frames = Vec::new();
-        while !rest.is_empty() {
-            let header = FrameHeader::check(&rest, u64::MAX).expect("the shard sends frames");
-            let body = rest.slice(32..32 + header.body_bytes() as usize);
-            header.check_body(&body).expect("the shard sends what it says");
-            let _ = rest.split_to(32 + body.len());
-            frames.push((header, body));
-        }
-        frames
+        Self { pipe, ended }
     }
 
     fn answer(&self, id: u64) -> Bytes {
-        let mut frames = self.frames().into_iter();
+        let mut frames = self.pipe.frames().into_iter();
         let found = frames
             .find(|(header, _)| header.request_id() == id && matches!(header.kind(), FrameKind::Response(_)));
         found.unwrap_or_else(|| panic!("no answer to request {id}")).1
@@ -390,7 +326,7 @@ impl Client {
     /// Which requests were answered. Everything that came makes sense.
     fn answers(&self) -> BTreeSet<u64> {
         let mut ids = BTreeSet::new();
-        for (header, body) in self.frames() {
+        for (header, body) in self.pipe.frames() {
             match header.kind() {
                 FrameKind::Error => {
                     let error = WireError::check(&body).expect("an error says what is wrong");

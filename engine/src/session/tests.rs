@@ -4,16 +4,12 @@ mod bounds;
 mod fetching;
 mod life;
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_lite::{AsyncRead, AsyncWrite, future};
+use futures_lite::future;
 use mofka_log::BatchBuilder;
 use mofka_net::control::TopicInfo;
 use mofka_net::{FrameHeader, FrameKind, Opcode, ProducePrefix, WireError};
@@ -26,7 +22,7 @@ use crate::home::Home;
 use crate::io::Io;
 use crate::limits::EngineLimits;
 use crate::shard::{Peers, Shard, ShardCall, ShardParts, ShardReply, SnapshotPage};
-use crate::sim::{Image, SimIo};
+use crate::sim::{Image, Pipe, SimIo};
 
 /// The other shards: they take partitions, and never answer anything else.
 #[derive(Clone)]
@@ -96,7 +92,7 @@ impl Node {
         let topic: TopicInfo = serde_json::from_slice(&client.answer(6).unwrap()).unwrap();
         let ids: Vec<Uuid> = topic.partitions.iter().map(|partition| partition.id).collect();
         (node.log, node.memory, node.elsewhere) = (ids[0], ids[1], ids[2]);
-        client.stream.borrow_mut().ended = true;
+        client.pipe.end();
         node.settle();
         node
     }
@@ -123,10 +119,10 @@ impl Node {
     fn turns_until(&self, client: &Client, more: usize) -> u64 {
         const TURNS_MAX: u64 = 1 << 20;
         let turns = Rc::<Cell<u64>>::default();
-        let (stream, counted) = (Rc::clone(&client.stream), Rc::clone(&turns));
-        let wanted = frames(&stream).len() + more;
+        let (pipe, counted) = (client.pipe.clone(), Rc::clone(&turns));
+        let wanted = pipe.frames().len() + more;
         self.io.spawn(async move {
-            while frames(&stream).len() < wanted && counted.get() < TURNS_MAX {
+            while pipe.frames().len() < wanted && counted.get() < TURNS_MAX {
                 counted.set(counted.get() + 1);
                 future::yield_now().await;
             }
@@ -143,62 +139,22 @@ impl Drop for Node {
     }
 }
 
-/// What is on its way between a client and the shard.
-#[derive(Default)]
-struct Stream {
-    sent: VecDeque<u8>,
-    ended: bool,
-    received: Vec<u8>,
-}
-
-/// One end of it for the shard. Every task of the machine is looked at in every round, so nobody needs to be woken.
-struct End(Rc<RefCell<Stream>>);
-
-impl AsyncRead for End {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut stream = self.0.borrow_mut();
-        if stream.sent.is_empty() && !stream.ended {
-            return Poll::Pending;
-        }
-        let bytes = stream.sent.len().min(buf.len());
-        for (place, byte) in buf.iter_mut().zip(stream.sent.drain(..bytes)) {
-            *place = byte;
-        }
-        Poll::Ready(Ok(bytes))
-    }
-}
-
-impl AsyncWrite for End {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().received.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 struct Client {
-    stream: Rc<RefCell<Stream>>,
+    pipe: Pipe,
     ended: Rc<Cell<bool>>,
 }
 
 impl Client {
     /// A client that said hello, as request 1.
     fn connect(node: &Node) -> Self {
-        let (stream, ended) = (Rc::<RefCell<Stream>>::default(), Rc::<Cell<bool>>::default());
-        let (reader, writer) = (End(Rc::clone(&stream)), End(Rc::clone(&stream)));
+        let (pipe, ended) = (Pipe::default(), Rc::<Cell<bool>>::default());
+        let (reader, writer) = (pipe.shard_end(), pipe.shard_end());
         let (shard, end) = (Rc::clone(&node.shard), Rc::clone(&ended));
         node.io.spawn(async move {
             shard.serve(reader, writer).await;
             end.set(true);
         });
-        let client = Self { stream, ended };
+        let client = Self { pipe, ended };
         let hello = br#"{"version_min":1,"version_max":1,"client":"test"}"#;
         client.ask(Opcode::Hello, 1, hello);
         node.settle();
@@ -208,18 +164,13 @@ impl Client {
 
     fn ask(&self, opcode: Opcode, id: u64, body: &[u8]) {
         let header = FrameHeader::request(opcode, id, body);
-        self.stream.borrow_mut().sent.extend(header.iter().chain(body));
+        self.pipe.send([&header[..], body].concat());
     }
 
     /// The same with a body that has checksums of its own.
     fn produce(&self, id: u64, body: &[u8]) {
         let header = FrameHeader::self_checked(Opcode::Produce, id, body.len() as u64);
-        self.stream.borrow_mut().sent.extend(header.iter().chain(body));
-    }
-
-    /// What came, in order.
-    fn frames(&self) -> Vec<(FrameHeader, Bytes)> {
-        frames(&self.stream)
+        self.pipe.send([&header[..], body].concat());
     }
 
     /// The answer to a request, which is there.
@@ -229,24 +180,13 @@ impl Client {
     }
 
     fn find(&self, id: u64) -> Option<Result<Bytes, WireError>> {
-        let mut frames = self.frames().into_iter();
+        let mut frames = self.pipe.frames().into_iter();
         let (header, body) = frames.find(|(header, _)| header.request_id() == id)?;
         Some(match header.kind() {
             FrameKind::Error => Err(WireError::check(&body).unwrap()),
             _ => Ok(body),
         })
     }
-}
-
-fn frames(stream: &RefCell<Stream>) -> Vec<(FrameHeader, Bytes)> {
-    let mut rest = Bytes::from(stream.borrow().received.clone());
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let header = FrameHeader::check(&rest, u64::MAX).unwrap();
-        let frame = rest.split_to(32 + usize::try_from(header.body_bytes()).unwrap());
-        frames.push((header, frame.slice(32..)));
-    }
-    frames
 }
 
 /// A produce request of a batch of events with this metadata and data.

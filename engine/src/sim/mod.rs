@@ -35,10 +35,12 @@ mod disk;
 mod executor;
 mod faults;
 mod outcome;
+mod pipe;
 mod random;
 
 pub use content::FileBytes;
 pub use disk::{Image, Sectors, flip_bit};
 pub use executor::SimIo;
 pub use faults::{Fault, FaultRates, Operation};
+pub use pipe::{Pipe, ShardEnd};
 pub use random::Random;

@@ -74,7 +74,7 @@ fn others_have_their_turn_while_a_filter_looks_at_many_events() {
     client.ask(Opcode::Subscribe, 11, subscribe.as_bytes());
     let turns = node.turns_until(&client, 2);
     client.answer(11).unwrap();
-    let fed = client.frames().into_iter().map(|(header, _)| header.kind());
+    let fed = client.pipe.frames().into_iter().map(|(header, _)| header.kind());
     assert!(fed.last() == Some(FrameKind::Request(Opcode::Feed)));
     // A thousand parts go over a hundred bytes.
     assert!(turns > EVENTS / 64, "{turns} turns");

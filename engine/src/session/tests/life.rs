@@ -25,7 +25,7 @@ fn pass(node: &Node, heartbeats: u32) {
 
 fn signs_of_life(client: &Client) -> usize {
     let sign = (0, FrameKind::Response(Opcode::Ping));
-    let frames = client.frames().into_iter();
+    let frames = client.pipe.frames().into_iter();
     frames
         .filter(|(header, _)| (header.request_id(), header.kind()) == sign)
         .count()
