@@ -28,9 +28,9 @@ pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 the operation failed;
                                      its end (nothing is said then).";
 
 /// The exit codes of `log verify`.
-pub(crate) const VERIFY_EXIT_CODES: &str = "Exit codes: 0 clean, or torn tails only (verdicts A to E, and H); 4 damage: \
-                                            something that had been durable is gone or changed (F, G), or segments \
-                                            do not follow each other; 5 foreign bytes (I); 6 unknown version (J). \
+pub(crate) const VERIFY_EXIT_CODES: &str = "Exit codes: 0 clean, or torn tails only (verdicts A to E, and H of a catalog or \
+                                            cursors); 4 damage: something that had been durable is gone or changed \
+                                            (F, G, and H of a segment), or segments do not follow each other; 5 foreign bytes (I); 6 unknown version (J). \
                                             Damage counts most, then foreign bytes. 141 whoever read the \
                                             output went away before its end.";
 

@@ -176,7 +176,8 @@ impl Queue {
         });
     }
 
-    /// Gives up everything; after a refusal, what is on its way keeps its place until its answer comes. What is pushed later gets a new chance, but from a source: it would be as if that had a hole.
+    /// Gives up everything; after a refusal, what is on its way keeps its place until its answer comes. What is pushed later gets a
+    /// new chance, but from a source: it would be as if that had a hole.
     pub(super) fn fail_all(&self, state: &mut State, error: &DeliveryError, settled: &mut Settled) {
         state.retry = None;
         // Nobody is left who could keep a number.

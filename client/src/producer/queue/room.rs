@@ -64,17 +64,14 @@ impl Queue {
                             .wrapping_sub(seen)
                     };
                     let deadline = *ask_at.get_or_insert_with(|| patience.deadline());
-                    let looks = Cell::new(0_u32);
                     // What comes may be for others, and come without end. Once it is so, it stays so.
+                    let (looks, is_over) = (Cell::new(0_u32), Cell::new(false));
                     let is_asked = || {
-                        let is_look = looks.get() + 1 == LOOKS;
-                        let is_asked = is_look && deadline.is_over();
-                        looks.set(match is_look {
-                            true if is_asked => LOOKS - 1,
-                            true => 0,
-                            false => looks.get() + 1,
-                        });
-                        is_asked
+                        looks.set(looks.get().wrapping_add(1));
+                        if looks.get().is_multiple_of(LOOKS) && deadline.is_over() {
+                            is_over.set(true);
+                        }
+                        is_over.get()
                     };
                     link.drive(|| settled() >= enough || is_asked());
                     // If nothing came of it, somebody else sees to the rest.

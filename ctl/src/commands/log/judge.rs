@@ -50,7 +50,7 @@ pub(super) fn judge(found: &mut SegmentFound, place: &Place) {
         }
         // What follows its frames is told with its footer.
         Verdict::TornTail { .. } if place.from_last > 0 => {}
-        // Its header was durable before the file had this name.
+        // Its header is durable before the file gets this name, so it was lost, unless the file system mixed up its names.
         Verdict::EmptyTorn => {
             problems.push(Problem::damage(
                 "header_lost",
