@@ -8,6 +8,9 @@ use crate::width::{narrow, wide};
 /// Claims take whole lines, so that two of them never share one, nor a word.
 const BLOCK_BYTES: u64 = 64;
 
+/// Stretches that are kept apart for those who want as much: about as many as come back at a time.
+const LATELY_MAX: usize = 32;
+
 /// Bytes that were taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
@@ -40,8 +43,10 @@ struct Entry {
 /// The state of an arena.
 #[derive(Debug)]
 pub(super) struct Arena {
-    /// Stretches that nobody uses: first byte, exclusive end. No two of them touch.
+    /// Stretches that nobody uses: first byte, exclusive end. No two of them touch, but for those that came back lately.
     free: BTreeMap<u64, u64>,
+    /// Those that came back last: the next ones of the same length are these, without a look at the others.
+    lately: Vec<(u64, u64)>,
     entries: Vec<Entry>,
     unused: Vec<u32>,
     claimed_count: u64,
@@ -64,6 +69,7 @@ impl Arena {
         let use_max = u32::try_from(use_max).unwrap_or(u32::MAX);
         Self {
             free: BTreeMap::from([(0, arena_bytes)]),
+            lately: Vec::with_capacity(LATELY_MAX),
             entries: vec![entry; narrow(use_max.into())],
             unused: (0..use_max).rev().collect(),
             claimed_count: 0,
@@ -83,7 +89,8 @@ impl Arena {
         self.kept_count > 0
     }
 
-    /// Takes bytes, the lowest that are free: those are the likeliest to be in the processor's caches. With
+    /// Takes bytes that were used before, those that came back last or else the lowest that are free: those are the likeliest to be in
+    /// the processor's caches. With
     /// `boundary_at`, the byte of them with that index lies at a multiple of 4096.
     pub(super) fn take(&mut self, bytes: u64, boundary_at: Option<u64>) -> Option<Taken> {
         let taken = self.take_from(0, bytes, boundary_at, Use::Claimed)?;
@@ -108,6 +115,10 @@ impl Arena {
 
     fn take_from(&mut self, from: u64, bytes: u64, boundary_at: Option<u64>, state: Use) -> Option<Taken> {
         let index = *self.unused.last()?;
+        if let Some(again) = self.take_again(from, bytes, boundary_at) {
+            return self.enter(index, again, again.0, state);
+        }
+        self.free_all();
         let (stretch, at, end) = self.free.iter().find_map(|(free_start, free_end)| {
             let start = from.max(*free_start);
             let at = match boundary_at {
@@ -124,8 +135,6 @@ impl Arena {
         })?;
         // Not before the stretch, which begins at a block.
         let start = at.saturating_sub(at % BLOCK_BYTES);
-        let entry = self.entries.get_mut(narrow(index.into()))?;
-        self.unused.pop();
         self.free.remove(&stretch.0);
         if stretch.0 < start {
             self.free.insert(stretch.0, start);
@@ -133,6 +142,21 @@ impl Arena {
         if end < stretch.1 {
             self.free.insert(end, stretch.1);
         }
+        self.enter(index, (start, end), at, state)
+    }
+
+    /// The stretch that came back last, if it is just what is wanted.
+    fn take_again(&mut self, from: u64, bytes: u64, boundary_at: Option<u64>) -> Option<(u64, u64)> {
+        let (start, end) = *self.lately.last()?;
+        let wanted = bytes.checked_next_multiple_of(BLOCK_BYTES)?;
+        let is_it = boundary_at.is_none() && start >= from && end.checked_sub(start) == Some(wanted);
+        is_it.then(|| self.lately.pop()).flatten()
+    }
+
+    /// Notes a use of these bytes, of which the first one that is wanted is `at`, in the entry that is unused next.
+    fn enter(&mut self, index: u32, (start, end): (u64, u64), at: u64, state: Use) -> Option<Taken> {
+        let entry = self.entries.get_mut(narrow(index.into()))?;
+        self.unused.pop();
         entry.generation = entry.generation.wrapping_add(1);
         (entry.state, entry.start, entry.end) = (state, start, end);
         Some(Taken {
@@ -181,8 +205,23 @@ impl Arena {
             return false;
         };
         entry.state = Use::Free;
-        let (mut start, mut end) = (entry.start, entry.end);
+        let stretch = (entry.start, entry.end);
         self.unused.push(index);
+        if self.lately.len() == LATELY_MAX {
+            self.free_all();
+        }
+        self.lately.push(stretch);
+        true
+    }
+
+    /// What came back lately is free for whatever is wanted.
+    fn free_all(&mut self) {
+        while let Some(stretch) = self.lately.pop() {
+            self.free(stretch);
+        }
+    }
+
+    fn free(&mut self, (mut start, mut end): (u64, u64)) {
         if let Some((before, before_end)) = self.free.range(..start).next_back()
             && *before_end == start
         {
@@ -192,7 +231,6 @@ impl Arena {
             end = after_end;
         }
         self.free.insert(start, end);
-        true
     }
 }
 
@@ -332,6 +370,7 @@ mod tests {
             kept.into_iter().for_each(|ticket| arena.give_up(ticket));
             claimed.into_iter().for_each(|ticket| arena.give_back(ticket));
             sent.into_iter().for_each(|ticket| assert!(arena.release(ticket)));
+            arena.free_all();
             prop_assert_eq!(&arena.free, &BTreeMap::from([(0, ARENA_BYTES)]));
             prop_assert_eq!(arena.take(ARENA_BYTES, None).map(|taken| taken.at), Some(0));
         }
