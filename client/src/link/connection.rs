@@ -3,7 +3,6 @@
 //! A reader thread hands every answer to whoever waits for it; it never waits for anybody itself. When the connection
 //! ends, everybody who waits is told once.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +16,7 @@ use mofka_net::limits::{
 };
 use mofka_net::shm::this_process;
 use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
+use rustc_hash::FxHashMap;
 
 use super::answers::{Answer, Asker, Handler, LentFrame, Lost, Sink};
 use super::frames::{Frames, Next, Wait};
@@ -54,8 +54,9 @@ enum Arrivals {
 #[derive(Default)]
 struct Calls {
     lost: Option<Lost>,
-    waiting: HashMap<u64, Handler>,
-    sinks: HashMap<u64, Arc<dyn Sink>>,
+    // By numbers that this side chose.
+    waiting: FxHashMap<u64, Handler>,
+    sinks: FxHashMap<u64, Arc<dyn Sink>>,
 }
 
 impl Connection {
