@@ -152,11 +152,13 @@ impl<D: IoDir> Intake<D> {
             Request { header, body }
         } else {
             let mut hint = [0; PRODUCE_HINT_BYTES];
-            arrival
-                .read(FRAME_HEADER_BYTES as u64, &mut hint)
-                .map_err(outside)?;
+            if is_large(body_bytes) {
+                arrival
+                    .read(FRAME_HEADER_BYTES as u64, &mut hint)
+                    .map_err(outside)?;
+            }
             // Whatever the client does with it meanwhile: this only says where the copy is to lie.
-            let mut begun = self.begin(header, body_bytes, data_at(&header, &hint, body_bytes));
+            let mut begun = self.begin(header, body_bytes, &hint);
             arrival
                 .read(FRAME_HEADER_BYTES as u64, begun.space())
                 .map_err(outside)?;
@@ -207,11 +209,10 @@ impl<D: IoDir> Intake<D> {
                 return Ok(Some(Request { header, body }));
             }
             let is_produce = Opcode::of(&header) == Ok(Opcode::Produce);
-            if is_produce && come.len() < PRODUCE_HINT_BYTES.min(body_bytes) {
+            if is_produce && is_large(body_bytes) && come.len() < PRODUCE_HINT_BYTES {
                 return Ok(None);
             }
-            let data_at = data_at(&header, come, body_bytes);
-            self.begun = Some(self.begin(header, body_bytes, data_at));
+            self.begun = Some(self.begin(header, body_bytes, come));
             self.start += FRAME_HEADER_BYTES;
             if body_bytes >= BUFFER_BYTES_MAX {
                 // Another one like it follows: the less of it is copied, the better.
@@ -230,12 +231,13 @@ impl<D: IoDir> Intake<D> {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Memory for a body; large data in it begins at a block boundary.
-    fn begin(&self, header: FrameHeader, body_bytes: usize, data_at: Option<usize>) -> Begun<D::Buf> {
-        let start = match data_at {
-            Some(at) if body_bytes >= LARGE_BYTES => at.next_multiple_of(IN_PLACE_BYTES) - at,
-            _ => 0,
-        };
+    /// Memory for a body; large data in it begins at a block boundary, as its beginning says.
+    fn begin(&self, header: FrameHeader, body_bytes: usize, beginning: &[u8]) -> Begun<D::Buf> {
+        let is_large = is_large(body_bytes);
+        let data_at = is_large
+            .then(|| data_at(&header, beginning, body_bytes))
+            .flatten();
+        let start = data_at.map_or(0, |at| at.next_multiple_of(IN_PLACE_BYTES) - at);
         let end = start.saturating_add(body_bytes);
         Begun {
             header,
@@ -245,6 +247,10 @@ impl<D: IoDir> Intake<D> {
             filled: start,
         }
     }
+}
+
+fn is_large(body_bytes: usize) -> bool {
+    body_bytes >= LARGE_BYTES
 }
 
 /// Where the data of a large request begins in its body, of which these bytes are the beginning. Nonsense is found out when
@@ -260,7 +266,7 @@ fn data_at(header: &FrameHeader, beginning: &[u8], body_bytes: usize) -> Option<
 
 impl<B: AsMut<[u8]> + AsRef<[u8]> + Send + 'static> Begun<B> {
     fn is_large(&self) -> bool {
-        self.end - self.start >= LARGE_BYTES
+        is_large(self.end - self.start)
     }
 
     fn space(&mut self) -> &mut [u8] {

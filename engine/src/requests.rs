@@ -205,7 +205,7 @@ type Produced<I> = (Rc<Partition<I>>, Batch, Option<Durability>);
 fn admit_produce<I: Io, P: Peers>(session: &Session<I, P>, body: Bytes) -> Result<Produced<I>, WireError> {
     let produce = ProduceRequest::check(body)?;
     let partition = session.shard.partition(produce.partition)?;
-    let batch = Batch::check_client(produce.frame, produce.data).map_err(|error| {
+    let batch = Batch::check_client_rest(produce.header, produce.frame, produce.data).map_err(|error| {
         let code = if error.is_checksum() {
             ErrorCode::BadChecksum
         } else {

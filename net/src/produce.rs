@@ -9,7 +9,7 @@
 use bytemuck::{Pod, Zeroable};
 use bytes::Bytes;
 use mofka_log::le::{Le32, Le64};
-use mofka_log::{Durability, EventId, frame_bytes_hint};
+use mofka_log::{BatchHeader, Durability, EventId, frame_bytes_hint};
 use uuid::Uuid;
 
 use crate::body::{BodyError, BodyReader};
@@ -80,14 +80,16 @@ impl ProducePrefix {
     }
 }
 
-/// A produce request, taken apart. The batch itself is still to be checked, with `Batch::check_client`.
+/// A produce request, taken apart. The batch itself is still to be checked, with `Batch::check_client_rest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProduceRequest {
     /// Where the batch goes.
     pub partition: Uuid,
     /// When to answer; `None`: as the topic says.
     pub durability: Option<Durability>,
-    /// The batch frame: its header checked as far as its length goes.
+    /// The batch's header, which was checked as a header.
+    pub header: BatchHeader,
+    /// The batch's frame, header included, as long as that says.
     pub frame: Bytes,
     /// All that follows the frame: the batch's data.
     pub data: Bytes,
@@ -113,13 +115,14 @@ impl ProduceRequest {
         };
         let batch = reader.take_rest();
         let first = batch.get(..BATCH_HEADER_BYTES).unwrap_or(&batch);
-        let frame_bytes = frame_bytes_hint(first).map_err(|error| BodyError::Batch { what: WHAT, error })?;
+        let header = BatchHeader::check(first).map_err(|error| BodyError::Batch { what: WHAT, error })?;
         let mut reader = BodyReader::new(WHAT, batch);
-        let frame = reader.take(frame_bytes)?;
+        let frame = reader.take(header.frame_bytes())?;
         let data = reader.take_rest();
         Ok(Self {
             partition: Uuid::from_bytes(raw.partition),
             durability,
+            header,
             frame,
             data,
         })
@@ -226,7 +229,7 @@ mod tests {
                 (prefix.partition, durability)
             );
             assert_eq!((&request.frame, &request.data), (&frame, &data));
-            Batch::check_client(request.frame, request.data).unwrap();
+            Batch::check_client_rest(request.header, request.frame, request.data).unwrap();
         }
     }
 

@@ -39,7 +39,15 @@ impl Batch {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check_client(frame: Bytes, data: Bytes) -> Result<Self, BatchError> {
-        let header = check_client_header(&frame)?;
+        Self::check_client_rest(BatchHeader::check(&frame)?, frame, data)
+    }
+
+    /// The same of a frame whose header was checked, to see how long it is. That header is used, whatever the frame has there now.
+    ///
+    /// # Errors
+    /// As [`Batch::check_client`].
+    pub fn check_client_rest(header: BatchHeader, frame: Bytes, data: Bytes) -> Result<Self, BatchError> {
+        let header = check_client_fields(header)?;
         let (value, max) = (header.data_bytes(), DATA_BATCH_BYTES_MAX);
         if value > max {
             let field = "data_bytes";
@@ -54,7 +62,7 @@ impl Batch {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check_streamed(frame: Bytes, data: &StreamedData) -> Result<Self, BatchError> {
-        let header = check_client_header(&frame)?;
+        let header = check_client_fields(BatchHeader::check(&frame)?)?;
         let (value, max) = (header.event_count().into(), 1);
         if value > max {
             let field = "event_count of a stream";
@@ -106,8 +114,7 @@ impl Batch {
     }
 }
 
-fn check_client_header(frame: &[u8]) -> Result<BatchHeader, BatchError> {
-    let header = BatchHeader::check(frame)?;
+fn check_client_fields(header: BatchHeader) -> Result<BatchHeader, BatchError> {
     if let Some((field, value)) = header.server_field() {
         return Err(BatchError::ServerField { field, value });
     }
