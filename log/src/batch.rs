@@ -27,7 +27,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub use builder::BatchBuilder;
+pub use builder::{BatchBuilder, DataParts};
 pub use check::frame_bytes_hint;
 pub use error::BatchError;
 pub use header::{BATCH_HEADER_BYTES, BatchHeader, BatchPlace, Stamp};

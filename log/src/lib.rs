@@ -56,8 +56,8 @@ pub use appender::{
 };
 pub use batch::{
     BATCH_HEADER_BYTES, BadPiece, Batch, BatchBuilder, BatchError, BatchHeader, BatchPlace, DataCheck,
-    EventView, Events, EventsMark, PieceCrcs, REFERENCE_HEAD_BYTES, Reference, Stamp, StreamedData,
-    check_piece, check_pieces, combine_crc, frame_bytes_hint,
+    DataParts, EventView, Events, EventsMark, PieceCrcs, REFERENCE_HEAD_BYTES, Reference, Stamp,
+    StreamedData, check_piece, check_pieces, combine_crc, frame_bytes_hint,
 };
 pub use catalog::{
     Catalog, CatalogError, CatalogRecord, CatalogRecordError, Durability, PartitionKind, PartitionRecord,

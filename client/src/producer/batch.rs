@@ -4,10 +4,10 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use mofka_log::{
-    Batch, BatchBuilder, BatchError, BatchPlace, DataCheck, Durability, EventId, PIECE_BYTES, ProducerId,
-    Reference,
+    Batch, BatchBuilder, BatchError, BatchPlace, DataCheck, DataParts, Durability, EventId, PIECE_BYTES,
+    ProducerId, Reference,
 };
 use mofka_net::control::NodeLimits;
 use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix};
@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use super::queue::Queue;
 use super::sequence::{Places, Sequence};
-use super::spares::Spares;
 use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Connection, Kept, LentFrame};
@@ -73,7 +72,7 @@ impl BatchPromise {
 
 /// The batch that gathers events.
 pub(super) struct Gathering {
-    builder: BatchBuilder,
+    builder: Box<BatchBuilder>,
     pub(super) promise: Arc<BatchPromise>,
     pub(super) number: u64,
     /// Somebody flushed, or waits for one of its events, or it gathered for long enough.
@@ -185,7 +184,7 @@ const AROUND_EVENTS_BYTES: u64 = 128 + 8;
 
 impl Gathering {
     /// `builder` is empty.
-    pub(super) fn new(queue: Weak<Queue>, number: u64, builder: BatchBuilder) -> Self {
+    pub(super) fn new(queue: Weak<Queue>, number: u64, builder: Box<BatchBuilder>) -> Self {
         let promise = Arc::new(BatchPromise {
             settled: Promise::new(),
             queue,
@@ -283,7 +282,7 @@ pub(super) struct Outgoing {
     /// Its events were told that they failed, and yet it keeps its place: it may be stored, or will be.
     pub(super) is_given_up: bool,
     /// Everything was given up while its answer was owed.
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Option<Box<Verdict>>,
 }
 
 /// What is told of a batch that is not accepted after all.
@@ -296,11 +295,11 @@ pub(super) struct Verdict {
 /// What is sent. Dropping it may run the application's code, since it keeps segments of events: never under a lock.
 pub(super) enum Content {
     /// Without a number: it may still vanish, and nobody would miss it.
-    Gathered(BatchBuilder),
+    Gathered(Box<BatchBuilder>),
     Stamped {
         frame: Bytes,
         /// The data, in order: what is sent again is the same memory.
-        data: Vec<Bytes>,
+        data: DataParts,
         /// Nothing of it is the application's.
         is_all_copied: bool,
     },
@@ -335,8 +334,13 @@ impl Outgoing {
         matches!(self.content, Content::Stamped { .. })
     }
 
-    /// Gives it the next place, unless it has one. Returns the builder that it came from, empty, for another one.
-    pub(super) fn stamp(&mut self, sequence: &mut Sequence, spares: &Spares) -> Option<BatchBuilder> {
+    /// Gives it the next place, unless it has one; `memory` gives some for a frame of so many bytes. Returns the builder that it came
+    /// from, empty, for another one.
+    pub(super) fn stamp(
+        &mut self,
+        sequence: &mut Sequence,
+        memory: impl FnOnce(u64) -> BytesMut,
+    ) -> Option<Box<BatchBuilder>> {
         let Content::Gathered(builder) = &mut self.content else {
             return None;
         };
@@ -345,15 +349,17 @@ impl Outgoing {
             None => sequence.next(),
         };
         let is_all_copied = builder.is_all_copied();
-        let memory = spares.frame(builder.frame_bytes());
+        let memory = memory(builder.frame_bytes());
         let (frame, data) = builder.take_into(Some(place), memory);
-        let builder = std::mem::take(builder);
-        self.content = Content::Stamped {
+        let stamped = Content::Stamped {
             frame,
             data,
             is_all_copied,
         };
-        Some(builder)
+        match std::mem::replace(&mut self.content, stamped) {
+            Content::Gathered(builder) => Some(builder),
+            Content::Stamped { .. } => None,
+        }
     }
 
     /// What its frame begins with: header and prefix. `None`: it has no place yet.

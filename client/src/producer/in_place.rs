@@ -207,9 +207,9 @@ impl InPlace {
         };
         // Both were bounded when it was claimed, by what the node took then.
         added.map_err(|_| self.queue.too_large(self.metadata.len(), bytes))?;
-        let placed = self
-            .queue
-            .push_alone(builder, rest, (self.metadata.len(), bytes), patience)?;
+        let placed =
+            self.queue
+                .push_alone(Box::new(builder), rest, (self.metadata.len(), bytes), patience)?;
         Ok(PushFuture::known(placed))
     }
 }

@@ -385,8 +385,9 @@ impl Queue {
         let (Some(me), Some(batch)) = (self.me.upgrade(), state.outgoing.get_mut(place)) else {
             return true;
         };
-        let spares = &self.shared.spares;
-        if let Some(spare) = batch.stamp(&mut state.sequence, spares)
+        let (spares, at_hand) = (&self.shared.spares, &mut state.at_hand);
+        let memory = |frame_bytes| spares.frame(frame_bytes, at_hand);
+        if let Some(spare) = batch.stamp(&mut state.sequence, memory)
             && let Some(large) = state.at_hand.keep(spare)
         {
             spares.keep_builder(large);
@@ -523,9 +524,10 @@ impl State {
     fn accepted(&mut self, place: usize, base: EventId, shared: &Shared, settled: &mut Settled) {
         self.sequence.accepted();
         self.retry = None;
-        let Some(batch) = self.outgoing.remove(place) else {
+        let Some(mut batch) = self.outgoing.remove(place) else {
             return;
         };
+        self.at_hand.keep_frame(&mut batch.content);
         settled.spent.push(batch.content);
         if !batch.is_given_up {
             shared.counters.acknowledged(batch.event_count);

@@ -28,14 +28,18 @@ pub(super) struct Spares {
 
 #[derive(Debug, Default)]
 struct Kept {
-    builders: Vec<BatchBuilder>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they go from hand to hand, and a pointer goes faster"
+    )]
+    builders: Vec<Box<BatchBuilder>>,
     buffers: Vec<BytesMut>,
     bytes: usize,
 }
 
 impl Spares {
     /// A builder for a batch that begins to gather: this one, which is empty, if there is one.
-    pub(super) fn builder(&self, at_hand: Option<BatchBuilder>) -> BatchBuilder {
+    pub(super) fn builder(&self, at_hand: Option<Box<BatchBuilder>>) -> Box<BatchBuilder> {
         if !self.is_any.load(Ordering::Relaxed) {
             return at_hand.unwrap_or_default();
         }
@@ -59,10 +63,13 @@ impl Spares {
         builder
     }
 
-    /// Memory for a frame of so many bytes.
-    pub(super) fn frame(&self, bytes: u64) -> BytesMut {
+    /// Memory for a frame of so many bytes; small ones are made where others were that are at hand.
+    pub(super) fn frame(&self, bytes: u64, at_hand: &mut AtHand) -> BytesMut {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if bytes < KEPT_BYTES_MIN || !self.is_any.load(Ordering::Relaxed) {
+        if bytes < KEPT_BYTES_MIN {
+            return at_hand.frame();
+        }
+        if !self.is_any.load(Ordering::Relaxed) {
             return BytesMut::new();
         }
         let kept = &mut *lock(&self.kept);
@@ -77,7 +84,7 @@ impl Spares {
     }
 
     /// A builder that gave its batch away.
-    pub(super) fn keep_builder(&self, builder: BatchBuilder) {
+    pub(super) fn keep_builder(&self, builder: Box<BatchBuilder>) {
         let bytes = builder.memory_bytes();
         self.keep(bytes, |kept| kept.builders.push(builder));
     }
@@ -120,10 +127,16 @@ impl Spares {
     }
 }
 
-/// Builders of small batches that a queue has at hand: one for each batch that waits to be sent, when events come one by one.
+/// What a queue has at hand for small batches, when events come one by one: a builder for each that waits to be sent, and memory for
+/// the frame of each that is under way. Allocators find a few of a size again at once, but not as many.
 #[derive(Debug, Default)]
 pub(super) struct AtHand {
-    builders: Vec<BatchBuilder>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they go from hand to hand, and a pointer goes faster"
+    )]
+    builders: Vec<Box<BatchBuilder>>,
+    frames: Vec<BytesMut>,
     bytes: usize,
 }
 
@@ -132,14 +145,14 @@ impl AtHand {
     const BYTES_MAX: usize = 64 << 10;
 
     /// One that is empty, if there is one.
-    pub(super) fn take(&mut self) -> Option<BatchBuilder> {
+    pub(super) fn take(&mut self) -> Option<Box<BatchBuilder>> {
         let builder = self.builders.pop()?;
         self.bytes -= builder.memory_bytes();
         Some(builder)
     }
 
     /// Keeps one that gave its batch away, or gives it back when that would be too much.
-    pub(super) fn keep(&mut self, builder: BatchBuilder) -> Option<BatchBuilder> {
+    pub(super) fn keep(&mut self, builder: Box<BatchBuilder>) -> Option<Box<BatchBuilder>> {
         let bytes = builder.memory_bytes();
         if self.bytes + bytes > Self::BYTES_MAX {
             return Some(builder);
@@ -148,16 +161,43 @@ impl AtHand {
         self.builders.push(builder);
         None
     }
+
+    /// Memory for a small frame: what another one had, or none.
+    fn frame(&mut self) -> BytesMut {
+        let memory = self.frames.pop().unwrap_or_default();
+        self.bytes -= memory.capacity();
+        memory
+    }
+
+    /// Keeps the memory of a batch's frame, if it is small and nobody else has it.
+    pub(super) fn keep_frame(&mut self, content: &mut Content) {
+        let Content::Stamped { frame, .. } = content else {
+            return;
+        };
+        if frame.len() >= KEPT_BYTES_MIN || self.bytes + frame.len() > Self::BYTES_MAX {
+            return;
+        }
+        match std::mem::take(frame).try_into_mut() {
+            Ok(memory) if memory.capacity() < KEPT_BYTES_MIN => {
+                self.bytes += memory.capacity();
+                self.frames.push(memory);
+            }
+            Ok(_) => {}
+            Err(shared) => *frame = shared,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
 
     fn stamped(data_bytes: usize) -> Content {
         Content::Stamped {
             frame: Bytes::from(vec![1; KEPT_BYTES_MIN]),
-            data: vec![Bytes::from(vec![2; data_bytes])],
+            data: smallvec![Bytes::from(vec![2; data_bytes])],
             is_all_copied: true,
         }
     }
@@ -178,7 +218,7 @@ mod tests {
         assert_eq!(bytes(&spares), KEPT_BYTES_MIN + (1 << 20));
         let mut builder = spares.builder(None);
         builder.push(b"{}", std::iter::once(&[7; 1 << 20][..])).unwrap();
-        let memory = spares.frame(KEPT_BYTES_MIN as u64);
+        let memory = spares.frame(KEPT_BYTES_MIN as u64, &mut AtHand::default());
         assert_eq!(memory.as_ptr(), frame_at);
         let (frame, data) = builder.take_into(None, memory);
         assert_eq!((frame.as_ptr(), data[0].as_ptr()), (frame_at, data_at));
@@ -201,7 +241,7 @@ mod tests {
         let shared = Bytes::from(vec![3; KEPT_BYTES_MIN]);
         let content = |is_all_copied| Content::Stamped {
             frame: shared.clone(),
-            data: vec![Bytes::from(vec![4; KEPT_BYTES_MIN])],
+            data: smallvec![Bytes::from(vec![4; KEPT_BYTES_MIN])],
             is_all_copied,
         };
         spares.keep_content(content(false));
@@ -220,7 +260,7 @@ mod tests {
             let mut builder = BatchBuilder::new();
             builder.push(&vec![b'1'; metadata_bytes], []).unwrap();
             builder.take_at(None);
-            builder
+            Box::new(builder)
         };
         let mut at_hand = AtHand::default();
         assert!(at_hand.take().is_none());
@@ -236,5 +276,33 @@ mod tests {
                 .iter()
                 .all(|builder| builder.is_empty() && builder.memory_bytes() >= 100)
         );
+    }
+
+    #[test]
+    fn a_small_frame_lies_where_another_one_did_up_to_a_bound() {
+        let (spares, mut at_hand) = (Spares::default(), AtHand::default());
+        let stamped = |frame: Bytes| Content::Stamped {
+            frame,
+            data: smallvec![],
+            is_all_copied: true,
+        };
+        let frame = Bytes::from(vec![1; 400]);
+        let frame_at = frame.as_ptr();
+        at_hand.keep_frame(&mut stamped(frame));
+        let memory = spares.frame(300, &mut at_hand);
+        assert_eq!((memory.as_ptr(), at_hand.bytes), (frame_at, 0));
+        // A socket still has it.
+        let shared = Bytes::from(vec![1; 400]);
+        let mut sent = stamped(shared.clone());
+        at_hand.keep_frame(&mut sent);
+        assert!(
+            at_hand.frames.is_empty() && matches!(&sent, Content::Stamped { frame, .. } if frame == &shared)
+        );
+        for _ in 0..100 {
+            at_hand.keep_frame(&mut stamped(Bytes::from(vec![1; 1000])));
+        }
+        assert_eq!((at_hand.frames.len(), at_hand.bytes), (65, 65_000));
+        at_hand.keep_frame(&mut stamped(Bytes::from(vec![1; KEPT_BYTES_MIN])));
+        assert_eq!(at_hand.frames.len(), 65, "the producer keeps it for all queues");
     }
 }

@@ -1,6 +1,7 @@
 //! The client's side: events become a frame and its data.
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use super::error::BatchError;
 use super::header::{BATCH_HEADER_BYTES, BatchHeader, BatchPlace, Built, Entry};
@@ -11,6 +12,10 @@ use crate::le::Le32;
 use crate::limits::{DATA_BATCH_BYTES_MAX, EVENTS_PER_BATCH_MAX, METADATA_BLOCK_BYTES_MAX, PIECE_BYTES};
 use crate::width::{align8, narrow, wide};
 
+/// The data of a batch in parts that follow each other: those segments that were kept as they are, and between them what was copied.
+/// No part is empty. One part, as most batches have, needs no memory of its own.
+pub type DataParts = SmallVec<[Bytes; 1]>;
+
 /// Gathers events into a batch. Checksums are computed as the bytes come in, while they are in the cache.
 ///
 /// Data is copied, side by side, except for segments that are long enough to be kept as they are ([`BatchBuilder::push_shared`]).
@@ -20,7 +25,7 @@ pub struct BatchBuilder {
     pieces: Vec<Le32>,
     metadata: Vec<u8>,
     /// The data before what is gathered in `copied`, in order.
-    parts: Vec<Bytes>,
+    parts: DataParts,
     copied: BytesMut,
     data_bytes: u64,
     has_references: bool,
@@ -199,12 +204,11 @@ impl BatchBuilder {
         (frame, data)
     }
 
-    /// The frame, and the data in parts that follow each other: those segments that were kept as they are, and between them what
-    /// was copied. No part is empty.
+    /// The frame, and the data in parts.
     ///
     /// # Panics
     /// As [`BatchBuilder::finish`].
-    pub fn finish_in_parts(self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, Vec<Bytes>) {
+    pub fn finish_in_parts(self, producer: Option<(ProducerId, u32, u64)>) -> (Bytes, DataParts) {
         self.finish_at(producer.map(BatchPlace::from))
     }
 
@@ -212,7 +216,7 @@ impl BatchBuilder {
     ///
     /// # Panics
     /// As [`BatchBuilder::finish`].
-    pub fn finish_at(mut self, place: Option<BatchPlace>) -> (Bytes, Vec<Bytes>) {
+    pub fn finish_at(mut self, place: Option<BatchPlace>) -> (Bytes, DataParts) {
         self.take_at(place)
     }
 
@@ -220,7 +224,7 @@ impl BatchBuilder {
     ///
     /// # Panics
     /// As [`BatchBuilder::finish`].
-    pub fn take_at(&mut self, place: Option<BatchPlace>) -> (Bytes, Vec<Bytes>) {
+    pub fn take_at(&mut self, place: Option<BatchPlace>) -> (Bytes, DataParts) {
         self.take_into(place, BytesMut::new())
     }
 
@@ -228,7 +232,7 @@ impl BatchBuilder {
     ///
     /// # Panics
     /// As [`BatchBuilder::finish`].
-    pub fn take_into(&mut self, place: Option<BatchPlace>, memory: BytesMut) -> (Bytes, Vec<Bytes>) {
+    pub fn take_into(&mut self, place: Option<BatchPlace>, memory: BytesMut) -> (Bytes, DataParts) {
         let frame = self.frame(self.data_bytes, place, memory);
         // All of it, which needs no count of its users; also when nothing was copied: only tables and metadata stay.
         let copied = std::mem::take(&mut self.copied);

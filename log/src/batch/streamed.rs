@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(whole.bytes(), seen.bytes());
             let (frame, parts) = seen.finish_in_parts(PRODUCER);
             assert_eq!(whole.finish(PRODUCER).0, frame);
-            assert_eq!(parts, [&b"before"[..]]);
+            assert_eq!(parts[..], [&b"before"[..]]);
         }
         let much = StreamedData {
             bytes: DATA_BATCH_BYTES_MAX + 1,

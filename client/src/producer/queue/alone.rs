@@ -51,7 +51,7 @@ impl Queue {
     /// Adds a batch of one event, whose data goes on with `rest`, behind all others. Blocks while there is no room.
     pub(in super::super) fn push_alone(
         &self,
-        builder: BatchBuilder,
+        builder: Box<BatchBuilder>,
         rest: Option<Arc<Kept>>,
         (metadata_bytes, data_bytes): (usize, u64),
         patience: Patience<'_>,

@@ -86,7 +86,10 @@ impl Line {
     }
 
     pub(super) fn remove(&mut self, place: usize) -> Option<Outgoing> {
-        let removed = self.batches.remove(place)?;
+        let removed = match place {
+            0 => self.batches.pop_front(),
+            _ => self.batches.remove(place),
+        }?;
         self.sent_count -= usize::from(!removed.is_unsent());
         self.check();
         Some(removed)
@@ -105,15 +108,17 @@ impl Line {
             .partition(Outgoing::is_unsent);
         for batch in &mut sent {
             let error = error.clone();
-            batch.verdict.get_or_insert(Verdict { since, error });
+            batch
+                .verdict
+                .get_or_insert_with(|| Box::new(Verdict { since, error }));
         }
         self.batches = sent;
         unsent
     }
 
     /// What is told of a batch that is not accepted, if everything was given up while it was on its way.
-    pub(super) fn verdict_of(&self, place: usize) -> Option<Verdict> {
-        self.batches.get(place)?.verdict.clone()
+    pub(super) fn verdict_of(&self, place: usize) -> Option<&Verdict> {
+        self.batches.get(place)?.verdict.as_deref()
     }
 
     /// That connection owes its answer now.

@@ -26,7 +26,8 @@ impl Queue {
             return;
         };
         if let Some(verdict) = state.outgoing.verdict_of(place) {
-            return self.fail_at(state, place, verdict.error, settled);
+            let error = verdict.error.clone();
+            return self.fail_at(state, place, error, settled);
         }
         match error.code {
             ErrorCode::ShuttingDown | ErrorCode::Overloaded | ErrorCode::NoSpace => {
