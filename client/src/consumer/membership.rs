@@ -337,7 +337,15 @@ pub(super) fn apply(core: &Arc<Core>, news: &GroupSyncResponse) {
             });
         return turn.tell(AssignmentChange::Withdrawn, indices(&leaving));
     }
-    let ends: Vec<_> = leaving.iter().map(|source| source.withdraw(core)).collect();
+    let ends: Vec<_> = leaving
+        .iter()
+        .map(|source| {
+            let (next, end) = source.withdraw(core);
+            // A close drops what was not pulled: where this one was is not known then, and the next reader goes by what was told
+            // before. It is noted before anything is dropped.
+            (next.filter(|_| !core.is_closed()), end)
+        })
+        .collect();
     // Before the node hears of it, and when no more of their events come.
     turn.tell(AssignmentChange::Withdrawn, indices(&leaving));
     let deadline = Deadline::after(CLOSE_TIMEOUT);

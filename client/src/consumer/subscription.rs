@@ -263,6 +263,11 @@ impl Source {
         };
         let (generation, from) = {
             let mut state = lock(&self.state);
+            if state.is_over || core.is_closed() {
+                // While this waited for its time. Whoever reads it now would be thrown out.
+                state.is_subscribing = false;
+                return Ok(());
+            }
             state.generation += 1;
             let from = state
                 .next
@@ -317,6 +322,8 @@ impl Source {
             return Err(lost("the connection ended right after the answer"));
         }
         if state.is_over || core.is_closed() {
+            // Who goes elsewhere from here subscribes again.
+            state.is_subscribing = false;
             drop(state);
             subscription.end();
             return Ok(());

@@ -430,6 +430,21 @@ fn a_seek_during_a_subscribe_leaves_no_other_subscription_behind() {
 }
 
 #[test]
+fn a_seek_goes_on_however_soon_the_end_of_the_topic_came() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 0..1);
+    topic.mark_complete().unwrap();
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    // The end comes right behind the answer to the subscription, and it is chance which of them is looked at first.
+    for round in 0..2000 {
+        let rest = consumer.events(LONG).count();
+        assert_eq!(rest, 1, "round {round}");
+        consumer.seek(0, Start::First).unwrap();
+    }
+}
+
+#[test]
 fn what_was_not_pulled_is_not_told_as_read() {
     let node = Node::start();
     node.state().is_restless = true;
