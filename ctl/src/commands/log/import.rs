@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use super::durable::{failed, now_us, sync_dir};
 use super::export_file::{ExportReader, Item};
-use super::names::Names;
-use super::partition::{Look, Nobody, WITNESS, examine};
+use super::names::{Names, remove};
+use super::partition::{Look, Nobody, WITNESS, examine, partition_dirs};
 use super::place::{HeldOff, Target, hold_off, names};
 use super::problem::Severity;
 use super::progress::bar;
@@ -47,6 +47,8 @@ struct CatalogChange {
     records: Vec<Vec<u8>>,
     topic: String,
     index: u32,
+    /// Directories of topics that were deleted, which the new catalog does not say any more.
+    leftovers: Vec<PathBuf>,
 }
 
 /// What was imported.
@@ -156,6 +158,14 @@ fn in_data_dir(args: &ImportArgs, head: &ExportHead, data_dir: &Path) -> Outcome
             data_dir.display()
         ))
     })?;
+    let dirs = partition_dirs(data_dir)?;
+    if known.found.is_none() && known.unlisted(&dirs).next().is_some() {
+        return Err(Failure::check(format!(
+            "{} has partitions, and no catalog that names them: `mofka-ctl log repair` first",
+            data_dir.display()
+        )));
+    }
+    let leftovers = known.leftovers(&dirs).cloned().collect();
     let mut catalog = known.catalog;
     let topic = topic_record(args, head, &mut catalog)?;
     let partitions = data_dir.join("partitions");
@@ -203,6 +213,7 @@ fn in_data_dir(args: &ImportArgs, head: &ExportHead, data_dir: &Path) -> Outcome
             records: catalog.snapshot().iter().map(CatalogRecord::encode).collect(),
             topic: topic.name,
             index,
+            leftovers,
         }),
     })
 }
@@ -373,7 +384,7 @@ fn write_cursors(destination: &Destination, cursors: &mut [CursorRecord], end: E
     record_file::replace(&path, SegmentKind::Cursors, destination.partition, &records)
 }
 
-/// Gives everything its name: first the files, then the catalog, without which the daemon removes them again.
+/// Gives everything its name: first the files, then the catalog, without which nobody is served from them.
 fn show(destination: &Destination) -> Outcome {
     let Destination { part, dir, .. } = destination;
     let named = std::fs::rename(part, dir).and_then(|()| {
@@ -383,6 +394,7 @@ fn show(destination: &Destination) -> Outcome {
     named.map_err(|error| failed("name", dir, &error))?;
     match &destination.catalog {
         Some(change) => {
+            remove(&change.leftovers)?;
             record_file::replace(&change.path, SegmentKind::Catalog, change.node, &change.records)
                 .map_err(|error| failed("write", &change.path, &error))
         }

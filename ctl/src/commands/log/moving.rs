@@ -7,7 +7,8 @@ use mofka_log::{CatalogRecord, SegmentKind};
 use serde_json::json;
 
 use super::durable::failed;
-use super::names::Names;
+use super::names::{Names, remove};
+use super::partition::partition_dirs;
 use super::place::hold_off;
 use super::record_file;
 use crate::cli::PartitionMoveArgs;
@@ -62,6 +63,7 @@ pub(crate) fn run(args: &PartitionMoveArgs, output: Output) -> Outcome {
         ))
     })?;
     if from != args.shard {
+        remove(names.leftovers(&partition_dirs(dir)?))?;
         let encoded: Vec<Vec<u8>> = records.iter().map(CatalogRecord::encode).collect();
         record_file::replace(&path, SegmentKind::Catalog, node, &encoded)
             .map_err(|error| failed("write", &path, &error))?;

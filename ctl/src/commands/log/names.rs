@@ -8,6 +8,7 @@ use mofka_log::{Catalog, PartitionKind, Verdict};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::durable::{failed, sync_dir};
 use super::partition::forgive_what_moved;
 use super::place::{partition_id, user_of};
 use super::problem::Problem;
@@ -76,13 +77,10 @@ impl Names {
                 "the catalog has this partition, and its directory is gone, and all its events with it";
             Problem::damage("partition_missing", &path, text)
         });
-        let deleted = dirs
-            .iter()
-            .filter(|dir| partition_id(dir).is_some_and(|id| self.deleted.contains(&id)))
-            .map(|dir| {
-                let text = "its topic was deleted: the daemon removes it when it starts";
-                Problem::note("partition_deleted", dir, text)
-            });
+        let deleted = self.leftovers(dirs).map(|dir| {
+            let text = "its topic was deleted: the daemon removes it when it starts";
+            Problem::note("partition_deleted", dir, text)
+        });
         let unlisted = self.unlisted(dirs).map(|dir| {
             let text = "no record of the catalog is of this partition: the daemon leaves it alone and serves nobody from it; \
                         `log export` reads it, `log repair` sets it aside";
@@ -91,12 +89,19 @@ impl Names {
         missing.chain(deleted).chain(unlisted).collect()
     }
 
-    /// Directories of partitions that the catalog never had, or does not have any more since its records were lost.
+    /// Directories of partitions that the catalog never had, or does not have any more since its records were lost. Not those
+    /// without files: they were made for a partition that did not come about, and the daemon removes them when it starts.
     pub(super) fn unlisted<'a>(&'a self, dirs: &'a [PathBuf]) -> impl Iterator<Item = &'a PathBuf> {
-        dirs.iter().filter(|dir| {
-            partition_id(dir)
-                .is_some_and(|id| self.catalog.partition(id).is_none() && !self.deleted.contains(&id))
-        })
+        let is_unknown = |id| self.catalog.partition(id).is_none() && !self.deleted.contains(&id);
+        dirs.iter()
+            .filter(move |dir| partition_id(dir).is_some_and(is_unknown) && !is_empty(dir))
+    }
+
+    /// Directories of topics that were deleted. Whoever writes the catalog anew removes them first ([`remove`]): the new one does
+    /// not say that they were deleted.
+    pub(super) fn leftovers<'a>(&'a self, dirs: &'a [PathBuf]) -> impl Iterator<Item = &'a PathBuf> {
+        dirs.iter()
+            .filter(|dir| partition_id(dir).is_some_and(|id| self.deleted.contains(&id)))
     }
 
     /// The topic's name and the partition's index.
@@ -105,6 +110,23 @@ impl Names {
         let topic = self.catalog.topic_by_id(partition.topic)?;
         Some((topic.name.clone(), partition.index))
     }
+}
+
+/// Removes directories of deleted topics, durably.
+///
+/// # Errors
+/// When the system refuses.
+pub(super) fn remove<'a>(dirs: impl IntoIterator<Item = &'a PathBuf>) -> Outcome {
+    for dir in dirs {
+        let removed = std::fs::remove_dir_all(dir);
+        let removed = removed.and_then(|()| sync_dir(dir.parent().unwrap_or(Path::new("."))));
+        removed.map_err(|error| failed("remove", dir, &error))?;
+    }
+    Ok(())
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// The node that a data directory belongs to.

@@ -21,6 +21,10 @@ use super::segment::{Depth, SegmentFound};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, bytes_text, table};
 
+/// Looks at what a node may be making or removing just now, and the time between two of them.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What was verified.
 struct Verified {
     partitions: Vec<PartitionFound>,
@@ -89,13 +93,29 @@ fn data_dir(dir: &Path) -> Outcome<(Verified, u64)> {
         problems.push(Problem::damage("catalog_missing", &dir.join("catalog"), text));
     }
     if !records.is_empty() {
-        problems.extend(names.strays(dir, &dirs));
+        problems.extend(strays(dir, &names, &dirs)?);
     }
     let catalog_bytes: u64 = records.iter().map(|found| found.bytes).sum();
     let (mut verified, read_bytes) = partitions(&dirs, None, names)?;
     verified.records = records;
     verified.problems = problems;
     Ok((verified, read_bytes + catalog_bytes))
+}
+
+/// Partitions without a directory, and directories without a partition. A node that runs makes and removes some between the look at the
+/// catalog and that at the directories: of such a one, those that stay.
+fn strays(dir: &Path, names: &Names, dirs: &[PathBuf]) -> Outcome<Vec<Problem>> {
+    let mut strays = names.strays(dir, dirs);
+    for _ in 0..LOOKS {
+        let is_any = strays.iter().any(|stray| stray.severity == Severity::Damage);
+        if !is_any || user_of(dir).is_none() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        let now = Names::of(dir)?.strays(dir, &partition_dirs(dir)?);
+        strays.retain(|stray| now.contains(stray));
+    }
+    Ok(strays)
 }
 
 fn partitions(dirs: &[PathBuf], only: Option<EventId>, names: Names) -> Outcome<(Verified, u64)> {

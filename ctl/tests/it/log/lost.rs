@@ -50,7 +50,7 @@ fn without_its_catalog_a_node_does_not_start_and_touches_no_partition() {
     let name = partition.file_name().unwrap().to_string_lossy().into_owned();
     assert_eq!(
         done["catalog"],
-        json!({"records": null, "unlisted_partitions": [name]})
+        json!({"records": null, "deleted_partitions": [], "unlisted_partitions": [name]})
     );
     stored.verify().ok();
     stored.start();
@@ -100,13 +100,11 @@ fn a_catalog_that_lost_its_end_loses_no_partition() {
     stored.stop();
 }
 
-#[test]
-fn what_is_left_of_a_deleted_topic_is_removed_by_the_next_start() {
-    let stored = Stored::new();
+/// Deletes the topic, as if the node had died between the record and the removal.
+fn delete_in_part(stored: &Stored) {
     let partition = stored.partition();
     let kept = stored.data().join("kept");
     stored.start();
-    // As if the node had died between the record and the removal.
     std::fs::create_dir(&kept).unwrap();
     for name in names_in(&partition) {
         let from = partition.join(&name);
@@ -118,10 +116,53 @@ fn what_is_left_of_a_deleted_topic_is_removed_by_the_next_start() {
     stored.stop();
     assert!(!partition.exists());
     std::fs::rename(&kept, &partition).unwrap();
+}
+
+#[test]
+fn what_is_left_of_a_deleted_topic_is_removed_by_the_next_start() {
+    let stored = Stored::new();
+    let partition = stored.partition();
+    delete_in_part(&stored);
     let verified = stored.verify().ok();
     assert!(verified.contains("its topic was deleted"), "{verified}");
     stored.start();
     assert!(!partition.exists());
+    stored.stop();
+}
+
+#[test]
+fn who_writes_the_catalog_anew_removes_what_is_left_of_deleted_topics() {
+    let stored = Stored::new();
+    let partition = stored.partition();
+    stored.run("mofka-ctl log export data bgl.mofka").ok();
+    delete_in_part(&stored);
+    stored.run("mofka-ctl log import bgl.mofka data").ok();
+    assert!(!partition.exists());
+    stored.verify().ok();
+    stored.start();
+    assert!(stored.consumed("bgl", 0, 100) == bgl_lines()[..100]);
+    stored.stop();
+
+    let catalog = stored.data().join("catalog");
+    std::fs::remove_file(&catalog).unwrap();
+    stored
+        .run("mofka-ctl log import bgl.mofka data")
+        .fails(4, &["no catalog that names them", "log repair"]);
+    assert!(!catalog.exists());
+}
+
+#[test]
+fn a_directory_without_files_is_of_a_partition_that_did_not_come_about() {
+    let stored = Stored::new();
+    let empty = stored
+        .partition()
+        .with_file_name("01234567-89ab-4def-8123-456789abcdef");
+    std::fs::create_dir(&empty).unwrap();
+    stored.verify().ok();
+    let plan = parse(&stored.run("mofka-ctl --json log repair data").ok());
+    assert_eq!(plan["catalog"], json!(null));
+    stored.start();
+    assert!(!empty.exists());
     stored.stop();
 }
 

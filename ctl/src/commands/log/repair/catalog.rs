@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::durable::{copy_from, failed, now_us, sync_dir};
-use super::super::names::Names;
+use super::super::names::{Names, remove};
 use super::super::problem::file_name;
 use super::super::record_file;
 use super::super::records::RecordsFound;
@@ -26,13 +26,15 @@ pub(super) struct CatalogPlan {
 struct NewCatalog {
     node: Uuid,
     records: Vec<Vec<u8>>,
+    /// Directories of topics that were deleted, which it does not say any more.
+    leftovers: Vec<PathBuf>,
 }
 
 /// `None` when there is nothing to be done.
 pub(super) fn plan(data_dir: &Path, names: &Names, dirs: &[PathBuf]) -> Outcome<Option<CatalogPlan>> {
     let path = data_dir.join("catalog");
     let new = match names.found.as_ref().filter(|found| found.is_damaged()) {
-        Some(found) => Some(anew(&path, data_dir, names, found)?),
+        Some(found) => Some(anew(&path, data_dir, (names, dirs), found)?),
         None => None,
     };
     let unlisted: Vec<PathBuf> = names.unlisted(dirs).cloned().collect();
@@ -40,7 +42,12 @@ pub(super) fn plan(data_dir: &Path, names: &Names, dirs: &[PathBuf]) -> Outcome<
     Ok((!is_well).then_some(CatalogPlan { path, new, unlisted }))
 }
 
-fn anew(path: &Path, data_dir: &Path, names: &Names, found: &RecordsFound) -> Outcome<NewCatalog> {
+fn anew(
+    path: &Path,
+    data_dir: &Path,
+    (names, dirs): (&Names, &[PathBuf]),
+    found: &RecordsFound,
+) -> Outcome<NewCatalog> {
     if found
         .problems
         .iter()
@@ -63,6 +70,7 @@ fn anew(path: &Path, data_dir: &Path, names: &Names, found: &RecordsFound) -> Ou
     Ok(NewCatalog {
         node,
         records: snapshot.iter().map(CatalogRecord::encode).collect(),
+        leftovers: names.leftovers(dirs).cloned().collect(),
     })
 }
 
@@ -80,12 +88,18 @@ impl CatalogPlan {
             format!("  rename partition {name} to {name}.unlisted: no record names it")
         });
         lines.extend(unlisted);
+        let leftovers = self.new.iter().flat_map(|new| &new.leftovers);
+        lines.extend(leftovers.map(|dir| {
+            let name = file_name(dir);
+            format!("  remove partition {name}: its topic was deleted")
+        }));
         lines
     }
 
     pub(super) fn json(&self) -> Value {
         json!({
             "records": self.new.as_ref().map(|new| new.records.len()),
+            "deleted_partitions": self.new.iter().flat_map(|new| &new.leftovers).map(|dir| file_name(dir)).collect::<Vec<_>>(),
             "unlisted_partitions": self.unlisted.iter().map(|dir| file_name(dir)).collect::<Vec<_>>(),
         })
     }
@@ -104,9 +118,15 @@ impl CatalogPlan {
                 std::fs::rename(dir, &to).and_then(|()| sync_dir(dir.parent().unwrap_or(Path::new("."))));
             renamed.map_err(|error| failed("rename", dir, &error))?;
         }
-        let Some(NewCatalog { node, records }) = &self.new else {
+        let Some(NewCatalog {
+            node,
+            records,
+            leftovers,
+        }) = &self.new
+        else {
             return Ok(());
         };
+        remove(leftovers)?;
         record_file::replace(&self.path, SegmentKind::Catalog, *node, records)
             .map_err(|error| failed("write", &self.path, &error))
     }
