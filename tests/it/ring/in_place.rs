@@ -396,6 +396,18 @@ fn eventually(what: &str, is_so: impl Fn() -> bool) {
 fn signal(node: &Node, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(node.pid()).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
+    if signal == Signal::STOP {
+        // A thread that runs goes on until the signal reaches its core.
+        eventually("every thread has stopped", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
+            threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit(')')
+                    .next()
+                    .is_none_or(|rest| rest.trim_start().starts_with('T'))
+            })
+        });
+    }
 }
 
 /// Goes on, also when the test fails.
