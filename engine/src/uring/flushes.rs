@@ -3,6 +3,10 @@
 //! A device that fails to empty its cache may have dropped any part of it, and tells so once: the next sync goes well. So what was written
 //! to a device, and not synced, before a sync of that device failed is lost as far as anybody knows, whichever file or shard
 //! made the sync that failed ([`Flushes::failed_since`]).
+//!
+//! One limit remains. A failure is noted when the shard that made the sync takes its completion. Another shard whose own sync went well
+//! after that failure, and which takes its completion first, does not hear of it: the kernel tells nobody else, and the shards would have
+//! to wait for one another at each sync.
 
 use std::collections::HashMap;
 use std::io;
@@ -73,9 +77,11 @@ pub(super) fn dropped() -> io::Error {
     io::Error::other("another sync of this device failed meanwhile, and the device may have dropped this")
 }
 
-/// Whether a sync that gave this may have dropped what others wrote: not where it was never made.
+/// Whether a sync that gave this may have dropped what others wrote: not where it was never made, nor where the file system found no
+/// room for what it had to put down about this file, which the device's cache has nothing to do with and which passes.
 fn is_of_device(result: i32) -> bool {
-    result < 0 && result != -libc::ECANCELED && result != -libc::EINVAL
+    const NOT_OF_DEVICE: [i32; 4] = [libc::ECANCELED, libc::EINVAL, libc::ENOSPC, libc::EDQUOT];
+    result < 0 && !NOT_OF_DEVICE.contains(&-result)
 }
 
 #[cfg(test)]
@@ -98,7 +104,12 @@ mod tests {
 
     #[test]
     fn a_sync_that_was_never_made_drops_nothing() {
-        assert!(is_of_device(-libc::EIO) && is_of_device(-libc::ENOSPC));
-        assert!(!is_of_device(0) && !is_of_device(-libc::EINVAL) && !is_of_device(-libc::ECANCELED));
+        assert!(is_of_device(-libc::EIO) && !is_of_device(0));
+        assert!(!is_of_device(-libc::EINVAL) && !is_of_device(-libc::ECANCELED));
+    }
+
+    #[test]
+    fn a_full_file_system_drops_nothing_of_others() {
+        assert!(!is_of_device(-libc::ENOSPC) && !is_of_device(-libc::EDQUOT));
     }
 }
