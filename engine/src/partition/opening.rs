@@ -61,6 +61,8 @@ struct Opening<'a, I: Io> {
     /// What is known of producers before the segment that is looked at.
     producers: ProducerTable,
     segments: Vec<Rc<Segment>>,
+    /// Everything before this was durable: a segment was begun there.
+    durable_end: EventId,
     read_only: Option<String>,
 }
 
@@ -95,18 +97,18 @@ impl<I: Io> Store<I> {
             partition,
             producers: ProducerTable::default(),
             segments: Vec::new(),
+            durable_end: EventId::new(0),
             read_only: None,
         };
         let mut last = opening.all(&bases).await?;
+        let mut first_base = EventId::new(0);
+        let is_headerless = matches!(last, Some(Last::Headerless));
         if let Some(Last::NeverBegun | Last::Headerless) = last
             && let Some(base) = bases.pop()
         {
-            match last {
-                Some(Last::Headerless) => opening.set_aside(base).await?,
-                _ => opening.forget(base).await?,
-            }
-            opening.segments.clear();
-            last = opening.all(&bases).await?;
+            last = opening.without(base, is_headerless, &bases).await?;
+            // Those before it were let go, and their ids are not given again.
+            first_base = base;
         }
         let Opening {
             mut segments,
@@ -115,7 +117,7 @@ impl<I: Io> Store<I> {
             ..
         } = opening;
         let mut found = Found {
-            next_event_id: EventId::new(0),
+            next_event_id: first_base,
             producers,
             verdict: Verdict::Clean,
             read_only,
@@ -183,6 +185,40 @@ impl<I: Io> Opening<'_, I> {
             self.unsealed(base, end).await?;
         }
         self.last(*last).await.map(Some)
+    }
+
+    /// Goes on without the last segment, in which nothing is; `bases`: those before it.
+    ///
+    /// It was begun when everything before it was durable. So when something of that is missing, its files stay: what they vouch
+    /// for would be forgotten at the next start, and the ids of what is gone would be given again.
+    async fn without(
+        &mut self,
+        base: EventId,
+        is_headerless: bool,
+        bases: &[EventId],
+    ) -> Result<Option<Last<I::File>>, OpenError> {
+        self.segments.clear();
+        self.durable_end = base;
+        let last = self.all(bases).await?;
+        let end = match &last {
+            Some(Last::Tail(tail)) => tail.opened.recovered.next_event_id,
+            Some(Last::Sealed(end)) => *end,
+            // An error, and they stay as they are.
+            Some(Last::NeverBegun | Last::Headerless) => return Ok(last),
+            None => base,
+        };
+        if end < base {
+            self.read_only.get_or_insert_with(|| {
+                format!(
+                    "damaged: events {end} to {base} had been durable and are gone (a segment was begun after them)"
+                )
+            });
+        } else if is_headerless {
+            self.set_aside(base).await?;
+        } else {
+            self.forget(base).await?;
+        }
+        Ok(last)
     }
 
     async fn open(&self, base: EventId) -> Result<(PathBuf, Rc<I::File>), OpenError> {
@@ -261,7 +297,7 @@ impl<I: Io> Opening<'_, I> {
         let data = self.data(base).await?;
         let known = Known {
             producers: self.producers.clone(),
-            durable_end: base,
+            durable_end: self.durable_end.max(base),
         };
         let opened = match recover::meta_file(&path, &meta, data.as_ref(), known, &mut |_| ()).await? {
             Opened::NeverUsed => return Ok(Last::Headerless),

@@ -6,6 +6,7 @@ mod crash_trim;
 mod faults;
 mod golden;
 mod judge;
+mod lost_segments;
 mod memory_retention;
 mod model;
 mod partition;
