@@ -106,7 +106,7 @@ impl<I: Io> Store<I> {
         if let Some(Last::NeverBegun | Last::Headerless) = last
             && let Some(base) = bases.pop()
         {
-            last = opening.without(base, is_headerless, &bases).await?;
+            last = opening.without(base, is_headerless, &bases, &names).await?;
             // Those before it were let go, and their ids are not given again.
             first_base = base;
         }
@@ -196,6 +196,7 @@ impl<I: Io> Opening<'_, I> {
         base: EventId,
         is_headerless: bool,
         bases: &[EventId],
+        names: &[String],
     ) -> Result<Option<Last<I::File>>, OpenError> {
         self.segments.clear();
         self.durable_end = base;
@@ -214,7 +215,7 @@ impl<I: Io> Opening<'_, I> {
                 )
             });
         } else if is_headerless {
-            self.set_aside(base).await?;
+            self.set_aside(base, names).await?;
         } else {
             self.forget(base).await?;
         }
@@ -360,18 +361,19 @@ impl<I: Io> Opening<'_, I> {
         self.sync_names().await
     }
 
-    /// Gives the files of the last segment other names.
-    async fn set_aside(&self, base: EventId) -> Result<(), OpenError> {
-        for path in [meta_path(self.dir, base), data_path(self.dir, base)] {
-            let mut aside = path.clone().into_os_string();
-            aside.push(".lost");
-            match self.io.rename(&path, Path::new(&aside)).await {
+    /// Gives the files of the last segment other names, the data file first: while the meta file has its name, every start
+    /// comes back to this. A data file alone would get the next segment of that name laid over it. Each name is durable before the next.
+    async fn set_aside(&self, base: EventId, names: &[String]) -> Result<(), OpenError> {
+        for path in [data_path(self.dir, base), meta_path(self.dir, base)] {
+            let aside = free_aside(&path, names);
+            match self.io.rename(&path, &aside).await {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 renamed => renamed.map_err(|error| OpenError::io("renaming", &path, &error))?,
             }
-            tracing::error!(path = %path.display(), "a segment has no header: its file is kept with the ending .lost, and nothing is read from it");
+            self.sync_names().await?;
+            tracing::error!(path = %path.display(), aside = %aside.display(), "a segment has no header: its file is kept with the ending .lost, and nothing is read from it");
         }
-        self.sync_names().await
+        Ok(())
     }
 
     async fn sync_names(&self) -> Result<(), OpenError> {
@@ -390,6 +392,24 @@ impl<I: Io> Opening<'_, I> {
             path.display(),
             header.base_event_id()
         )))
+    }
+}
+
+/// A name with the ending `.lost` for this file, or `.lost-2` and so on when others were kept before it.
+fn free_aside(path: &Path, names: &[String]) -> PathBuf {
+    let mut place = 1_u64;
+    loop {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".lost");
+        if place > 1 {
+            aside.push(format!("-{place}"));
+        }
+        let aside = PathBuf::from(aside);
+        let name = aside.file_name();
+        if !names.iter().any(|known| name == Some(known.as_ref())) {
+            return aside;
+        }
+        place += 1;
     }
 }
 

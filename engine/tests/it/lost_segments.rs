@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use mofka_engine::io::Io;
 use mofka_engine::partition::Partition;
-use mofka_engine::sim::{Image, SimIo};
+use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{Durability, PartitionKind};
 
 use crate::model::{Content, Sent, id, open, read_all, send, spec};
@@ -157,4 +158,63 @@ fn behind_an_empty_last_segment_nothing_is_missing_where_its_ids_go_on() {
         let found = io.block_on(read_all(Rc::clone(&partition))).unwrap();
         assert!(found.keys().copied().eq([last]), "{n}: {:?}", found.keys());
     }
+}
+
+/// What a partition keeps under other names.
+fn kept(image: &Image) -> Vec<(PathBuf, Vec<u8>)> {
+    let is_kept = |path: &PathBuf| path.to_string_lossy().contains(".lost");
+    let kept = image.iter().filter(|(path, _)| is_kept(path));
+    kept.map(|(path, bytes)| (path.clone(), bytes.to_vec())).collect()
+}
+
+#[test]
+fn what_is_set_aside_is_there_whenever_power_is_cut() {
+    let (image, _, last) = rolled();
+    let [image, ..] = emptied(&image, last);
+    let data = image[&path(last, "data")].clone();
+    let mut random = Random::new(5);
+    let io = SimIo::stepping(&image, 6);
+    let machine = io.clone();
+    io.spawn(async move {
+        let opened = Partition::open(machine, spec(PartitionKind::Default, Durability::Synced)).await;
+        opened.unwrap();
+    });
+    let mut cases = 0;
+    loop {
+        io.run_tasks();
+        for keep_percent in [0, 30, 70, 100] {
+            let left = io.crash(&mut random, keep_percent, Sectors::Small);
+            let again = SimIo::stepping(&left, 7);
+            let partition = open_synced(&again).unwrap();
+            settle(&again);
+            assert_eq!((partition.read_only(), partition.visible_end()), (None, id(last)));
+            let has = kept(&again.settled());
+            assert!(
+                has.iter().any(|(_, bytes)| bytes[..] == data[..]),
+                "its data is gone"
+            );
+            cases += 1;
+        }
+        if !io.step() || !io.is_busy() {
+            break;
+        }
+    }
+    assert!(cases > 12, "{cases}");
+}
+
+#[test]
+fn what_was_set_aside_before_stays() {
+    let (image, _, last) = rolled();
+    let [mut image, ..] = emptied(&image, last);
+    let data = image[&path(last, "data")].clone();
+    image.insert(path(last, "meta.lost"), b"an earlier one".to_vec().into());
+    image.insert(path(last, "data.lost"), b"and its data".to_vec().into());
+    let io = SimIo::stepping(&image, 8);
+    open_synced(&io).unwrap();
+    settle(&io);
+    let after = io.settled();
+    assert_eq!(after[&path(last, "meta.lost")][..], b"an earlier one"[..]);
+    assert_eq!(after[&path(last, "data.lost")][..], b"and its data"[..]);
+    assert_eq!(after[&path(last, "data.lost-2")][..], data[..]);
+    assert!(after.contains_key(&path(last, "meta.lost-2")));
 }
