@@ -332,39 +332,49 @@ impl<I: Io> Store<I> {
         }
     }
 
-    /// Looks at every segment that was known by its name alone, the latest first.
+    /// Looks at every segment that was known by its name alone, the latest first, and whether events are missing behind any.
     ///
     /// # Errors
     /// What is wrong with one: events that were durable are missing, or cannot be read.
     pub(crate) async fn audit(&self) -> Result<(), OpenError> {
-        let unknown: Vec<_> = self
+        let ended: Vec<_> = self
             .segments
             .borrow()
             .iter()
-            .filter(|segment| segment.end().is_some() && segment.salt().is_none())
+            .filter(|segment| segment.end().is_some())
             .cloned()
             .collect();
-        for segment in unknown.into_iter().rev() {
-            // Somebody may have read it, or retention let it go, in the meantime.
+        for segment in ended.into_iter().rev() {
+            // Retention may have let it go in the meantime.
             let is_there = self
                 .segments
                 .borrow()
                 .iter()
                 .any(|known| Rc::ptr_eq(known, &segment));
-            if !is_there || segment.salt().is_some() {
+            if !is_there {
                 continue;
             }
-            let files = self.open_files(segment.base).await?;
-            self.look_at(&segment, &files).await?;
-            segment.drop_index();
-            if let Some((missing, end)) = segment.missing() {
-                return Err(OpenError::new(format!(
-                    "{}: events {missing} to {end} are missing: no segment holds them",
-                    meta_path(&self.dir, segment.base).display()
-                )));
+            // Somebody may have looked at it before, and asked for what it holds alone.
+            if segment.salt().is_none() {
+                let files = self.open_files(segment.base).await?;
+                self.look_at(&segment, &files).await?;
+                segment.drop_index();
             }
+            self.refuse_hole(&segment)?;
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// When events are missing between this segment, as far as it was looked at, and the next.
+    fn refuse_hole(&self, segment: &Segment) -> Result<(), OpenError> {
+        let Some((missing, end)) = segment.missing() else {
+            return Ok(());
+        };
+        Err(OpenError::new(format!(
+            "{}: events {missing} to {end} are missing: no segment holds them",
+            meta_path(&self.dir, segment.base).display()
+        )))
     }
 
     /// Whether it is time to make the next segment's files ready: this one is half full.

@@ -112,6 +112,10 @@ impl<I: Io> Partition<I> {
             if let Err(error) = self.drop_segment(store, &oldest).await {
                 store.let_go();
                 self.stays();
+                if !error.is_io() {
+                    self.becomes_read_only(format!("damaged: {error}"));
+                    break;
+                }
                 tracing::warn!(
                     topic = %self.spec.topic.name,
                     partition = self.spec.record.index,
@@ -235,6 +239,8 @@ impl<I: Io> Partition<I> {
         }
     }
 
+    /// # Errors
+    /// What the machine said, or that something is wrong with the segment or behind it: then it stays.
     async fn drop_segment(&self, store: &Store<I>, oldest: &Rc<Segment>) -> Result<(), OpenError> {
         let (io, dir, id) = store.place();
         store.hold(oldest).await?;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_engine::io::Io;
-use mofka_engine::partition::Partition;
+use mofka_engine::partition::{Partition, ReadLimits};
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
-use mofka_log::{Durability, PartitionKind};
+use mofka_log::{Durability, PartitionKind, Retention};
 
 use crate::model::{Content, Sent, id, open, read_all, send, spec};
 
@@ -217,4 +217,72 @@ fn what_was_set_aside_before_stays() {
     assert_eq!(after[&path(last, "data.lost")][..], b"and its data"[..]);
     assert_eq!(after[&path(last, "data.lost-2")][..], data[..]);
     assert!(after.contains_key(&path(last, "meta.lost-2")));
+}
+
+/// A partition of which the segment after the one at this place is gone, and the bases of the one before it, of itself and of
+/// the one after it.
+fn with_a_hole(place: usize) -> (Image, [u64; 3]) {
+    let mut image = filled(40);
+    let bases = bases(&image);
+    let [before, gone, after, ..] = bases[place..] else {
+        panic!("too few segments: {bases:?}")
+    };
+    for ending in ["meta", "data"] {
+        image.remove(&path(gone, ending));
+    }
+    (image, [before, gone, after])
+}
+
+#[test]
+fn a_hole_behind_a_segment_that_was_read_first_is_found_out() {
+    let (image, [before, gone, after]) = with_a_hole(1);
+    for seed in 0..20 {
+        let io = SimIo::stepping(&image, seed);
+        let machine = io.clone();
+        // It is read before the audit, which begins with the latest segment, comes to it.
+        let partition = io.block_on(async move {
+            let spec = spec(PartitionKind::Default, Durability::Synced);
+            let partition = Partition::open(machine, spec).await.unwrap();
+            let limits = ReadLimits {
+                events_max: 1,
+                bytes_max: 1 << 20,
+                with_data: false,
+            };
+            partition.read(id(before), limits).await.unwrap();
+            partition
+        });
+        settle(&io);
+        let reason = partition.read_only().expect("events are missing");
+        assert!(
+            reason.contains(&format!("events {gone} to {after} are missing")),
+            "seed {seed}: {reason}"
+        );
+    }
+}
+
+#[test]
+fn retention_stops_before_a_hole() {
+    let (image, [first, gone, after]) = with_a_hole(0);
+    for seed in 0..20 {
+        let io = SimIo::stepping(&image, seed);
+        let machine = io.clone();
+        // The audit has not come to it.
+        let partition = io.block_on(async move {
+            let mut spec = spec(PartitionKind::Default, Durability::Synced);
+            spec.topic.retention = Retention {
+                bytes_max: Some(1),
+                ..Retention::default()
+            };
+            let partition = Partition::open(machine, spec).await.unwrap();
+            partition.retain(1).await;
+            partition
+        });
+        settle(&io);
+        let reason = partition.read_only().expect("events are missing");
+        assert!(
+            reason.contains(&format!("events {gone} to {after} are missing")),
+            "seed {seed}: {reason}"
+        );
+        assert_eq!(partition.trim_end(), id(first), "seed {seed}");
+    }
 }

@@ -76,9 +76,17 @@ impl<I: Io> Store<I> {
         Ok(self.files_of(segment).await?.meta)
     }
 
-    /// Keeps the files of a segment open while its names go.
+    /// Keeps the files of a segment open while its names go. It is looked at, if nobody did yet: the hole behind it would be the
+    /// log's beginning once it is gone.
+    ///
+    /// # Errors
+    /// As [`Store::locate`], and when events are missing between it and the next.
     pub(in super::super) async fn hold(&self, segment: &Rc<Segment>) -> Result<(), OpenError> {
         let files = self.files_of(segment).await?;
+        if segment.salt().is_none() {
+            self.index_of(segment, &files).await?;
+        }
+        self.refuse_hole(segment)?;
         *self.held.borrow_mut() = Some((segment.base, files));
         Ok(())
     }
