@@ -6,7 +6,8 @@
 //! crash could undo. Until `trim_end` moves, the files are held open for those who read them.
 //!
 //! What producers sent last is in the footer of the newest segment that is sealed already. Before that one goes, it is written to a file
-//! of its own, `producers`: a meta file without frames.
+//! of its own, `producers`: a meta file without frames. Before a segment without a footer goes, so is what its frames add to that,
+//! unless a later footer has it.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use super::segment::Segment;
 use super::segment_files::{base_of, meta_path, read_footer};
 use super::store::Store;
 use crate::io::{Io, IoFile, Then, write_one};
-use crate::recover::{OpenError, write_first_block};
+use crate::recover::{self, Known, OpenError, Opened, write_first_block};
 
 /// What a partition knows about what is to leave it.
 pub(super) struct Leaving {
@@ -244,15 +245,10 @@ impl<I: Io> Partition<I> {
     async fn drop_segment(&self, store: &Store<I>, oldest: &Rc<Segment>) -> Result<(), OpenError> {
         let (io, dir, id) = store.place();
         store.hold(oldest).await?;
-        if oldest.has_footer() && store.sealed_count() == 1 {
+        if !store.has_footer_beside(oldest) {
             let end = oldest.end().unwrap_or(oldest.base);
-            // Not what is known now: the answers to batches that a crash may still drop would have taken the place of
-            // earlier ones.
-            let meta = meta_path(dir, oldest.base);
-            let footer = read_footer(&meta, &store.meta_of(oldest).await?).await?;
-            let footer =
-                footer.ok_or_else(|| OpenError::new(format!("{}: its footer is gone", meta.display())))?;
-            keep_producers(io, dir, id, end, footer.producers()).await?;
+            let producers = self.producers_before(store, oldest, end).await?;
+            keep_producers(io, dir, id, end, producers).await?;
             sync_names(store).await?;
         }
         let meta = meta_path(dir, oldest.base);
@@ -266,6 +262,44 @@ impl<I: Io> Partition<I> {
             tracing::warn!(base = oldest.base.get(), %error, "a data file could not be removed; the next start tries again");
         }
         Ok(())
+    }
+
+    /// What producers sent before the end of the oldest segment: what its footer says, or, when it has none, what was kept
+    /// before and its frames. Not what is known now: the answers to batches that a crash may still drop would have taken the
+    /// place of earlier ones.
+    async fn producers_before(
+        &self,
+        store: &Store<I>,
+        oldest: &Rc<Segment>,
+        end: EventId,
+    ) -> Result<ProducerTable, OpenError> {
+        let (io, dir, id) = store.place();
+        let path = meta_path(dir, oldest.base);
+        let meta = store.meta_of(oldest).await?;
+        if let Some(footer) = read_footer(&path, &meta).await? {
+            return Ok(footer.producers());
+        }
+        let kept = producers_path(dir);
+        // One that cannot be read now may be read later, and what takes its place is for good.
+        let producers = match io.open(&kept).await {
+            Ok(file) => read_producers(&kept, &Rc::new(file), id).await?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => ProducerTable::default(),
+            Err(error) => return Err(OpenError::io("opening", &kept, &error)),
+        };
+        let known = Known {
+            producers,
+            durable_end: end,
+        };
+        // The next segment vouches for its data.
+        match recover::meta_file(&path, &meta, None, known, &mut |_| ()).await? {
+            Opened::Segment(opened) if opened.recovered.next_event_id == end => {
+                Ok(opened.recovered.producers)
+            }
+            _ => Err(OpenError::new(format!(
+                "{}: it has no footer, and its frames do not go to event {end}",
+                path.display()
+            ))),
+        }
     }
 
     /// Without this, the events of a topic that gets few would never be old enough to go: the segment that is written

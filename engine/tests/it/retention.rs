@@ -7,7 +7,7 @@ use std::time::Duration;
 use mofka_engine::io::Io;
 use mofka_engine::partition::{Partition, ReadLimits, Reader, RetentionTimer, look_after_retention};
 use mofka_engine::sim::{Image, Random, SimIo};
-use mofka_log::{Durability, PartitionKind, Retention};
+use mofka_log::{AcknowledgedBy, Durability, PartitionKind, Retention};
 use mofka_net::{DataDescriptor, ErrorCode};
 
 use crate::model::{Content, Sent, id, open, read_all, send, spec};
@@ -127,6 +127,60 @@ fn a_segment_whose_footer_does_not_check_goes_like_any_other() {
         found.keys().copied().eq(trim_end..60),
         "all that is left is readable"
     );
+}
+
+#[test]
+fn producers_of_segments_without_a_footer_are_known_after_those_went() {
+    let one = |io: &SimIo, partition: &Rc<Partition<SimIo>>, n: u64| {
+        let content: Content = (format!("{{\"n\":{n}}}").into_bytes(), vec![7; 10 << 10]);
+        // Each event has a producer of its own.
+        let sent = send(partition, vec![content], (1 + n, 0, 0));
+        settle(io);
+        sent.acknowledged().unwrap()
+    };
+    let io = SimIo::stepping(&Image::new(), 5);
+    let before = partition(&io, Retention::default());
+    let mut count = 0;
+    while before.segment_count() < 4 {
+        one(&io, &before, count);
+        count += 1;
+    }
+    let stopping = Rc::clone(&before);
+    io.block_on(async move { stopping.stop().await });
+    let mut image = io.settled();
+    let metas: Vec<_> = image
+        .keys()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "meta"))
+        .cloned()
+        .collect();
+    for unsealed in &metas[1..3] {
+        let content = image.get_mut(unsealed).unwrap();
+        let frames_end = content.len() - 4096;
+        content.truncate(frames_end);
+    }
+    // There is no room for the footers that are missing.
+    let io = SimIo::stepping(&image, 6);
+    io.set_room(Some(0));
+    let full = partition(&io, Retention::default());
+    io.set_room(None);
+    full.set_retention(Retention {
+        acknowledged: Some(AcknowledgedBy::EveryConsumer),
+        ..Retention::default()
+    });
+    full.acknowledge("reader", id(count), Box::new(|stored| assert!(stored.is_ok())));
+    settle(&io);
+    retain(&io, &full, io.now_us());
+    settle(&io);
+    assert_eq!((full.segment_count(), full.trim_end()), (1, id(count - 1)));
+    let io = SimIo::stepping(&io.settled(), 7);
+    let again = partition(&io, Retention::default());
+    for n in 0..count {
+        let resent = one(&io, &again, n);
+        assert!(
+            resent.duplicate && resent.base_event_id == id(n),
+            "event {n}: {resent:?}"
+        );
+    }
 }
 
 #[test]

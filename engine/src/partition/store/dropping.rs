@@ -38,10 +38,11 @@ impl<I: Io> Store<I> {
         sealed.cloned().collect()
     }
 
-    /// Segments with a footer.
-    pub(in super::super) fn sealed_count(&self) -> usize {
+    /// Whether another segment than this, the oldest, has a footer: that knows all producers of the segments before it.
+    pub(in super::super) fn has_footer_beside(&self, oldest: &Rc<Segment>) -> bool {
         let segments = self.segments.borrow();
-        segments.iter().filter(|segment| segment.has_footer()).count()
+        let mut others = segments.iter().filter(|segment| !Rc::ptr_eq(segment, oldest));
+        others.any(|segment| segment.has_footer())
     }
 
     /// When the first and the last batch of this segment were accepted.
