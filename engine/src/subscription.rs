@@ -187,10 +187,12 @@ impl<I: Io> Subscription<I> {
         let picks = picking
             .pick(&self.partition, &slice, self.limits.bytes_max)
             .await?;
-        self.next.set(slice.end_event_id);
-        if picks.item_count > 0 || missed > 0 || self.silence() == Some(Duration::ZERO) {
+        self.next.set(picks.end_event_id);
+        // An error comes next: what was looked at before it is told.
+        let is_cut = picks.end_event_id < slice.end_event_id;
+        if picks.item_count > 0 || missed > 0 || is_cut || self.silence() == Some(Duration::ZERO) {
             let header = self.header(
-                (self.first_of_feed(from, missed), slice.end_event_id),
+                (self.first_of_feed(from, missed), picks.end_event_id),
                 missed,
                 picks.item_count,
                 false,

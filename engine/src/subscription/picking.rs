@@ -28,11 +28,21 @@ enum Declared {
 }
 
 /// What was picked out of a slice.
-#[derive(Default)]
 pub(super) struct Picks {
     pub(super) items: Vec<Bytes>,
     pub(super) item_count: u32,
     pub(super) event_count: u64,
+    /// Up to here the slice was looked at: to its end, or to an event whose data cannot be had.
+    pub(super) end_event_id: EventId,
+}
+
+impl Picks {
+    fn add(&mut self, picked: PickedBuilder) {
+        if !picked.is_empty() {
+            self.items.extend(picked.finish());
+            self.item_count += 1;
+        }
+    }
 }
 
 impl Picking {
@@ -47,17 +57,23 @@ impl Picking {
         Some(Self { filter, data })
     }
 
-    /// Picks out of a slice. Data beyond `bytes_max` in all is left for the client to fetch.
+    /// Picks out of a slice. Data beyond `bytes_max` in all is left for the client to fetch. Of an event whose declared data
+    /// cannot be had, what comes before it is given, and the next who begins there is told.
     ///
     /// # Errors
-    /// When declared data cannot be read or does not check.
+    /// When declared data of the slice's first event cannot be read or does not check.
     pub(super) async fn pick<I: Io>(
         &self,
         partition: &Rc<Partition<I>>,
         slice: &Slice,
         bytes_max: u64,
     ) -> Result<Picks, WireError> {
-        let mut picks = Picks::default();
+        let mut picks = Picks {
+            items: Vec::new(),
+            item_count: 0,
+            event_count: 0,
+            end_event_id: slice.end_event_id,
+        };
         let mut bytes_left = bytes_max;
         let (mut last, mut turn) = (None, Turn::default());
         // A match may go over the metadata once for each part of the pattern.
@@ -75,21 +91,27 @@ impl Picking {
                 if !is_meant || !self.lets_through(event.metadata) {
                     continue;
                 }
-                picks.event_count += 1;
                 if let Some(reference) = event.reference {
                     // What it refers to is asked for by who wants it.
                     builder.push_reference(event.index, event.metadata, reference);
+                    picks.event_count += 1;
                     continue;
                 }
                 let sent = self
                     .data_of(partition, batch, id, event.data_bytes, &mut bytes_left, &mut last)
-                    .await?;
-                builder.push(event.index, event.metadata, event.data_bytes, sent);
+                    .await;
+                match sent {
+                    Ok(sent) => builder.push(event.index, event.metadata, event.data_bytes, sent),
+                    Err(error) if id == slice.first_event_id => return Err(error),
+                    Err(_) => {
+                        picks.end_event_id = id;
+                        picks.add(builder);
+                        return Ok(picks);
+                    }
+                }
+                picks.event_count += 1;
             }
-            if !builder.is_empty() {
-                picks.items.extend(builder.finish());
-                picks.item_count += 1;
-            }
+            picks.add(builder);
         }
         Ok(picks)
     }

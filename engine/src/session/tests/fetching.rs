@@ -1,9 +1,10 @@
-//! Much work in one request: others of the shard have their turn meanwhile.
+//! Much work in one request: others of the shard have their turn meanwhile. And data that is damaged where events are picked.
 
-use mofka_log::EventId;
-use mofka_net::{DataDescriptor, FetchRequest, FetchResponse};
+use mofka_log::{BLOCK_BYTES, EventId, FilePos};
+use mofka_net::{DataDescriptor, ErrorCode, Feed, FeedPart, FetchRequest, FetchResponse};
 
 use super::*;
+use crate::io::{IoDir, IoFile, Then, write_one};
 
 fn fetch(node: &Node, client: &Client, id: u64, items: Vec<DataDescriptor>) -> (u64, Vec<Bytes>) {
     let request = FetchRequest {
@@ -78,4 +79,72 @@ fn others_have_their_turn_while_a_filter_looks_at_many_events() {
     assert!(fed.last() == Some(FrameKind::Request(Opcode::Feed)));
     // A thousand parts go over a hundred bytes.
     assert!(turns > EVENTS / 64, "{turns} turns");
+}
+
+/// Flips a bit of a data file of this partition, under the node that is running.
+fn flip(node: &Node, partition: Uuid, at: usize) {
+    let files = node.io.settled().into_keys();
+    let is_data = |path: &std::path::PathBuf| {
+        path.to_string_lossy().contains(&partition.to_string())
+            && path.extension().is_some_and(|ending| ending == "data")
+    };
+    let path = files.into_iter().find(is_data).unwrap();
+    let block_at = FilePos::new((at / BLOCK_BYTES * BLOCK_BYTES) as u64);
+    let io = node.io.clone();
+    node.io.block_on(async move {
+        let file = Rc::new(io.open(&path).await.unwrap());
+        let mut block = file.read_at(block_at, BLOCK_BYTES).await.unwrap().to_vec();
+        block[at % BLOCK_BYTES] ^= 1;
+        write_one(&io, &file, block_at, block, Then::Nothing)
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn an_event_whose_data_is_damaged_hides_none_of_those_picked_before_it() {
+    const DATA_BYTES: usize = 5000;
+    let whole = r#""selection":"all","filter":{"level":"x"}"#;
+    let parts = r#""selection":{"views":[{"sub":{"offset":100,"bytes":50}}]}"#;
+    for picking in [whole, parts] {
+        let node = Node::open(|limits| limits.shard_recent_bytes_max = 0);
+        let client = Client::connect(&node);
+        let data = [7; DATA_BYTES];
+        for id in [10, 11] {
+            let events = std::iter::repeat_n((&br#"{"level":"x"}"#[..], &data[..]), 4);
+            client.produce(id, &batch(node.log, events));
+            node.settle();
+        }
+        // The second event of the second batch.
+        flip(&node, node.log, BLOCK_BYTES + 5 * DATA_BYTES + 120);
+        let subscribe = |subscription: u64, from: &str| {
+            format!(
+                r#"{{"subscription":{subscription},"partition":"{}","consumer":"c{subscription}","member":"{}","from":{from},
+                    "batch_events_max":1000,"batch_bytes_max":1000000,"credits":10,{picking}}}"#,
+                node.log,
+                Uuid::from_u128(1)
+            )
+        };
+        client.ask(Opcode::Subscribe, 20, subscribe(5, r#""first""#).as_bytes());
+        node.settle();
+        client.answer(20).unwrap();
+        let told: Vec<_> = client
+            .pipe
+            .frames()
+            .into_iter()
+            .filter(|(header, _)| header.request_id() == 5)
+            .collect();
+        let [(_, fed), (_, error)] = &told[..] else {
+            panic!("{} frames for {picking}", told.len());
+        };
+        let feed = Feed::check(fed.clone()).unwrap();
+        assert_eq!(feed.header.end_event_id, EventId::new(5), "{picking}");
+        let ids = feed.items.into_iter().flat_map(|item| match item {
+            FeedPart::Picked(picked) => picked.events,
+            FeedPart::Batch(_) => panic!("events are picked"),
+        });
+        assert!(ids.map(|event| event.id.get()).eq(0..5), "{picking}");
+        let error = WireError::check(error).unwrap();
+        assert_eq!(error.code, ErrorCode::Damaged, "{error}");
+    }
 }
