@@ -135,25 +135,34 @@ impl<I: Io> PartitionCursors<I> {
     }
 
     /// Moves cursors beyond the end of the events to that: what was acknowledged there was never durable and is gone, and other events
-    /// will have those ids.
-    pub(crate) fn move_back(&self, end: EventId) {
-        for (consumer, next) in self.all() {
-            if next <= end {
-                continue;
-            }
+    /// will have those ids. Done when it is durable: else the next start could find the old places behind new events, and their
+    /// consumers would never get those.
+    ///
+    /// # Errors
+    /// When it cannot be stored: then no event may be taken.
+    pub(crate) async fn move_back(&self, end: EventId) -> Result<(), WireError> {
+        let all = self.all().into_iter();
+        let beyond: Vec<_> = all.filter(|(_, next)| *next > end).collect();
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        for (consumer, next) in beyond {
             tracing::warn!(
                 consumer,
                 acknowledged = next.get(),
                 end = end.get(),
                 "a consumer acknowledged events that were not durable and are gone: it goes on at the end"
             );
-            let noted = |stored: Result<EventId, WireError>| {
-                if let Err(error) = stored {
-                    tracing::warn!(%error, "a cursor beyond the end could not be stored anew; the next start tries again");
-                }
-            };
-            self.set(&consumer, end, self.io.now_us(), Box::new(noted));
+            // What becomes of it is asked below, of all of them.
+            self.set(&consumer, end, self.io.now_us(), Box::new(|_| ()));
         }
+        let (keep, kept) = promise();
+        self.barrier(end, Box::new(keep));
+        let stored = kept.await;
+        if let Err(error) = &stored {
+            tracing::warn!(%error, "a cursor beyond the end could not be stored anew; the next start tries again");
+        }
+        stored.map(|_: EventId| ())
     }
 
     /// Every consumer and where it goes on, in the order of the names.

@@ -183,8 +183,13 @@ impl<I: Io> Partition<I> {
                         )
                     });
                 }
-                if found.read_only.is_none() {
-                    cursors.move_back(found.next_event_id);
+                if found.read_only.is_none()
+                    && let Err(error) = cursors.move_back(found.next_event_id).await
+                {
+                    found.read_only = Some(format!(
+                        "nothing is damaged, but cursors beyond the end could not be moved back ({error}): make room, \
+                         and start the node again"
+                    ));
                 }
                 (Some(store), Some(found), cursors)
             }

@@ -1,10 +1,11 @@
 //! Partitions without crashes: durability levels, faults, sequences, reading, selections.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 use mofka_engine::partition::{Appended, Partition};
-use mofka_engine::sim::{Image, Random, SimIo};
+use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{Durability, EventId, PartitionKind};
 use mofka_net::{DataDescriptor, ErrorCode, Segment, WireError};
 
@@ -371,20 +372,23 @@ fn what_waits_for_a_partition_goes_with_it() {
     assert_eq!(Rc::strong_count(&waiting), 1, "nothing keeps itself alive");
 }
 
-/// The cursors of a partition with four events, of which a consumer acknowledged all, beside the files of before those events.
-fn cursors_without_their_events(durability: Durability) -> Image {
+/// The cursors of a partition with four events, of which some consumers acknowledged all, beside the files of before those events.
+fn cursors_without_their_events(durability: Durability, consumers: u64) -> Image {
     let io = SimIo::stepping(&Image::new(), 21);
     let partition = open(&io, spec(PartitionKind::Default, durability)).unwrap();
     settle(&io);
     let mut image = io.settled();
     send(&partition, content(4, 10), (1, 0, 0));
     settle(&io);
-    partition.acknowledge(
-        "reader",
-        EventId::new(4),
-        Box::new(|stored| assert!(stored.is_ok())),
-    );
-    settle(&io);
+    for n in 0..consumers {
+        let consumer = format!("reader {n}");
+        partition.acknowledge(
+            &consumer,
+            EventId::new(4),
+            Box::new(|stored| assert!(stored.is_ok())),
+        );
+        settle(&io);
+    }
     let after = io.settled();
     let cursors = after.iter().filter(|(path, _)| path.ends_with("cursors"));
     image.extend(cursors.map(|(path, content)| (path.clone(), content.clone())));
@@ -393,25 +397,68 @@ fn cursors_without_their_events(durability: Durability) -> Image {
 
 #[test]
 fn what_was_acknowledged_was_durable_and_its_loss_is_found_out() {
-    let io = SimIo::stepping(&cursors_without_their_events(Durability::Synced), 22);
+    let io = SimIo::stepping(&cursors_without_their_events(Durability::Synced, 1), 22);
     let opened = open(&io, spec(PartitionKind::Default, Durability::Synced)).unwrap();
     let reason = opened.read_only().expect("four events were durable");
     assert!(reason.contains("events 0 to 4 had been durable"), "{reason}");
-    assert_eq!(opened.cursor("reader"), Some(EventId::new(4)));
+    assert_eq!(opened.cursor("reader 0"), Some(EventId::new(4)));
 }
 
 #[test]
 fn cursors_do_not_stand_beyond_what_was_never_durable() {
     let spec = || spec(PartitionKind::Default, Durability::Written);
-    let io = SimIo::stepping(&cursors_without_their_events(Durability::Written), 23);
+    let io = SimIo::stepping(&cursors_without_their_events(Durability::Written, 1), 23);
     let opened = open(&io, spec()).unwrap();
     assert_eq!(opened.read_only(), None);
-    assert_eq!(opened.cursor("reader"), Some(EventId::new(0)));
+    assert_eq!(opened.cursor("reader 0"), Some(EventId::new(0)));
     settle(&io);
     // Also after the next start.
     let again = SimIo::stepping(&io.settled(), 24);
     let opened = open(&again, spec()).unwrap();
-    assert_eq!(opened.cursor("reader"), Some(EventId::new(0)));
+    assert_eq!(opened.cursor("reader 0"), Some(EventId::new(0)));
+}
+
+#[test]
+fn events_are_taken_only_when_cursors_beyond_the_end_are_moved_back_for_good() {
+    const CONSUMERS: u64 = 100;
+    let spec = || spec(PartitionKind::Default, Durability::Written);
+    let all_at = |partition: &Partition<SimIo>, end| {
+        (0..CONSUMERS).all(|n| partition.cursor(&format!("reader {n}")) == Some(EventId::new(end)))
+    };
+    let mut image = cursors_without_their_events(Durability::Written, CONSUMERS);
+    // The power goes right after the partition was opened, and with it what is not durable.
+    let io = SimIo::stepping(&image, 27);
+    let opened = open(&io, spec()).unwrap();
+    assert_eq!(opened.read_only(), None);
+    let left = io.crash(&mut Random::new(27), 0, Sectors::Small);
+    let synced = SimIo::stepping(&left, 28);
+    let mut unmoved = spec();
+    // Of a synced topic they would be damage, and stay where they are.
+    unmoved.topic.durability = Durability::Synced;
+    let found = open(&synced, unmoved).unwrap();
+    assert_eq!(found.read_only(), None);
+    assert!(all_at(&found, 0));
+
+    // The file of cursors has no room ahead, and the device none left.
+    let content = image.get_mut(Path::new("/p/cursors")).unwrap();
+    let used = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    content.truncate(used.next_multiple_of(4096));
+    let io = SimIo::stepping(&image, 29);
+    io.set_room(Some(0));
+    let opened = open(&io, spec()).unwrap();
+    let reason = opened.read_only().expect("the cursors are still where they were");
+    assert!(
+        reason.contains("could not be moved back") && reason.contains("make room"),
+        "{reason}"
+    );
+    let refused = append(&opened, 0, None);
+    settle(&io);
+    assert!(refused.borrow()[0].is_err());
+    // The next start has room.
+    let again = SimIo::stepping(&io.settled(), 30);
+    let opened = open(&again, spec()).unwrap();
+    assert_eq!(opened.read_only(), None);
+    assert!(all_at(&opened, 0));
 }
 
 #[test]
