@@ -286,7 +286,6 @@ pub(super) struct Outgoing {
 }
 
 /// What is told of a batch that is not accepted after all.
-#[derive(Clone)]
 pub(super) struct Verdict {
     pub(super) since: Instant,
     pub(super) error: DeliveryError,

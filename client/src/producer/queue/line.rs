@@ -86,10 +86,7 @@ impl Line {
     }
 
     pub(super) fn remove(&mut self, place: usize) -> Option<Outgoing> {
-        let removed = match place {
-            0 => self.batches.pop_front(),
-            _ => self.batches.remove(place),
-        }?;
+        let removed = self.batches.remove(place)?;
         self.sent_count -= usize::from(!removed.is_unsent());
         self.check();
         Some(removed)
