@@ -281,10 +281,10 @@ impl<I: Io> Partition<I> {
         }
         let kept = producers_path(dir);
         // One that cannot be read now may be read later, and what takes its place is for good.
-        let producers = match io.open(&kept).await {
-            Ok(file) => read_producers(&kept, &Rc::new(file), id).await?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => ProducerTable::default(),
-            Err(error) => return Err(OpenError::io("opening", &kept, &error)),
+        let file = open_producers(io, &kept).await;
+        let producers = match file.map_err(|error| OpenError::io("opening", &kept, &error))? {
+            Some(file) => read_producers(&kept, &file, id).await?,
+            None => ProducerTable::default(),
         };
         let known = Known {
             producers,
@@ -521,12 +521,11 @@ async fn keep_producers<I: Io>(
 /// What [`keep_producers`] kept, if it was ever needed. The footers of later segments know more.
 pub(super) async fn kept_producers<I: Io>(io: &I, dir: &Path, partition: Uuid) -> ProducerTable {
     let path = producers_path(dir);
-    let file = match io.open(&path).await {
-        Ok(file) => Rc::new(file),
+    let file = match open_producers(io, &path).await {
+        Ok(Some(file)) => file,
+        Ok(None) => return ProducerTable::default(),
         Err(error) => {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                tracing::error!(path = %path.display(), %error, "could not be opened: its producers are unknown");
-            }
+            tracing::error!(path = %path.display(), %error, "could not be opened: its producers are unknown");
             return ProducerTable::default();
         }
     };
@@ -537,6 +536,15 @@ pub(super) async fn kept_producers<I: Io>(io: &I, dir: &Path, partition: Uuid) -
             tracing::error!(%error, "is damaged: producers that wrote only to trimmed segments are unknown");
             ProducerTable::default()
         }
+    }
+}
+
+/// The file of kept producers, if there is one.
+async fn open_producers<I: Io>(io: &I, path: &Path) -> std::io::Result<Option<Rc<I::File>>> {
+    match io.open(path).await {
+        Ok(file) => Ok(Some(Rc::new(file))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -233,6 +233,13 @@ fn with_a_hole(place: usize) -> (Image, [u64; 3]) {
     (image, [before, gone, after])
 }
 
+#[track_caller]
+fn says_what_is_missing(partition: &Opened, (from, end): (u64, u64), seed: u64) {
+    let reason = partition.read_only().expect("events are missing");
+    let missing = format!("events {from} to {end} are missing");
+    assert!(reason.contains(&missing), "seed {seed}: {reason}");
+}
+
 #[test]
 fn a_hole_behind_a_segment_that_was_read_first_is_found_out() {
     let (image, [before, gone, after]) = with_a_hole(1);
@@ -252,11 +259,7 @@ fn a_hole_behind_a_segment_that_was_read_first_is_found_out() {
             partition
         });
         settle(&io);
-        let reason = partition.read_only().expect("events are missing");
-        assert!(
-            reason.contains(&format!("events {gone} to {after} are missing")),
-            "seed {seed}: {reason}"
-        );
+        says_what_is_missing(&partition, (gone, after), seed);
     }
 }
 
@@ -278,11 +281,7 @@ fn retention_stops_before_a_hole() {
             partition
         });
         settle(&io);
-        let reason = partition.read_only().expect("events are missing");
-        assert!(
-            reason.contains(&format!("events {gone} to {after} are missing")),
-            "seed {seed}: {reason}"
-        );
+        says_what_is_missing(&partition, (gone, after), seed);
         assert_eq!(partition.trim_end(), id(first), "seed {seed}");
     }
 }
