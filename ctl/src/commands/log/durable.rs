@@ -42,6 +42,11 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes a name durable, in the directory that it is in.
+pub(super) fn sync_name(path: &Path) -> io::Result<()> {
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
 /// A new file, readable by its owner as the daemon's are.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -90,5 +95,5 @@ pub(super) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = create_new(path)?;
     file.write_all(content)?;
     file.sync_all()?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    sync_name(path)
 }

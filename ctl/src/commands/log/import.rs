@@ -17,9 +17,9 @@ use mofka_log::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::durable::{failed, now_us, sync_dir};
+use super::durable::{failed, now_us, sync_dir, sync_name};
 use super::export_file::{ExportReader, Item};
-use super::names::{Names, remove};
+use super::names::{Names, NewCatalog};
 use super::partition::{Look, Nobody, WITNESS, examine, partition_dirs};
 use super::place::{HeldOff, Target, hold_off, names};
 use super::problem::Severity;
@@ -43,12 +43,9 @@ struct Destination {
 
 struct CatalogChange {
     path: PathBuf,
-    node: Uuid,
-    records: Vec<Vec<u8>>,
+    new: NewCatalog,
     topic: String,
     index: u32,
-    /// Directories of topics that were deleted, which the new catalog does not say any more.
-    leftovers: Vec<PathBuf>,
 }
 
 /// What was imported.
@@ -209,11 +206,13 @@ fn in_data_dir(args: &ImportArgs, head: &ExportHead, data_dir: &Path) -> Outcome
         partition,
         catalog: Some(CatalogChange {
             path: data_dir.join("catalog"),
-            node,
-            records: catalog.snapshot().iter().map(CatalogRecord::encode).collect(),
+            new: NewCatalog {
+                node,
+                records: catalog.snapshot().iter().map(CatalogRecord::encode).collect(),
+                leftovers,
+            },
             topic: topic.name,
             index,
-            leftovers,
         }),
     })
 }
@@ -387,17 +386,10 @@ fn write_cursors(destination: &Destination, cursors: &mut [CursorRecord], end: E
 /// Gives everything its name: first the files, then the catalog, without which nobody is served from them.
 fn show(destination: &Destination) -> Outcome {
     let Destination { part, dir, .. } = destination;
-    let named = std::fs::rename(part, dir).and_then(|()| {
-        let parent = dir.parent().unwrap_or(Path::new("."));
-        sync_dir(parent)
-    });
+    let named = std::fs::rename(part, dir).and_then(|()| sync_name(dir));
     named.map_err(|error| failed("name", dir, &error))?;
     match &destination.catalog {
-        Some(change) => {
-            remove(&change.leftovers)?;
-            record_file::replace(&change.path, SegmentKind::Catalog, change.node, &change.records)
-                .map_err(|error| failed("write", &change.path, &error))
-        }
+        Some(change) => change.new.replace(&change.path),
         None => Ok(()),
     }
 }

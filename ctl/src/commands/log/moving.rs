@@ -3,14 +3,12 @@
 //! A partition's files are in a directory of its own, whoever serves them: only its record in the catalog says which shard that is.
 //! The catalog is written anew beside and renamed over, so that a crash leaves the old one or the new one.
 
-use mofka_log::{CatalogRecord, SegmentKind};
+use mofka_log::CatalogRecord;
 use serde_json::json;
 
-use super::durable::failed;
-use super::names::{Names, remove};
+use super::names::{Names, NewCatalog};
 use super::partition::partition_dirs;
 use super::place::hold_off;
-use super::record_file;
 use crate::cli::PartitionMoveArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
@@ -63,10 +61,12 @@ pub(crate) fn run(args: &PartitionMoveArgs, output: Output) -> Outcome {
         ))
     })?;
     if from != args.shard {
-        remove(names.leftovers(&partition_dirs(dir)?))?;
-        let encoded: Vec<Vec<u8>> = records.iter().map(CatalogRecord::encode).collect();
-        record_file::replace(&path, SegmentKind::Catalog, node, &encoded)
-            .map_err(|error| failed("write", &path, &error))?;
+        let new = NewCatalog {
+            node,
+            records: records.iter().map(CatalogRecord::encode).collect(),
+            leftovers: names.leftovers(&partition_dirs(dir)?).cloned().collect(),
+        };
+        new.replace(&path)?;
     }
     let answer = json!({
         "topic": args.topic, "partition": args.partition, "from_shard": from, "to_shard": args.shard,

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use mofka_log::{Catalog, PartitionKind, Verdict};
+use mofka_log::{Catalog, PartitionKind, SegmentKind, Verdict};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::durable::{failed, sync_dir};
+use super::durable::{failed, sync_name};
 use super::partition::forgive_what_moved;
-use super::place::{partition_id, user_of};
+use super::place::{names, partition_id, user_of};
 use super::problem::Problem;
+use super::record_file;
 use super::records::{self, RecordsFound};
 use crate::failure::{Failure, Outcome};
 
@@ -97,8 +98,8 @@ impl Names {
             .filter(move |dir| partition_id(dir).is_some_and(is_unknown) && !is_empty(dir))
     }
 
-    /// Directories of topics that were deleted. Whoever writes the catalog anew removes them first ([`remove`]): the new one does
-    /// not say that they were deleted.
+    /// Directories of topics that were deleted. Whoever writes the catalog anew removes them first ([`NewCatalog`]): the new one
+    /// does not say that they were deleted.
     pub(super) fn leftovers<'a>(&'a self, dirs: &'a [PathBuf]) -> impl Iterator<Item = &'a PathBuf> {
         dirs.iter()
             .filter(|dir| partition_id(dir).is_some_and(|id| self.deleted.contains(&id)))
@@ -112,21 +113,32 @@ impl Names {
     }
 }
 
-/// Removes directories of deleted topics, durably.
-///
-/// # Errors
-/// When the system refuses.
-pub(super) fn remove<'a>(dirs: impl IntoIterator<Item = &'a PathBuf>) -> Outcome {
-    for dir in dirs {
-        let removed = std::fs::remove_dir_all(dir);
-        let removed = removed.and_then(|()| sync_dir(dir.parent().unwrap_or(Path::new("."))));
-        removed.map_err(|error| failed("remove", dir, &error))?;
+/// A catalog to be written in place of the one that is there.
+#[derive(Debug)]
+pub(super) struct NewCatalog {
+    pub(super) node: Uuid,
+    pub(super) records: Vec<Vec<u8>>,
+    /// Directories of topics that were deleted, which it does not say any more ([`Names::leftovers`]).
+    pub(super) leftovers: Vec<PathBuf>,
+}
+
+impl NewCatalog {
+    /// Removes the leftovers, and then writes it over the one at this path.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn replace(&self, path: &Path) -> Outcome {
+        for dir in &self.leftovers {
+            let removed = std::fs::remove_dir_all(dir).and_then(|()| sync_name(dir));
+            removed.map_err(|error| failed("remove", dir, &error))?;
+        }
+        record_file::replace(path, SegmentKind::Catalog, self.node, &self.records)
+            .map_err(|error| failed("write", path, &error))
     }
-    Ok(())
 }
 
 fn is_empty(dir: &Path) -> bool {
-    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+    names(dir).is_ok_and(|names| names.is_empty())
 }
 
 /// The node that a data directory belongs to.

@@ -9,7 +9,7 @@ use mofka_log::{
 };
 use uuid::Uuid;
 
-use super::durable::{create_new, now_us, random_u64, sync_dir};
+use super::durable::{create_new, now_us, random_u64, sync_name};
 
 /// Bytes of records in one batch.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -35,7 +35,7 @@ pub(super) fn replace(path: &Path, kind: SegmentKind, owner: Uuid, records: &[Ve
     }
     write(&beside, kind, owner, records)?;
     std::fs::rename(&beside, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    sync_name(path)
 }
 
 /// Writes a new file of records, durable when this returns; its name is not.

@@ -11,7 +11,7 @@ use mofka_log::{BLOCK_BYTES, CursorRecord, FilePos, Footer, FooterFacts, Segment
 use serde_json::Value;
 
 use super::super::durable::{
-    copy_from, create_new, cut, failed, now_us, open_for_writing, sync_dir, write_file,
+    copy_from, create_new, cut, failed, now_us, open_for_writing, sync_dir, sync_name, write_file,
 };
 use super::super::problem::file_name;
 use super::super::record_file;
@@ -119,7 +119,7 @@ fn change(step: &Step, dir: &Path, aside: &Path) -> io::Result<()> {
         Step::WriteHeader { path, header } => write_header(&open_for_writing(path)?, header),
         Step::NewFile { path, header } => {
             write_header(&create_new(path)?, header)?;
-            sync_dir(path.parent().unwrap_or(Path::new(".")))
+            sync_name(path)
         }
         Step::Cut { meta, at, data, .. } => {
             cut(&open_for_writing(meta)?, *at)?;

@@ -4,14 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use mofka_log::{CatalogRecord, SegmentKind};
+use mofka_log::CatalogRecord;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use super::super::durable::{copy_from, failed, now_us, sync_dir};
-use super::super::names::{Names, remove};
+use super::super::durable::{copy_from, failed, now_us, sync_name};
+use super::super::names::{Names, NewCatalog};
 use super::super::problem::file_name;
-use super::super::record_file;
 use super::super::records::RecordsFound;
 use crate::failure::{Failure, Outcome};
 
@@ -21,13 +19,6 @@ pub(super) struct CatalogPlan {
     new: Option<NewCatalog>,
     /// Directories of partitions that the catalog does not know.
     unlisted: Vec<PathBuf>,
-}
-
-struct NewCatalog {
-    node: Uuid,
-    records: Vec<Vec<u8>>,
-    /// Directories of topics that were deleted, which it does not say any more.
-    leftovers: Vec<PathBuf>,
 }
 
 /// `None` when there is nothing to be done.
@@ -114,20 +105,9 @@ impl CatalogPlan {
         }
         for dir in &self.unlisted {
             let to = dir.with_file_name(format!("{}.unlisted", file_name(dir)));
-            let renamed =
-                std::fs::rename(dir, &to).and_then(|()| sync_dir(dir.parent().unwrap_or(Path::new("."))));
+            let renamed = std::fs::rename(dir, &to).and_then(|()| sync_name(dir));
             renamed.map_err(|error| failed("rename", dir, &error))?;
         }
-        let Some(NewCatalog {
-            node,
-            records,
-            leftovers,
-        }) = &self.new
-        else {
-            return Ok(());
-        };
-        remove(leftovers)?;
-        record_file::replace(&self.path, SegmentKind::Catalog, *node, records)
-            .map_err(|error| failed("write", &self.path, &error))
+        self.new.as_ref().map_or(Ok(()), |new| new.replace(&self.path))
     }
 }
