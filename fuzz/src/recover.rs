@@ -128,7 +128,7 @@ fn check(found: &Found, header: &SegmentHeader) {
     let recovered = &found.recovered;
     assert!(!recovered.verdict.prose().is_empty());
     assert!(recovered.next_event_id >= header.base_event_id());
-    assert!(recovered.next_event_id.get() <= EVENT_ID_END);
+    assert!(recovered.next_event_id.get() < EVENT_ID_END);
     assert!(recovered.synced_end <= recovered.next_event_id);
     assert!(recovered.meta_end <= recovered.residue_end);
     assert!(recovered.next_incarnation >= header.incarnation());

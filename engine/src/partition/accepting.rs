@@ -1,6 +1,6 @@
 //! How batches enter a partition: when there is room for them, in order, each once.
 
-use mofka_log::{AckAt, Batch, Durability, EventId, SequenceVerdict, Stamp};
+use mofka_log::{AckAt, Batch, Durability, EVENT_ID_END, EventId, SequenceVerdict, Stamp};
 use mofka_net::{ErrorCode, WireError};
 
 use super::refusal::refusal;
@@ -139,6 +139,7 @@ impl<I: Io> Partition<I> {
             );
             return Err(WireError::new(ErrorCode::TopicComplete, message));
         }
+        self.refuse_beyond_ids(batch.event_count())?;
         if self.store.is_none() {
             let bytes_max = self.memory.memory_partition_bytes_max();
             let bytes = || self.recent.borrow().bytes() + batch.frame_bytes() + batch.data_bytes();
@@ -158,6 +159,21 @@ impl<I: Io> Partition<I> {
             }
         }
         Ok(Admitted::New { at })
+    }
+
+    /// Only files that were made so begin near the end of all ids: nobody can write that many events.
+    fn refuse_beyond_ids(&self, event_count: u32) -> Result<(), WireError> {
+        let next = self.appended_end();
+        let is_below = |end: EventId| end.get() < EVENT_ID_END;
+        if next.checked_add(event_count.into()).is_some_and(is_below) {
+            return Ok(());
+        }
+        let message = format!(
+            "partition {} of topic {} has no ids left: its next event would be {next}, and ids end at {EVENT_ID_END}; add \
+             a partition to the topic",
+            self.spec.record.index, self.spec.topic.name
+        );
+        Err(WireError::new(ErrorCode::ReadOnly, message))
     }
 
     pub(super) fn refuse_if_unable(&self) -> Result<(), WireError> {

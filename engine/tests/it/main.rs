@@ -5,6 +5,7 @@ mod crash_references;
 mod crash_trim;
 mod faults;
 mod golden;
+mod id_end;
 mod judge;
 mod lost_segments;
 mod memory_retention;

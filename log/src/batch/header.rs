@@ -205,7 +205,8 @@ impl BatchHeader {
         // Every event may have one piece that is not full.
         let pieces_max = data_bytes.checked_div(65536).unwrap_or(0).saturating_add(events);
         at_most("piece_count", self.piece_count.get().into(), pieces_max)?;
-        let ids_left = EVENT_ID_END.saturating_sub(events);
+        // The id after the last one is an id too: the first one of the next segment.
+        let ids_left = EVENT_ID_END.saturating_sub(events).saturating_sub(1);
         at_most("base_event_id", self.base_event_id.get(), ids_left)?;
         at_most("synced_end", self.synced_end.get(), self.base_event_id.get())?;
         let bytes_left = if data_bytes == 0 {

@@ -281,7 +281,7 @@ fn lies_with_a_right_checksum_are_named() {
     let far = EVENT_ID_END - 1;
     assert_eq!(
         lie(24, &far.to_le_bytes()),
-        too_large("base_event_id", far, EVENT_ID_END - 2)
+        too_large("base_event_id", far, EVENT_ID_END - 3)
     );
     assert_eq!(lie(32, &[1]), too_large("synced_end", 1, 0));
     let far = FILE_POS_END - 10;
