@@ -312,9 +312,7 @@ impl<I: Io> RecordLog<I> {
         room.settle().await;
         committer.drain().await;
         file.mark(true).await;
-        if committer.poison().is_none()
-            && let Err(error) = room.give_back().await
-        {
+        if let Err(error) = room.give_back().await {
             tracing::warn!(path = %self.spec.path.display(), %error, "space ahead could not be given back");
         }
     }

@@ -19,66 +19,9 @@ use mofka_log::{BLOCK_BYTES, FilePos, Reach};
 use crate::commit::Committer;
 use crate::io::{Io, IoFile, Pace};
 
-/// What a file has ahead of its content: a sixteenth of it, within these bounds, so that little is lost in a small
-/// partition; and twice as much as the last time when that was used up at once, so that a fast one grows rarely.
-const AHEAD_BYTES_MIN: u64 = 64 << 10;
-const AHEAD_BYTES_MAX: u64 = 16 << 20;
-/// Room that lasted less long than this was too little, and room that lasted longer than the other was too much.
-const AT_ONCE_US: u64 = 200_000;
-const LONG_US: u64 = 2_000_000;
+mod ahead;
 
-/// How far ahead of their content files are made longer.
-#[derive(Clone, Copy, Debug)]
-struct Ahead {
-    meta_bytes: u64,
-    data_bytes: u64,
-    /// When they were made longer for the last time.
-    since_us: u64,
-}
-
-impl Ahead {
-    fn new() -> Self {
-        Self {
-            meta_bytes: AHEAD_BYTES_MIN,
-            data_bytes: AHEAD_BYTES_MIN,
-            since_us: 0,
-        }
-    }
-
-    /// How far a file that ends at `end` is to be made longer.
-    fn of(bytes: u64, end: FilePos) -> u64 {
-        let share = (end.get() / 16).next_multiple_of(BLOCK_BYTES as u64);
-        bytes.max(share).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX)
-    }
-
-    /// Files are being made longer. A clock that jumps makes them too long or too short, once.
-    fn used_up(&mut self, now_us: u64, meta: bool, data: bool) {
-        let lasted_us = now_us.saturating_sub(self.since_us);
-        let change = |bytes: u64| match lasted_us {
-            0..AT_ONCE_US => (bytes * 2).min(AHEAD_BYTES_MAX),
-            LONG_US.. => (bytes / 2).max(AHEAD_BYTES_MIN),
-            _ => bytes,
-        };
-        if meta {
-            self.meta_bytes = change(self.meta_bytes);
-        }
-        if data {
-            self.data_bytes = change(self.data_bytes);
-        }
-        self.since_us = now_us;
-    }
-}
-
-/// Where a file will end when the other one, which is half full or more, is full, and a little more: beyond that nothing
-/// needs to be made ahead.
-fn likely_end(end: FilePos, other_end: FilePos, other_bound: FilePos) -> FilePos {
-    if other_end.get() < other_bound.get() / 2 {
-        return FilePos::new(u64::MAX);
-    }
-    let whole = u128::from(end.get()) * u128::from(other_bound.get()) / u128::from(other_end.get().max(1));
-    let whole = u64::try_from(whole + whole / 20).unwrap_or(u64::MAX);
-    FilePos::new(whole.saturating_add(AHEAD_BYTES_MIN)).align_down(BLOCK_BYTES as u64)
-}
+use ahead::{AHEAD_BYTES_MIN, Ahead, likely_end};
 
 /// Bytes of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,14 +91,22 @@ pub(crate) struct Room<I: Io> {
     ahead: Cell<Ahead>,
     /// The last attempt to have room ahead found the device full: only who needs it tries again.
     full: Cell<bool>,
+    /// Something durable is damaged: nothing is written, made longer or cut off, so that it can be repaired.
+    left_alone: Cell<bool>,
     owner: RefCell<Option<Weak<dyn RoomOwner>>>,
     idle: Event,
 }
 
 enum Task {
     Enter(Entrant),
+    /// Somebody waits for it.
     Roll,
-    Grow { needed: Reach, wanted: Reach },
+    /// Nobody needs it.
+    RollEarly,
+    Grow {
+        needed: Reach,
+        wanted: Reach,
+    },
     Prepare(Rc<dyn RoomOwner>),
     Nothing,
 }
@@ -175,6 +126,7 @@ impl<I: Io> Room<I> {
             rolling: Cell::new(false),
             ahead: Cell::new(Ahead::new()),
             full: Cell::new(false),
+            left_alone: Cell::new(false),
             owner: RefCell::new(None),
             idle: Event::new(),
         })
@@ -207,7 +159,7 @@ impl<I: Io> Room<I> {
 
     /// Calls `enter` when there is room for this much: now, if nobody waits and there is; else in the order of the calls.
     pub(crate) fn enter(self: &Rc<Self>, need: Need, enter: Enter) {
-        if self.waiting.borrow().is_empty() && !self.rolling.get() && self.fits(need) {
+        if self.takes(need) {
             enter(Ok(()));
             if self.wants_more() {
                 self.work();
@@ -241,9 +193,22 @@ impl<I: Io> Room<I> {
         self.full.set(true);
     }
 
+    /// From now on the files stay as they are. Whoever enters or waits is let in at once, to be refused.
+    pub(crate) fn leave_alone(self: &Rc<Self>) {
+        self.left_alone.set(true);
+        if !self.waiting.borrow().is_empty() {
+            self.work();
+        }
+    }
+
+    /// Whether no file is touched any more.
+    fn is_over(&self) -> bool {
+        self.left_alone.get() || self.committer.poison().is_some()
+    }
+
     /// Whether a mark may be written: it is not worth making a file longer, and nothing may be under way at a roll.
     pub(crate) fn has_room_for_mark(&self) -> bool {
-        if self.rolling.get() {
+        if self.rolling.get() || self.left_alone.get() {
             return false;
         }
         let reach = self
@@ -263,32 +228,57 @@ impl<I: Io> Room<I> {
         }
     }
 
-    /// Gives back what the files have ahead of their content. Nothing is queued or under way, and nothing more enters.
-    pub(crate) async fn give_back(&self) -> io::Result<()> {
+    /// Gives back what the files have ahead of their content. Who comes meanwhile waits until it is done: what he writes would be
+    /// cut off.
+    pub(crate) async fn give_back(self: &Rc<Self>) -> io::Result<()> {
+        self.settle().await;
+        self.working.set(true);
+        self.rolling.set(true);
+        self.committer.drain().await;
+        let given = match self.is_over() {
+            true => Ok(()),
+            false => self.cut_to_content().await,
+        };
+        self.rolling.set(false);
+        self.working.set(false);
+        self.idle.notify(usize::MAX);
+        if !self.waiting.borrow().is_empty() {
+            self.work();
+        }
+        given
+    }
+
+    async fn cut_to_content(&self) -> io::Result<()> {
         let files = self.committer.files();
         let (meta, data) = self
             .committer
             .with_appender(|appender| (appender.meta_end(), appender.data_end()));
-        let mut reserved = self.reserved.get();
-        let meta = meta.align_up(BLOCK_BYTES as u64);
-        if meta < reserved.meta {
-            files.meta.truncate(meta).await?;
-            reserved.meta = meta;
+        let before = self.reserved.get();
+        let content = Reach {
+            meta: meta.align_up(BLOCK_BYTES as u64).min(before.meta),
+            data: data.align_up(BLOCK_BYTES as u64).min(before.data),
+        };
+        // First: whatever comes of it, there is nothing beyond to rely on.
+        self.reserved.set(content);
+        if content.meta < before.meta {
+            files.meta.truncate(content.meta).await?;
         }
-        if let Some(file) = &files.data {
-            let data = data.align_up(BLOCK_BYTES as u64);
-            if data < reserved.data {
-                file.truncate(data).await?;
-                reserved.data = data;
-            }
+        if let Some(file) = &files.data
+            && content.data < before.data
+        {
+            file.truncate(content.data).await?;
         }
-        self.reserved.set(reserved);
         Ok(())
+    }
+
+    /// Whether this much would enter at once.
+    pub(crate) fn takes(&self, need: Need) -> bool {
+        self.waiting.borrow().is_empty() && !self.rolling.get() && self.fits(need)
     }
 
     fn fits(&self, need: Need) -> bool {
         let reserved = self.reserved.get();
-        self.committer.poison().is_some()
+        self.is_over()
             || self.committer.with_appender(|appender| {
                 let reach = appender.reach_with(need.frame_bytes, need.data_bytes);
                 let nothing = need.frame_bytes == 0;
@@ -298,7 +288,7 @@ impl<I: Io> Room<I> {
 
     /// Whether the files should be made longer, or the next ones made ready.
     fn wants_more(&self) -> bool {
-        if self.working.get() || self.committer.poison().is_some() {
+        if self.working.get() || self.is_over() {
             return false;
         }
         !self.full.get() && (self.is_low() || self.owner().is_some_and(|owner| owner.wants_next()))
@@ -392,7 +382,13 @@ impl<I: Io> Room<I> {
                         self.committer.kick();
                     }
                 }
-                Task::Roll => self.roll().await,
+                Task::Roll => {
+                    if let Some(reason) = self.roll().await {
+                        self.refuse(&reason);
+                    }
+                }
+                // Who waits may fit all the same.
+                Task::RollEarly => drop(self.roll().await),
                 Task::Grow { needed, wanted } => {
                     self.committer.kick();
                     self.grow(needed, wanted).await;
@@ -411,13 +407,13 @@ impl<I: Io> Room<I> {
             .borrow()
             .front()
             .map(|entrant| (entrant.need, matches!(entrant.entry, Entry::Alone(_))));
-        let poisoned = self.committer.poison().is_some();
-        if self.roll_asked.replace(false) && !poisoned && self.owner().is_some() {
-            return Task::Roll;
+        let is_over = self.is_over();
+        if self.roll_asked.replace(false) && !is_over && self.owner().is_some() {
+            return Task::RollEarly;
         }
         if let Some((need, alone)) = front {
             let is_empty = self.committer.with_appender(|appender| appender.is_empty());
-            if alone && !is_empty && !poisoned && self.owner().is_some() {
+            if alone && !is_empty && !is_over && self.owner().is_some() {
                 return Task::Roll;
             }
             if self.fits(need) {
@@ -437,7 +433,7 @@ impl<I: Io> Room<I> {
                 wanted: self.wanted(need),
             };
         }
-        if poisoned || self.full.get() {
+        if is_over || self.full.get() {
             return Task::Nothing;
         }
         if self.is_low() {
@@ -525,29 +521,32 @@ impl<I: Io> Room<I> {
         meta.and(data)
     }
 
-    async fn roll(&self) {
+    /// Gives why there is no room, if so.
+    async fn roll(&self) -> Option<String> {
         self.rolling.set(true);
         self.committer.drain().await;
-        self.go_on_in_next().await;
+        let no_room = self.go_on_in_next().await;
         self.rolling.set(false);
+        no_room
     }
 
-    async fn go_on_in_next(&self) {
+    async fn go_on_in_next(&self) -> Option<String> {
         let empty = self.committer.with_appender(|appender| appender.is_empty());
-        if self.committer.poison().is_some() || empty {
-            return;
+        if self.is_over() || empty {
+            return None;
         }
         let Some(owner) = self.owner() else {
-            return self.refuse("the log is closed");
+            return Some("the log is closed".to_owned());
         };
         match owner.roll().await {
             Ok(()) => self.full.set(false),
             Err(RollError::NoRoom(reason)) => {
                 self.full.set(true);
-                self.refuse(&reason);
+                return Some(reason);
             }
             Err(RollError::Failed(reason)) => self.committer.fail(reason),
         }
+        None
     }
 
     /// All that wait are told that there is no room.

@@ -84,7 +84,12 @@ pub(crate) fn part<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
             let StreamPart { prefix, data } = part;
             let known = session.streams.borrow().get(&prefix.stream).cloned();
             let (_, upload) = known.ok_or_else(|| not_here(prefix.stream))?;
-            upload.write(prefix.offset, data)
+            let written = upload.write(prefix.offset, data);
+            if upload.is_over() {
+                // What it holds is wanted back.
+                session.streams.borrow_mut().remove(&prefix.stream);
+            }
+            written
         });
     let written = match begun {
         Ok(written) => written,
@@ -109,21 +114,38 @@ pub(crate) fn commit<I: Io, P: Peers>(session: &Session<I, P>, request: Request)
         .map_err(WireError::from)
         .and_then(|commit| {
             let partition = session.shard.partition(commit.produce.partition)?;
+            let stream = commit.prefix.stream;
+            let mut streams = session.streams.borrow_mut();
+            if let Some((own, _)) = streams.get(&stream)
+                && !Rc::ptr_eq(own, &partition)
+            {
+                let message = format!(
+                    "stream {stream} was opened for partition {}, and {} is another",
+                    own.spec().record.id,
+                    partition.spec().record.id
+                );
+                return Err(WireError::new(ErrorCode::InvalidArgument, message));
+            }
+            streams.remove(&stream);
+            drop(streams);
             Ok((partition, commit))
         });
     let (partition, commit) = match begun {
         Ok(begun) => begun,
         Err(error) => return session.fail(header.request_id(), &error),
     };
-    session.streams.borrow_mut().remove(&commit.prefix.stream);
     session.begin(bytes);
     let weak = session.me.clone();
     let shard = Rc::clone(&session.shard);
     session.shard.io().spawn(async move {
         let StreamCommit { prefix, produce } = commit;
         let committed = async {
-            if covers_source(&produce.frame) {
-                uses::ensure(&shard, &partition, Use::Sources).await?;
+            if covers_source(&produce.frame)
+                && let Err(error) = uses::ensure(&shard, &partition, Use::Sources).await
+            {
+                // Nobody knows of it any more.
+                partition.abort_upload(prefix.stream).await;
+                return Err(error);
             }
             partition
                 .commit_upload(prefix.stream, prefix.offset, produce.frame, produce.durability)

@@ -10,14 +10,31 @@ use crate::io::Io;
 use crate::room::{Need, NoRoom};
 
 pub(super) enum Admitted {
-    New {
-        at: AckAt,
-    },
-    Again {
-        base_event_id: EventId,
-        event_count: u32,
-        at: AckAt,
-    },
+    New { at: AckAt },
+    Again(Again),
+}
+
+/// A batch that was accepted before.
+pub(super) struct Again {
+    base_event_id: EventId,
+    event_count: u32,
+    at: AckAt,
+}
+
+impl Again {
+    fn of(verdict: &SequenceVerdict, at: AckAt) -> Option<Self> {
+        match verdict {
+            SequenceVerdict::Duplicate {
+                base_event_id,
+                event_count,
+            } => Some(Self {
+                base_event_id: *base_event_id,
+                event_count: *event_count,
+                at,
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl<I: Io> Partition<I> {
@@ -31,6 +48,12 @@ impl<I: Io> Partition<I> {
             frame_bytes: batch.frame_bytes(),
             data_bytes: batch.data_bytes(),
         };
+        // One that is there already needs no room.
+        if !room.takes(need)
+            && let Some(again) = self.find_again(&batch, asked)
+        {
+            return self.again(again, done);
+        }
         let me = self.me.clone();
         let enter = move |outcome: Result<(), NoRoom>| {
             let Some(partition) = me.upgrade() else { return };
@@ -54,11 +77,7 @@ impl<I: Io> Partition<I> {
     fn append_now(&self, batch: Batch, asked: Option<Durability>, done: AppendDone) {
         match self.admit(&batch, asked) {
             Err(error) => done(Err(error)),
-            Ok(Admitted::Again {
-                base_event_id,
-                event_count,
-                at,
-            }) => self.again(base_event_id, event_count, at, done),
+            Ok(Admitted::Again(again)) => self.again(again, done),
             Ok(Admitted::New { at }) => self.accept(batch, at, done),
         }
     }
@@ -113,24 +132,22 @@ impl<I: Io> Partition<I> {
 
     pub(super) fn admit(&self, batch: &Batch, asked: Option<Durability>) -> Result<Admitted, WireError> {
         let at = self.ack_at(asked)?;
+        self.refuse_if_gone()?;
+        let sequence = batch
+            .place()
+            .map(|place| (place, self.producers.borrow().check(place)));
+        // Whoever can take nothing more still knows what it has.
+        if let Some((_, verdict)) = &sequence
+            && let Some(again) = Again::of(verdict, at)
+        {
+            return Ok(Admitted::Again(again));
+        }
         self.refuse_if_unable()?;
-        if let Some(place) = batch.place() {
-            match self.producers.borrow().check(place) {
-                SequenceVerdict::New => {}
-                SequenceVerdict::Duplicate {
-                    base_event_id,
-                    event_count,
-                } => {
-                    return Ok(Admitted::Again {
-                        base_event_id,
-                        event_count,
-                        at,
-                    });
-                }
-                // The events and with them the sequences of a memory partition end with the process.
-                SequenceVerdict::Unknown if self.store.is_none() => {}
-                verdict => return Err(refusal(verdict, place)),
-            }
+        match sequence {
+            None | Some((_, SequenceVerdict::New)) => {}
+            // The events and with them the sequences of a memory partition end with the process.
+            Some((_, SequenceVerdict::Unknown)) if self.store.is_none() => {}
+            Some((place, verdict)) => return Err(refusal(verdict, place)),
         }
         if self.complete.get() {
             let message = format!(
@@ -176,7 +193,8 @@ impl<I: Io> Partition<I> {
         Err(WireError::new(ErrorCode::ReadOnly, message))
     }
 
-    pub(super) fn refuse_if_unable(&self) -> Result<(), WireError> {
+    /// Of a deleted topic nothing is known any more, and who hears that a node stops asks again when it is back.
+    fn refuse_if_gone(&self) -> Result<(), WireError> {
         self.refuse_if_deleted()?;
         if self.stopping.get() {
             return Err(WireError::new(
@@ -184,6 +202,11 @@ impl<I: Io> Partition<I> {
                 "the node is shutting down".to_owned(),
             ));
         }
+        Ok(())
+    }
+
+    pub(super) fn refuse_if_unable(&self) -> Result<(), WireError> {
+        self.refuse_if_gone()?;
         if let Some(reason) = self.poison() {
             return Err(poisoned(&self.spec, &reason));
         }
@@ -194,8 +217,20 @@ impl<I: Io> Partition<I> {
         Ok(())
     }
 
+    /// Whether this batch was accepted before.
+    pub(super) fn find_again(&self, batch: &Batch, asked: Option<Durability>) -> Option<Again> {
+        let verdict = self.producers.borrow().check(batch.place()?);
+        self.refuse_if_gone().ok()?;
+        Again::of(&verdict, self.ack_at(asked).ok()?)
+    }
+
     /// The answer to a batch that was accepted before.
-    pub(super) fn again(&self, base_event_id: EventId, event_count: u32, at: AckAt, done: AppendDone) {
+    pub(super) fn again(&self, again: Again, done: AppendDone) {
+        let Again {
+            base_event_id,
+            event_count,
+            at,
+        } = again;
         self.measures.duplicate_batches.add(1);
         let appended = Appended {
             base_event_id,
@@ -207,6 +242,8 @@ impl<I: Io> Partition<I> {
             .unwrap_or(base_event_id);
         match &self.store {
             None => done(Ok(appended)),
+            // Also when nothing more can be written.
+            Some(store) if end <= store.committer().ends().synced_end => done(Ok(appended)),
             Some(store) => store.committer().wait_for(end, at, answer(appended, done)),
         }
     }

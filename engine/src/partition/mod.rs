@@ -157,9 +157,6 @@ impl<I: Io> Partition<I> {
         let (store, found, cursors) = match spec.record.kind {
             PartitionKind::Memory => (None, None, PartitionCursors::in_memory(io.clone())),
             PartitionKind::Default => {
-                let config = spec.limits.appender();
-                let (store, found) =
-                    Store::open(io.clone(), spec.dir.clone(), spec.record.id, config).await?;
                 let path = spec.dir.join("cursors");
                 let cursors = PartitionCursors::open(
                     io.clone(),
@@ -168,12 +165,20 @@ impl<I: Io> Partition<I> {
                     spec.limits.cursors_rewrite_bytes,
                 )
                 .await?;
-                let mut found = found;
                 let mut witnessed_end = cursors.witnessed_end();
                 if spec.topic.durability == Durability::Synced {
                     // Nobody sees, and so acknowledges, what is not durable.
                     witnessed_end = witnessed_end.max(cursors.acknowledged_end());
                 }
+                let config = spec.limits.appender();
+                let (store, mut found) = Store::open(
+                    io.clone(),
+                    spec.dir.clone(),
+                    spec.record.id,
+                    config,
+                    witnessed_end,
+                )
+                .await?;
                 if witnessed_end > found.next_event_id {
                     found.read_only.get_or_insert_with(|| {
                         format!(
@@ -248,6 +253,9 @@ impl<I: Io> Partition<I> {
         if let Some(room) = &partition.room {
             let owner: Weak<dyn RoomOwner> = partition.me.clone();
             room.attach(owner);
+            if partition.read_only.borrow().is_some() {
+                room.leave_alone();
+            }
         }
         partition.audit_in_background();
         Ok(partition)
@@ -418,9 +426,7 @@ impl<I: Io> Partition<I> {
             self.cursors.witness(store.committer().ends().synced_end).await;
             store.settle().await;
             store.forget_next().await;
-            if store.committer().poison().is_none()
-                && let Err(error) = room.give_back().await
-            {
+            if let Err(error) = room.give_back().await {
                 tracing::warn!(%error, "space that a partition had ahead could not be given back");
             }
         }

@@ -61,13 +61,14 @@ struct Opening<'a, I: Io> {
     /// What is known of producers before the segment that is looked at.
     producers: ProducerTable,
     segments: Vec<Rc<Segment>>,
-    /// Everything before this was durable: a segment was begun there.
+    /// Everything before this was durable: a segment was begun there, or something else says so.
     durable_end: EventId,
     read_only: Option<String>,
 }
 
 impl<I: Io> Store<I> {
-    /// Opens the partition's directory, recovers what it holds, and makes it ready to go on. Creates it when new.
+    /// Opens the partition's directory, recovers what it holds, and makes it ready to go on. Creates it when new. `durable_end`:
+    /// everything before it had been durable, as is known from elsewhere.
     ///
     /// # Errors
     /// When files cannot be read or made, belong to another partition, or have an unknown version.
@@ -76,6 +77,7 @@ impl<I: Io> Store<I> {
         dir: PathBuf,
         partition: Uuid,
         config: AppenderConfig,
+        durable_end: EventId,
     ) -> Result<(Self, Found), OpenError> {
         let names = io
             .list(&dir)
@@ -97,7 +99,7 @@ impl<I: Io> Store<I> {
             partition,
             producers: ProducerTable::default(),
             segments: Vec::new(),
-            durable_end: EventId::new(0),
+            durable_end,
             read_only: None,
         };
         let mut last = opening.all(&bases).await?;
@@ -199,7 +201,7 @@ impl<I: Io> Opening<'_, I> {
         names: &[String],
     ) -> Result<Option<Last<I::File>>, OpenError> {
         self.segments.clear();
-        self.durable_end = base;
+        self.durable_end = self.durable_end.max(base);
         let last = self.all(bases).await?;
         let end = match &last {
             Some(Last::Tail(tail)) => tail.opened.recovered.next_event_id,

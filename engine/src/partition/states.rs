@@ -43,6 +43,9 @@ impl<I: Io> Partition<I> {
     pub(super) fn becomes_read_only(&self, reason: String) {
         line!(error, "read_only", self, reason, "partition is read-only");
         self.read_only.borrow_mut().get_or_insert(reason);
+        if let Some(room) = &self.room {
+            room.leave_alone();
+        }
     }
 
     /// Stored events that were asked for do not check: not only whoever asked is told.

@@ -12,9 +12,7 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes};
 use event_listener::Event;
-use mofka_log::{
-    AckAt, BLOCK_BYTES, Batch, BatchError, Durability, FilePos, PIECE_BYTES, SequenceVerdict, StreamedData,
-};
+use mofka_log::{AckAt, BLOCK_BYTES, Batch, BatchError, Durability, FilePos, PIECE_BYTES, StreamedData};
 use mofka_net::{ErrorCode, WireError};
 
 use super::accepting::{Admitted, answer};
@@ -65,6 +63,7 @@ struct State {
     /// What follows the last whole block.
     tail: Bytes,
     in_flight: usize,
+    /// Why it takes no more parts.
     failed: Option<WireError>,
 }
 
@@ -85,6 +84,11 @@ impl<I: Io> Upload<I> {
     /// The number by which it is known.
     pub fn stream(&self) -> u64 {
         self.stream
+    }
+
+    /// Whether it takes no more parts: it was committed or given up, or one could not be written.
+    pub fn is_over(&self) -> bool {
+        self.state.borrow().failed.is_some()
     }
 
     /// Takes the next part; the future gives where it ends when it is written. Parts that follow each other are written side
@@ -334,16 +338,10 @@ impl<I: Io> Partition<I> {
         asked: Option<Durability>,
     ) -> Result<Appended, WireError> {
         let batch = Batch::check(frame, None).map_err(|error| bad_batch(stream, &error))?;
-        let known = batch.place().map(|place| self.producers.borrow().check(place));
-        let Some(SequenceVerdict::Duplicate {
-            base_event_id,
-            event_count,
-        }) = known
-        else {
+        let Some(again) = self.find_again(&batch, asked) else {
             return Err(unknown(stream));
         };
-        let at = self.ack_at(asked)?;
-        answered(|done| self.again(base_event_id, event_count, at, done)).await
+        answered(|done| self.again(again, done)).await
     }
 
     async fn store_upload(
@@ -354,10 +352,12 @@ impl<I: Io> Partition<I> {
         asked: Option<Durability>,
     ) -> Result<Appended, WireError> {
         let batch = {
-            let state = upload.state.borrow();
+            let mut state = upload.state.borrow_mut();
             if let Some(error) = &state.failed {
                 return Err(error.clone());
             }
+            // From here on the file belongs to the log: a part would land among what others write behind the event.
+            state.failed = Some(unknown(upload.stream));
             let came = state.data.bytes();
             if state.in_flight > 0 || came != bytes {
                 let message = format!(
@@ -371,11 +371,7 @@ impl<I: Io> Partition<I> {
         self.validate(&batch)?;
         match self.admit(&batch, asked)? {
             Admitted::New { .. } => {}
-            Admitted::Again {
-                base_event_id,
-                event_count,
-                at,
-            } => return answered(|done| self.again(base_event_id, event_count, at, done)).await,
+            Admitted::Again(again) => return answered(|done| self.again(again, done)).await,
         }
         if batch.data_bytes() == 0 {
             let batch = batch.with_data(Bytes::new());
@@ -424,11 +420,7 @@ impl<I: Io> Partition<I> {
     ) {
         let at = match self.admit(&batch, asked) {
             Err(error) => return done(Err(error)),
-            Ok(Admitted::Again {
-                base_event_id,
-                event_count,
-                at,
-            }) => return self.again(base_event_id, event_count, at, done),
+            Ok(Admitted::Again(again)) => return self.again(again, done),
             Ok(Admitted::New { at }) => at,
         };
         let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) else {

@@ -3,6 +3,7 @@
 mod crash;
 mod crash_references;
 mod crash_trim;
+mod evidence;
 mod faults;
 mod golden;
 mod id_end;

@@ -203,6 +203,39 @@ fn what_does_not_fit_together_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn a_part_behind_the_commit_does_not_touch_what_others_wrote() {
+    let io = SimIo::immediate(&Image::new());
+    let partition = open_log(&io);
+    let event: Content = (b"{}".to_vec(), bytes(PART_BYTES, 1));
+    let upload = io.block_on({
+        let (partition, event) = (Rc::clone(&partition), event.clone());
+        async move {
+            let upload = partition.begin_upload().await.unwrap();
+            let part = Bytes::from(event.1.clone());
+            upload.write(0, part).unwrap().await.unwrap();
+            let bytes = event.1.len() as u64;
+            let frame = frame_of(&event, 5);
+            let commit = partition.commit_upload(upload.stream(), bytes, frame, None);
+            commit.await.unwrap();
+            upload
+        }
+    });
+    let other: Content = (b"{\"other\":1}".to_vec(), bytes(3000, 9));
+    let sent = send(&partition, vec![other.clone()], (PRODUCER, 0, 0));
+    io.run_tasks();
+    assert_eq!(sent.acknowledged().unwrap().base_event_id.get(), 1);
+    let late = upload.write(PART_BYTES as u64, Bytes::from(vec![0xee; 4096]));
+    assert!(late.is_err() && upload.is_over(), "its file is the log's");
+    io.run_tasks();
+    let expected = BTreeMap::from([(0, event), (1, other)]);
+    assert_eq!(io.block_on(read_all(Rc::clone(&partition))).unwrap(), expected);
+    io.shut_down();
+    let again = SimIo::immediate(&io.settled());
+    assert_eq!(again.block_on(read_all(open_log(&again))).unwrap(), expected);
+    again.shut_down();
+}
+
+#[test]
 fn memory_partitions_and_too_many_streams_are_refused() {
     let io = SimIo::immediate(&Image::new());
     let begin = |partition: &Open| {
