@@ -52,6 +52,15 @@ impl Recipe {
         &self.steps
     }
 
+    /// What it costs to apply it, in steps: one for each view and each segment of one, also of those without a byte.
+    pub fn step_count(&self) -> u64 {
+        let of = |step: &Selection| match step {
+            Selection::Unstructured(segments) => wide(segments.len()).saturating_add(1),
+            _ => 1,
+        };
+        self.steps.iter().map(of).fold(0, u64::saturating_add)
+    }
+
     /// Whether it is within the bounds of a descriptor, as far as that can be said without data.
     ///
     /// # Errors
@@ -92,6 +101,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn segments_without_a_byte_cost_as_much_as_others() {
+        let empty = Segment { offset: 0, bytes: 0 };
+        let recipe = Recipe::new().sub_view(0, 10).unstructured_view(vec![
+            empty,
+            empty,
+            Segment { offset: 5, bytes: 1 },
+        ]);
+        assert_eq!(recipe.step_count(), 5);
+    }
 
     #[test]
     fn steps_are_applied_on_top_of_each_other() {

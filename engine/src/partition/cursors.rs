@@ -18,6 +18,8 @@ use crate::recover::OpenError;
 
 /// Consumers that a partition remembers at most; more are refused, not forgotten.
 const CONSUMERS_MAX: usize = 65_536;
+/// Names besides, of those that no consumer can have: whoever makes up consumers leaves room for what the node itself remembers.
+const RESERVED_MAX: usize = 8192;
 /// Under this name, which no consumer can have, the file keeps how far the partition's events are known to be durable.
 const WITNESS: &str = "\0synced_end";
 
@@ -220,7 +222,11 @@ impl<I: Io> PartitionCursors<I> {
     pub(crate) fn set(&self, consumer: &str, next: EventId, now_us: u64, done: CursorDone) {
         {
             let state = self.state.borrow();
-            if state.table.get(consumer).is_none() && state.table.len() >= CONSUMERS_MAX {
+            let max = match is_reserved(consumer) {
+                true => CONSUMERS_MAX + RESERVED_MAX,
+                false => CONSUMERS_MAX,
+            };
+            if state.table.get(consumer).is_none() && state.table.len() >= max {
                 let message =
                     format!("partition already remembers {CONSUMERS_MAX} consumers; remove some first");
                 drop(state);

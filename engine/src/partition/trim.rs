@@ -353,6 +353,9 @@ impl<I: Io> Partition<I> {
             store.settle().await;
         }
         self.cursors.stop().await;
+        // Readers that are told late hold the partition, and are not to hold its events.
+        let end = self.appended_end();
+        self.recent.borrow_mut().drop_before(end);
         self.wake();
     }
 

@@ -13,6 +13,8 @@ use crate::turn::Turn;
 
 /// What going over an event takes beside its metadata, as a [`Turn`] counts it.
 const EVENT_TURN_BYTES: u64 = 64;
+/// The same of each step of a view.
+const STEP_TURN_BYTES: u64 = 16;
 
 /// What is picked.
 pub(crate) struct Picking {
@@ -25,6 +27,16 @@ enum Declared {
     None,
     All,
     Views(Recipe),
+}
+
+impl Declared {
+    /// What it costs of each event, in steps.
+    fn step_count(&self) -> u64 {
+        match self {
+            Self::None | Self::All => 0,
+            Self::Views(recipe) => recipe.step_count(),
+        }
+    }
 }
 
 /// What was picked out of a slice.
@@ -78,11 +90,13 @@ impl Picking {
         let (mut last, mut turn) = (None, Turn::default());
         // A match may go over the metadata once for each part of the pattern.
         let parts = self.filter.as_ref().map_or(1, Pattern::parts) as u64;
+        let event_bytes =
+            EVENT_TURN_BYTES.saturating_add(self.data.step_count().saturating_mul(STEP_TURN_BYTES));
         for batch in &slice.batches {
             let mut builder = PickedBuilder::new(batch.base_event_id(), batch.timestamp_us());
             for event in batch.events() {
                 let metadata_bytes = event.metadata.len() as u64;
-                turn.did(EVENT_TURN_BYTES.saturating_add(metadata_bytes.saturating_mul(parts)))
+                turn.did(event_bytes.saturating_add(metadata_bytes.saturating_mul(parts)))
                     .await;
                 let Some(id) = batch.base_event_id().checked_add(event.index.into()) else {
                     break;
