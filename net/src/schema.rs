@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+mod weight;
+
 /// Violations that are told of one document.
 const VIOLATIONS_MAX: usize = 20;
 /// Bytes of a value that is quoted in an error.
@@ -33,6 +35,7 @@ impl MetadataSchema {
                 reason: format!("it is {}", quoted(&schema.to_string())),
             });
         }
+        weight::check(schema).map_err(|reason| SchemaError { reason })?;
         let names_a_draft = schema.get("$schema").is_some();
         let mut options = jsonschema::options();
         if !names_a_draft {
