@@ -86,10 +86,15 @@ impl DataReader {
                     self.current = piece;
                     continue;
                 }
-                Err(Trouble::Lasting(error)) => return Err(error),
-                Err(Trouble::Passing(reason)) => reason,
+                Err(trouble) => {
+                    // What was asked for behind it belongs behind it.
+                    self.forget_requests();
+                    match trouble {
+                        Trouble::Lasting(error) => return Err(error),
+                        Trouble::Passing(reason) => reason,
+                    }
+                }
             };
-            self.forget_requests();
             let timeout = self.route.driver().reconnect_timeout();
             let retry = retry.get_or_insert_with(|| Retry::new(timeout));
             let Some(pause) = retry.pause() else {
@@ -114,6 +119,12 @@ impl DataReader {
             unreachable!("the wait has no end")
         };
         let piece = self.check(&asked, answer)?;
+        if asked.start != self.position {
+            return Err(Trouble::Passing(format!(
+                "bytes from {} on came where those from {} on are next",
+                asked.start, self.position
+            )));
+        }
         self.is_reading_on = true;
         Ok(piece)
     }

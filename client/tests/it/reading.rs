@@ -170,6 +170,22 @@ fn an_event_that_goes_and_one_that_is_damaged_are_told_apart() {
 }
 
 #[test]
+fn what_was_asked_for_ahead_is_not_taken_for_a_piece_that_failed() {
+    let (node, data) = (node(), bytes(5000));
+    let topic = node.topic(1);
+    push(&topic, &data);
+    let mut reader = pull(&topic, DataSelector::none()).open_data();
+    node.state().damaged_answers.push(1);
+    let mut first = vec![0; 1000];
+    reader.read_exact(&mut first).unwrap();
+    assert_eq!(
+        reader.read(&mut [0; 100]).unwrap_err().kind(),
+        ErrorKind::InvalidData
+    );
+    assert_eq!([first, read_all(&mut reader)].concat(), data);
+}
+
+#[test]
 fn an_event_with_more_data_than_is_taken_into_memory_fails_its_own_pull() {
     let node = node();
     let topic = node.topic(1);

@@ -93,6 +93,8 @@ pub(crate) struct State {
     pub(crate) spare_data: bool,
     /// Bytes of data to flip in answers to fetches of these events.
     pub(crate) damaged_fetches: Vec<u64>,
+    /// The same in the answers to these fetches, counted from 0.
+    pub(crate) damaged_answers: Vec<usize>,
     pub(crate) fetch_bytes_max: u64,
     pub(crate) sequence_window: u32,
     /// No answers at all, to anything.
@@ -130,6 +132,7 @@ impl State {
             heartbeat_ms: 10_000,
             spare_data: false,
             damaged_fetches: Vec::new(),
+            damaged_answers: Vec::new(),
             fetch_bytes_max: 1 << 20,
             sequence_window: 64,
             is_deaf: false,
@@ -479,7 +482,8 @@ impl State {
                 bytes.extend_from_slice(&batch.data().unwrap()[start..start + range.bytes as usize]);
             }
             let crc = crc32fast::hash(&bytes);
-            if self.damaged_fetches.contains(&id.get()) {
+            let number = self.fetches.len() - 1;
+            if self.damaged_fetches.contains(&id.get()) || self.damaged_answers.contains(&number) {
                 bytes[0] ^= 1;
             }
             answer.push(bytes.into(), crc);
