@@ -38,6 +38,8 @@ struct State {
     under_way: Option<Group>,
     waiting: Option<Group>,
     retry: Option<Retry>,
+    /// The partition does not have these events any more.
+    is_over: bool,
 }
 
 /// Acknowledgements that are sent as one.
@@ -57,6 +59,12 @@ impl AckLane {
             consumer,
             state: Mutex::default(),
         }
+    }
+
+    /// For the events that come in the place of these.
+    pub(super) fn successor(&self) -> Self {
+        let route = self.route.another(&self.info);
+        Self::new(route, self.info.clone(), self.consumer.clone())
     }
 
     pub(super) fn info(&self) -> &PartitionInfo {
@@ -81,6 +89,9 @@ impl AckLane {
             Some((from, to)) if next_event_id >= from => next_event_id.max(to),
             _ => next_event_id,
         };
+        if state.is_over {
+            return future(Arc::new(Promise::settled(Err(lane.gone()))));
+        }
         state.position = state.position.max(Some(next_event_id));
         if next_event_id <= state.durable_end {
             return future(Arc::new(Promise::settled(Ok(()))));
@@ -128,6 +139,23 @@ impl AckLane {
             retry: state.retry.take(),
             ..State::default()
         };
+    }
+
+    /// The partition came back without these events: their numbers are those of others now, which nobody is to acknowledge by them.
+    pub(super) fn retire(&self) {
+        let waiting = {
+            let mut state = lock(&self.state);
+            state.is_over = true;
+            state.waiting.take()
+        };
+        if let Some(group) = waiting {
+            group.promise.set(Err(self.gone()));
+        }
+    }
+
+    fn gone(&self) -> AcknowledgeError {
+        let message = format!("partition {} lost its last events, this one too", self.info.index);
+        AcknowledgeError::Refused(Arc::new(WireError::new(ErrorCode::UnknownEvent, message)))
     }
 
     /// A filter kept these events away. They count as acknowledged when all before them are.
@@ -188,10 +216,14 @@ impl AckLane {
     }
 
     fn send_over(lane: &Arc<Self>, connection: &Arc<Connection>) {
-        let next_event_id = lock(&lane.state)
-            .under_way
-            .as_ref()
-            .map(|group| group.next_event_id);
+        let (is_over, next_event_id) = {
+            let state = lock(&lane.state);
+            let group = state.under_way.as_ref();
+            (state.is_over, group.map(|group| group.next_event_id))
+        };
+        if is_over {
+            return Self::settle(lane, Err(lane.gone()));
+        }
         let Some(next_event_id) = next_event_id else {
             return;
         };

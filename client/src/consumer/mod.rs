@@ -65,6 +65,9 @@ const ITERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// comes or goes, or a partition is added, they are divided anew. What its application got and has not acknowledged comes
 /// again to the one that reads the partition next. Consumers of different names get everything each.
 ///
+/// A partition that comes back with fewer events than it had, in memory after a start of its node or as a log that a crash cut, is read on
+/// with those that come in the place of the lost ones. What was pulled of these cannot be acknowledged any more.
+///
 /// Events of one partition come in the order of their ids; between partitions there is no order. Dropping the last
 /// clone unsubscribes. Events that were pulled stay usable.
 #[derive(Clone)]

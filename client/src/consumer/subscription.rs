@@ -2,31 +2,36 @@
 //!
 //! Every subscription has a generation. What came with an older one is ignored: after a loss the partition is
 //! subscribed to again at the first event that has not reached the pulls, so nothing is lost and nothing comes twice.
+//!
+//! A partition that comes back shorter (in memory, or cut by a crash) has other events under the numbers that were
+//! delivered: it is read from there on, and the old ones cannot be acknowledged any more.
+
+mod sink;
 
 use std::sync::{Arc, Mutex, Weak};
 
-use bytes::Bytes;
-use mofka_log::EventId;
+use mofka_log::{EventId, PartitionKind};
 use mofka_net::control::{
     From as Position, PartitionInfo, Selection, SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
     decode, encode,
 };
-use mofka_net::{CreditRequest, ErrorCode, FrameHeader, Opcode, WireError};
+use mofka_net::{CreditRequest, ErrorCode, FrameHeader, Opcode};
 
+use super::Core;
 use super::acknowledge::AckLane;
 use super::delivery::Item;
 use super::selector::SelectorKind;
 use super::strand::Strand;
-use super::worker::{Incoming, Sent};
-use super::{Core, membership};
 use crate::driver::Repeat;
 use crate::error::{DriverError, PullError};
-use crate::link::{Answer, Connection, Lost, Sink};
+use crate::link::{Answer, Connection};
 use crate::options::{BatchSize, Start};
 use crate::promise::{Promise, lock};
 use crate::retry::Retry;
 use crate::route::Route;
 use crate::topic::position;
+
+use sink::SourceSink;
 
 /// Events of an adaptive feed: bounded by its bytes, not by this.
 const ADAPTIVE_EVENTS_MAX: u32 = 1 << 16;
@@ -34,7 +39,6 @@ const ADAPTIVE_EVENTS_MAX: u32 = 1 << 16;
 pub(super) struct Source {
     core: Weak<Core>,
     route: Route,
-    lane: Arc<AckLane>,
     strand: Strand,
     index: usize,
     state: Mutex<State>,
@@ -42,12 +46,18 @@ pub(super) struct Source {
 }
 
 struct State {
+    /// Of the partition's life.
+    lane: Arc<AckLane>,
     generation: u64,
     live: Option<Subscription>,
     /// Where to begin, when `next` is not known.
     start: Start,
     /// The first event that has not reached the pulls; `None`: where the node says.
     next: Option<EventId>,
+    /// The partition had all events before this one.
+    known_end: EventId,
+    /// It was started anew, and all of its events are new.
+    is_anew: bool,
     /// Somebody is about to subscribe, or will try again.
     is_subscribing: bool,
     /// Since when it is not to be had; `None`: it is subscribed to, and what came made sense.
@@ -56,6 +66,32 @@ struct State {
     is_misfed: bool,
     /// Ended, failed, or the consumer is closed.
     is_over: bool,
+}
+
+/// What is known of a partition when it is subscribed to: events may come before the answer is looked at.
+struct Known {
+    next: Option<EventId>,
+    end: EventId,
+    is_memory: bool,
+}
+
+impl Known {
+    /// Whether a partition that ends here lost events since it was heard of. What is visible stays so as long as the node lives, and
+    /// in a log that is not cut. Who asked for an event that is yet to come waits for it.
+    fn is_shorter(&self, visible_end: EventId) -> bool {
+        let Some(next) = self.next.filter(|next| *next <= self.end) else {
+            return false;
+        };
+        visible_end < if self.is_memory { self.end } else { next }
+    }
+}
+
+/// What became of an attempt to subscribe.
+#[derive(PartialEq, Eq)]
+enum Attempt {
+    Over,
+    /// The partition lost events: it is begun elsewhere.
+    Shorter,
 }
 
 /// What the node knows us by.
@@ -90,14 +126,16 @@ impl Source {
         Arc::new_cyclic(|me| Self {
             core: Arc::downgrade(core),
             route: route(),
-            lane: Arc::new(AckLane::new(route(), info.clone(), core.name.clone())),
             strand: Strand::default(),
             index: info.index as usize,
             state: Mutex::new(State {
+                lane: Arc::new(AckLane::new(route(), info.clone(), core.name.clone())),
                 generation: 0,
                 live: None,
                 start,
                 next: None,
+                known_end: EventId::new(0),
+                is_anew: false,
                 is_subscribing: true,
                 retry: None,
                 is_misfed: false,
@@ -107,8 +145,8 @@ impl Source {
         })
     }
 
-    pub(super) fn lane(&self) -> &Arc<AckLane> {
-        &self.lane
+    pub(super) fn lane(&self) -> Arc<AckLane> {
+        Arc::clone(&lock(&self.state).lane)
     }
 
     pub(super) fn strand(&self) -> &Strand {
@@ -154,6 +192,7 @@ impl Source {
             return false;
         }
         state.next = Some(next);
+        state.known_end = state.known_end.max(next);
         state.all_is_well();
         // Under the lock, so that a new generation begins exactly after these.
         core.delivery.add(items);
@@ -179,7 +218,7 @@ impl Source {
     pub(super) fn feeds_from(&self, generation: u64, first: EventId) {
         let state = lock(&self.state);
         if state.generation == generation && state.start == Start::Cursor {
-            self.lane.begin_at(first);
+            state.lane.begin_at(first);
         }
     }
 
@@ -211,8 +250,9 @@ impl Source {
             state.generation += 1;
             state.next = None;
             state.start = to;
+            state.is_anew = false;
             state.all_is_well();
-            self.lane.start_anew();
+            state.lane.start_anew();
             let live = state.live.take();
             if was_over {
                 core.delivery.began();
@@ -251,8 +291,13 @@ impl Source {
 
     /// One attempt, which may block.
     fn subscribe(&self) -> Result<(), DriverError> {
+        while self.try_subscribe()? == Attempt::Shorter {}
+        Ok(())
+    }
+
+    fn try_subscribe(&self) -> Result<Attempt, DriverError> {
         let (Some(core), Some(me)) = (self.core.upgrade(), self.me.upgrade()) else {
-            return Ok(());
+            return Ok(Attempt::Over);
         };
         let connection = self.route.establish()?;
         let id = connection.fresh_id();
@@ -261,18 +306,15 @@ impl Source {
             address: connection.address().to_string(),
             reason: reason.to_owned(),
         };
-        let (generation, from) = {
+        let (generation, from, known) = {
             let mut state = lock(&self.state);
             if state.is_over || core.is_closed() {
                 // While this waited for its time. Whoever reads it now would be thrown out.
                 state.is_subscribing = false;
-                return Ok(());
+                return Ok(Attempt::Over);
             }
             state.generation += 1;
-            let from = state
-                .next
-                .map_or(position(state.start), |next| Position::Id(next.get()));
-            (state.generation, from)
+            (state.generation, state.from(), state.known())
         };
         let sink = Arc::new(SourceSink {
             source: me,
@@ -326,16 +368,42 @@ impl Source {
             state.is_subscribing = false;
             drop(state);
             subscription.end();
-            return Ok(());
+            return Ok(Attempt::Over);
+        }
+        let visible_end = EventId::new(answer.visible_end);
+        if known.is_shorter(visible_end) {
+            self.begin_life(state, visible_end);
+            subscription.end();
+            return Ok(Attempt::Shorter);
         }
         state.next.get_or_insert(EventId::new(answer.next_event_id));
+        state.known_end = state.known_end.max(visible_end);
         state.live = Some(subscription);
         state.is_subscribing = false;
         // Nothing may come for days: the next loss has all of its time.
         if !state.is_misfed {
             state.retry = None;
         }
-        Ok(())
+        Ok(Attempt::Over)
+    }
+
+    /// The last events of the partition are gone: goes on with those that come in their place. Of a log it is not known where it was cut,
+    /// but not behind its end.
+    fn begin_life(&self, mut state: std::sync::MutexGuard<'_, State>, visible_end: EventId) {
+        tracing::warn!(
+            partition = %self.partition(),
+            expected = ?state.next,
+            end = %visible_end,
+            "the partition came back with fewer events: those that come in their place are read"
+        );
+        state.generation += 1;
+        state.is_anew = state.is_memory();
+        state.next = (!state.is_anew).then_some(visible_end);
+        state.known_end = visible_end;
+        let successor = Arc::new(state.lane.successor());
+        let gone = std::mem::replace(&mut state.lane, successor);
+        drop(state);
+        gone.retire();
     }
 
     fn request(&self, core: &Core, id: u64, from: Position) -> SubscribeRequest {
@@ -418,6 +486,27 @@ impl Source {
 }
 
 impl State {
+    /// Where a subscription begins.
+    fn from(&self) -> Position {
+        match self.next {
+            Some(next) => Position::Id(next.get()),
+            None if self.is_anew => Position::First,
+            None => position(self.start),
+        }
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            next: self.next,
+            end: self.known_end,
+            is_memory: self.is_memory(),
+        }
+    }
+
+    fn is_memory(&self) -> bool {
+        self.lane.info().kind == PartitionKind::Memory
+    }
+
     /// What goes wrong from now on has nothing to do with what did before.
     fn all_is_well(&mut self) {
         self.retry = None;
@@ -458,73 +547,5 @@ impl Subscription {
             promise.set(());
         }
         promise
-    }
-}
-
-/// Takes the feeds of one generation.
-struct SourceSink {
-    source: Arc<Source>,
-    generation: u64,
-    id: u64,
-}
-
-impl SourceSink {
-    fn gone(&self, reason: &str) {
-        let mut state = lock(&self.source.state);
-        if state.generation != self.generation || state.is_over {
-            return;
-        }
-        state.generation += 1;
-        state.live = None;
-        self.source.subscribe_later(state, reason);
-    }
-}
-
-impl SourceSink {
-    fn receive(&self, connection: &Arc<Connection>, what: Sent) {
-        if let Some(core) = self.source.core.upgrade() {
-            core.receive(Incoming {
-                source: Arc::clone(&self.source),
-                generation: self.generation,
-                connection: Arc::clone(connection),
-                subscription: self.id,
-                what,
-            });
-        }
-    }
-
-    fn superseded(&self) {
-        if self.source.expected(self.generation).is_none() {
-            return;
-        }
-        if let Some(core) = self.source.core.upgrade() {
-            self.source.withdraw(&core);
-            membership::superseded(&core, self.source.partition());
-        }
-    }
-}
-
-impl Sink for SourceSink {
-    fn feed(&self, connection: &Arc<Connection>, body: Bytes) {
-        self.receive(connection, Sent::Feed(body));
-    }
-
-    fn ended(&self, connection: &Arc<Connection>, error: WireError) {
-        if error.code == ErrorCode::NotOwner {
-            self.source.route.moved(&error);
-        }
-        if error.code.is_retriable() {
-            return self.gone(&error.to_string());
-        }
-        if error.code == ErrorCode::Superseded {
-            return self.superseded();
-        }
-        // Behind the feeds that came before it.
-        self.receive(connection, Sent::End(error.to_string()));
-    }
-
-    fn lost(&self, _connection: &Arc<Connection>, lost: &Lost) {
-        self.source.route.lost();
-        self.gone(&lost.reason);
     }
 }

@@ -102,6 +102,8 @@ pub(super) fn take(core: &Core, incoming: Incoming) {
     let mut taking = Taking {
         core,
         incoming: &incoming,
+        // Before it is looked at whether the generation is over: with another lane there is another generation.
+        lane: incoming.source.lane(),
         body,
         ready: Vec::new(),
         ready_end: None,
@@ -116,6 +118,7 @@ pub(super) fn take(core: &Core, incoming: Incoming) {
 struct Taking<'a> {
     core: &'a Core,
     incoming: &'a Incoming,
+    lane: Arc<AckLane>,
     body: &'a Bytes,
     /// Events that lack nothing and were not handed over yet.
     ready: Vec<Result<Parts, PullError>>,
@@ -269,7 +272,7 @@ impl Taking<'_> {
 
     /// A filter kept the events before `to` away.
     fn skip(&self, next: &mut EventId, to: EventId) {
-        AckLane::skip(self.incoming.source.lane(), *next, to);
+        AckLane::skip(&self.lane, *next, to);
         *next = to;
     }
 
@@ -307,7 +310,7 @@ impl Taking<'_> {
         let Some(next) = next else { return true };
         self.core.counters.events(events.len());
         let source = &self.incoming.source;
-        let items = Event::group(source.lane(), events);
+        let items = Event::group(&self.lane, events);
         source.deliver(self.core, self.incoming.generation, items, next)
     }
 }

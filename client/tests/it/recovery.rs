@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mofka_client::{
-    BatchSize, ConsumerOptions, DataSelector, DeliveryError, Driver, DriverOptions, ErrorCode,
+    BatchSize, ConsumerOptions, DataSelector, DeliveryError, Driver, DriverOptions, ErrorCode, PartitionKind,
     PartitionOptions, ProducerOptions, PullError, Start, ThreadPool, TopicHandle,
 };
 use serde_json::json;
@@ -144,6 +144,91 @@ fn a_partition_that_forgot_its_producers_starts_over() {
         .collect();
     assert!(futures.iter().all(|future| future.wait().is_ok()));
     assert_eq!(node.stored(&topic, 0), numbers(0..15));
+}
+
+/// Pulls five events of a partition that comes back with `left` of them, and then three more come; where these begin.
+fn read_on_in_a_shorter_partition(kind: PartitionKind, start: Start, left: u64) {
+    let node = Node::start();
+    node.state().kind = kind;
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        ..Default::default()
+    });
+    let push = || producer.push(json!({}), "", None).unwrap().wait().unwrap();
+    let options = ConsumerOptions {
+        start,
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    let pull = || {
+        let event = consumer.pull().wait_timeout(Duration::from_secs(10)).unwrap();
+        event.unwrap().unwrap()
+    };
+    for _ in 0..5 {
+        push();
+    }
+    let old: Vec<_> = (0..5).map(|_| pull()).collect();
+    old[4].acknowledge().wait().unwrap();
+    let partition = topic.partitions()[0].id;
+    node.go_away();
+    node.state().cut(partition, left);
+    node.come_back();
+    eventually("it is subscribed to anew", || node.state().subscribes.len() == 3);
+    let ids: Vec<u64> = (0..3).map(|_| push().get()).collect();
+    let new: Vec<_> = (0..3).map(|_| pull()).collect();
+    assert_eq!(ids, [left, left + 1, left + 2]);
+    assert_eq!(ids, new.iter().map(|event| event.id().get()).collect::<Vec<_>>());
+    // The numbers are those of others now.
+    let refused = old[2].acknowledge().wait().unwrap_err().to_string();
+    assert!(refused.contains("lost its last events"), "{refused}");
+    new[0].acknowledge().wait().unwrap();
+    assert_eq!(node.state().part(partition).cursors["c"], left + 1);
+}
+
+#[test]
+fn a_partition_that_comes_back_shorter_is_read_on() {
+    for start in [Start::Cursor, Start::Last] {
+        read_on_in_a_shorter_partition(PartitionKind::Memory, start, 0);
+        read_on_in_a_shorter_partition(PartitionKind::Default, start, 3);
+    }
+}
+
+#[test]
+fn in_memory_all_is_new_after_a_start_and_who_waits_for_an_event_waits() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions::default());
+    let push = || producer.push(json!({}), "", None).unwrap().wait().unwrap();
+    for _ in 0..3 {
+        push();
+    }
+    let consumer = |name: &str, start| {
+        let options = ConsumerOptions {
+            start,
+            ..Default::default()
+        };
+        topic.consumer(name, options).unwrap()
+    };
+    let (behind, ahead) = (consumer("behind", Start::Id(1)), consumer("ahead", Start::Id(4)));
+    for _ in 0..2 {
+        behind.pull().wait().unwrap();
+    }
+    node.go_away();
+    let partition = topic.partitions()[0].id;
+    node.state().cut(partition, 0);
+    // So that it is long again before it is subscribed to.
+    node.state().hold_subscribes = true;
+    node.come_back();
+    for _ in 0..2 {
+        push();
+    }
+    node.change(|state| state.hold_subscribes = false);
+    assert_eq!(behind.pull().wait().unwrap().unwrap().id().get(), 0);
+    for _ in 0..3 {
+        push();
+    }
+    assert_eq!(ahead.pull().wait().unwrap().unwrap().id().get(), 4);
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub(crate) struct Feeding {
 }
 
 pub(crate) struct State {
+    /// Of partitions that are made.
+    pub(crate) kind: PartitionKind,
     address: String,
     topics: BTreeMap<String, TopicInfo>,
     parts: HashMap<Uuid, Part>,
@@ -106,6 +108,7 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new() -> Self {
         Self {
+            kind: PartitionKind::Memory,
             address: String::new(),
             topics: BTreeMap::new(),
             parts: HashMap::new(),
@@ -192,6 +195,15 @@ impl State {
         self.parts.remove(&partition);
     }
 
+    /// It loses its last events, as one in memory loses all when its node starts anew, and a log that was not synced some.
+    pub(crate) fn cut(&mut self, partition: Uuid, end: u64) {
+        let part = self.part(partition);
+        part.batches.retain(|batch| batch.end_event_id().get() <= end);
+        part.end = end;
+        part.producers = ProducerTable::default();
+        part.cursors.values_mut().for_each(|next| *next = end.min(*next));
+    }
+
     pub(crate) fn stored(&self, partition: Uuid) -> Vec<String> {
         let events = self.parts[&partition].batches.iter().flat_map(Batch::events);
         events
@@ -262,12 +274,12 @@ impl State {
 
     pub(crate) fn add_partition(&mut self, topic: &str) -> Result<PartitionInfo, WireError> {
         self.topic(topic)?;
-        let address = self.address.clone();
+        let (address, kind) = (self.address.clone(), self.kind);
         let topic = self.topics.get_mut(topic).unwrap();
         let info = PartitionInfo {
             id: Uuid::new_v4(),
             index: topic.partitions.len() as u32,
-            kind: PartitionKind::Memory,
+            kind,
             rank: 0,
             shard: 0,
             complete: false,
