@@ -297,6 +297,10 @@ pub enum DeliveryError {
     /// The node refused it.
     #[error(transparent)]
     Refused(Arc<WireError>),
+    /// The node refused it, and it may be stored all the same: the answer was lost when it was sent before, or the node could not
+    /// write what it had taken.
+    #[error("{0} (it was sent, and may be stored)")]
+    InDoubt(Arc<WireError>),
     /// It could not be brought to its node, or the answer did not come. Only in the latter case it may be stored.
     #[error("the event could not be delivered within {waited:.1?}{}: {reason}", if *.may_be_stored { " (it was sent, and may be stored)" } else { "" })]
     Unreachable {
@@ -343,7 +347,7 @@ impl DeliveryError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NotTaken(error) => error.reason(),
-            Self::Refused(error) => error.code.name(),
+            Self::Refused(error) | Self::InDoubt(error) => error.code.name(),
             Self::Unreachable { .. } => "unreachable",
             Self::TimedOut { .. } => "timed_out",
             Self::Gone(_) => "gone",
@@ -351,17 +355,19 @@ impl DeliveryError {
         }
     }
 
-    /// Whether the event may be stored all the same: it was sent, and only the answer is missing.
+    /// Whether the event may be stored all the same: it was sent, and its answer is missing or says that writing it failed.
     pub fn may_be_stored(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable {
-                may_be_stored: true,
-                ..
-            } | Self::TimedOut {
-                may_be_stored: true,
-                ..
-            }
+            Self::InDoubt(_)
+                | Self::Unreachable {
+                    may_be_stored: true,
+                    ..
+                }
+                | Self::TimedOut {
+                    may_be_stored: true,
+                    ..
+                }
         )
     }
 }

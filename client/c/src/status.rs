@@ -227,6 +227,10 @@ impl From<DeliveryError> for Failure {
         let failure = match &error {
             DeliveryError::NotTaken(push) => push.as_ref().into(),
             DeliveryError::Refused(refused) => refused.as_ref().into(),
+            DeliveryError::InDoubt(refused) => Self {
+                message: error.to_string(),
+                ..Self::from(refused.as_ref())
+            },
             DeliveryError::TimedOut { .. } => Self::new(MOFKA_ERROR_TIMED_OUT, error.to_string()),
             DeliveryError::Gone(_) => Self::new(MOFKA_ERROR_NO_PARTITION, error.to_string()),
             DeliveryError::Forked { .. } => Self::new(MOFKA_ERROR_FORKED, error.to_string()),

@@ -10,7 +10,7 @@ use mofka_log::{
     ProducerId, Reference,
 };
 use mofka_net::control::NodeLimits;
-use mofka_net::{FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix};
+use mofka_net::{ErrorCode, FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix};
 use uuid::Uuid;
 
 use super::queue::Queue;
@@ -258,6 +258,7 @@ impl Gathering {
             rest,
             sent_on: None,
             was_sent: false,
+            is_in_doubt: false,
             is_given_up: false,
             verdict: None,
         }
@@ -279,6 +280,8 @@ pub(super) struct Outgoing {
     sent_on: Option<Arc<Connection>>,
     /// Whether it ever was sent.
     pub(super) was_sent: bool,
+    /// Whether it may be stored, though no answer says so and none is owed: one was lost, or says that writing failed.
+    is_in_doubt: bool,
     /// Its events were told that they failed, and yet it keeps its place: it may be stored, or will be.
     pub(super) is_given_up: bool,
     /// Everything was given up while its answer was owed.
@@ -326,6 +329,21 @@ impl Outgoing {
     /// It is to be sent again. Only for the line that counts those.
     pub(super) fn send_again(&mut self) {
         self.sent_on = None;
+    }
+
+    /// It may be stored, whatever is answered when it is sent again.
+    pub(super) fn doubt(&mut self) {
+        self.is_in_doubt = true;
+    }
+
+    /// What is told of it when this was answered.
+    pub(super) fn told(&self, error: DeliveryError) -> DeliveryError {
+        match error {
+            DeliveryError::Refused(error) if self.is_in_doubt && !says_it_is_not_there(error.code) => {
+                DeliveryError::InDoubt(error)
+            }
+            error => error,
+        }
     }
 
     /// Whether it has a place among the batches of its producer.
@@ -417,6 +435,11 @@ impl Outgoing {
         *frame = [&batch.header_bytes()[..], batch.body()].concat().into();
         Ok(())
     }
+}
+
+/// Whether this is only answered when the partition was asked for the batch and does not have it.
+pub(super) fn says_it_is_not_there(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::SequenceGap | ErrorCode::UnknownStream)
 }
 
 /// Holds data against the checksums of its batch.

@@ -470,6 +470,7 @@ fn fail(
 
 /// The same of a batch that may have been given up before: its events were told.
 fn fail_sent(batch: Outgoing, error: DeliveryError, shared: &Shared, settled: &mut Settled) {
+    let error = batch.told(error);
     settled.spent.push(batch.content);
     if !batch.is_given_up {
         fail(batch.promise, batch.event_count, error, shared, settled);

@@ -19,7 +19,7 @@ pub struct ProducerReport {
     /// The failed ones by reason, as [`DeliveryError::reason`] names it: the name of the node's error code, `unreachable`, `timed_out`, `gone`;
     /// of a loose producer also what `push` of a strict one would have said, as `rejected`.
     pub failed_by_reason: BTreeMap<String, u64>,
-    /// Failed ones that may be stored all the same, because they were sent and only the answer is missing.
+    /// Failed ones that may be stored all the same ([`DeliveryError::may_be_stored`]).
     pub may_be_stored: u64,
 }
 

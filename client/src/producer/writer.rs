@@ -15,7 +15,7 @@ use mofka_net::{
 };
 
 use super::Shared;
-use super::batch::random_producer;
+use super::batch::{random_producer, says_it_is_not_there};
 use crate::driver::Repeat;
 use crate::error::{DeliveryError, DriverError, StreamError};
 use crate::link::{Answer, Connection};
@@ -175,7 +175,7 @@ impl DataWriter {
                     match connection.call(Opcode::StreamCommit, body.clone(), patience.deadline) {
                         Answer::Response(answer) => match ProduceResponse::check(answer) {
                             Ok(accepted) => return Ok(accepted.base_event_id),
-                            Err(error) => return Err(DeliveryError::Refused(Arc::new(error.into()))),
+                            Err(error) => return Err(DeliveryError::InDoubt(Arc::new(error.into()))),
                         },
                         Answer::Lost(lost) => {
                             self.route.lost();
@@ -188,7 +188,7 @@ impl DataWriter {
                             }
                             error.to_string()
                         }
-                        Answer::Refused(error) => return Err(DeliveryError::Refused(Arc::new(error))),
+                        Answer::Refused(error) => return Err(refusal(error, may_be_stored)),
                     }
                 }
             };
@@ -465,6 +465,15 @@ impl Trouble {
                 may_be_stored: false,
             },
         }
+    }
+}
+
+/// What is told of a commit that is refused, and may have been taken when it was sent before.
+fn refusal(error: WireError, may_be_stored: bool) -> DeliveryError {
+    let is_in_doubt = may_be_stored || error.code == ErrorCode::Poisoned;
+    match is_in_doubt && !says_it_is_not_there(error.code) {
+        true => DeliveryError::InDoubt(Arc::new(error)),
+        false => DeliveryError::Refused(Arc::new(error)),
     }
 }
 

@@ -375,6 +375,44 @@ fn trouble_before_a_refusal_does_not_count_after_it() {
 }
 
 #[test]
+fn what_is_refused_after_its_answer_was_lost_may_be_stored() {
+    let node = Node::start();
+    let topic = impatient(&node, 1, Duration::from_millis(300));
+    let mut batches = 0;
+    node.on_produce(move |_| {
+        batches += 1;
+        match batches {
+            1 => Action::DropAfter,
+            _ => Action::Refuse(ErrorCode::NoSpace),
+        }
+    });
+    let producer = topic.producer(ProducerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 4,
+        ..Default::default()
+    });
+    let futures: Vec<_> = (0..3)
+        .map(|n| producer.push(json!({"n": n}), "", None).unwrap())
+        .collect();
+    let told = futures.iter().map(|future| future.wait().unwrap_err());
+    let told: Vec<_> = told
+        .map(|error| (error.reason(), error.may_be_stored()))
+        .collect();
+    assert_eq!(
+        told,
+        [("no_space", true), ("no_space", false), ("no_space", false)]
+    );
+    assert_eq!(node.stored(&topic, 0), numbers(0..1));
+    // It may be what was on its way when the device failed.
+    node.on_produce(|_| Action::Refuse(ErrorCode::Poisoned));
+    let error = producer.push(json!({}), "", None).unwrap().wait().unwrap_err();
+    assert_eq!((error.reason(), error.may_be_stored()), ("poisoned", true));
+    assert!(error.to_string().contains("may be stored"), "{error}");
+    let report = producer.close().unwrap();
+    assert_eq!((report.failed, report.may_be_stored), (4, 2));
+}
+
+#[test]
 fn a_silent_node_is_given_up_and_a_quiet_client_is_heard() {
     let node = Node::start();
     node.state().heartbeat_ms = 30;

@@ -57,6 +57,21 @@ fn a_commit_that_never_arrived_is_refused_when_it_is_sent_again() {
 }
 
 #[test]
+fn a_commit_that_is_refused_after_its_answer_was_lost_may_be_stored() {
+    let (node, topic) = node_with(Some(Action::Swallow));
+    let producer = topic.producer(ProducerOptions::default());
+    let mut writer = producer.push_stream(json!({}), None).unwrap();
+    writer.write_all(&data()).unwrap();
+    let finishing = std::thread::spawn(move || writer.finish());
+    eventually("it is stored", || node.stored(&topic, 0).len() == 1);
+    node.state().refuse_commits = Some(ErrorCode::ShuttingDown);
+    node.drop_connections();
+    let error = finishing.join().unwrap().unwrap_err();
+    assert_eq!((error.reason(), error.may_be_stored()), ("shutting_down", true));
+    assert_eq!(producer.close().unwrap().may_be_stored, 1);
+}
+
+#[test]
 fn finishing_ends_with_the_delivery_timeout_when_the_commit_is_not_answered() {
     let (node, topic) = node_with(Some(Action::Swallow));
     let producer = topic.producer(ProducerOptions {

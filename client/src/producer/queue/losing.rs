@@ -22,9 +22,14 @@ impl Queue {
         error: WireError,
         settled: &mut Settled,
     ) {
-        let Some(number) = state.outgoing.get(place).map(|batch| batch.number) else {
+        let Some(batch) = state.outgoing.get_mut(place) else {
             return;
         };
+        let number = batch.number;
+        if error.code == ErrorCode::Poisoned {
+            // Either it was not looked at, or the device failed at it.
+            batch.doubt();
+        }
         if let Some(verdict) = state.outgoing.verdict_of(place) {
             let error = verdict.error.clone();
             return self.fail_at(state, place, error, settled);
@@ -65,6 +70,9 @@ impl Queue {
 
     /// The answer to a batch does not come: it is sent again, unless everything was given up meanwhile.
     pub(super) fn unanswered(&self, state: &mut State, place: usize, reason: &str, settled: &mut Settled) {
+        if let Some(batch) = state.outgoing.get_mut(place) {
+            batch.doubt();
+        }
         let Some(verdict) = state.outgoing.verdict_of(place) else {
             return state.outgoing.send_again(place);
         };

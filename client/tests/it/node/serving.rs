@@ -185,6 +185,9 @@ fn answer(
             }
             Opcode::StreamCommit => {
                 let commit = StreamCommit::check(body).unwrap();
+                if let Some(code) = state.refuse_commits {
+                    return Outcome::Answer(respond(&header, Err(refusal(code))));
+                }
                 match state.end_stream(connection, &commit) {
                     Ok(batch) => return produce(state, connection, header, commit.produce.partition, batch),
                     Err(outcome) => outcome.map(|stored| stored.encode()),

@@ -74,6 +74,8 @@ pub(crate) struct State {
     pub(crate) acknowledged: Vec<(String, u64)>,
     pub(crate) hold_acknowledgements: bool,
     pub(crate) refuse_acknowledgements: Option<ErrorCode>,
+    /// Of events whose data came in parts.
+    pub(crate) refuse_commits: Option<ErrorCode>,
     pub(crate) held_acknowledgements: Vec<(u64, mofka_net::FrameHeader, EventId)>,
     /// Partitions that others are to read.
     pub(crate) taken_away: Vec<u32>,
@@ -121,6 +123,7 @@ impl State {
             acknowledged: Vec::new(),
             hold_acknowledgements: false,
             refuse_acknowledgements: None,
+            refuse_commits: None,
             held_acknowledgements: Vec::new(),
             held_syncs: Vec::new(),
             taken_away: Vec::new(),
