@@ -516,3 +516,42 @@ fn futures_of_a_node_that_stays_away_fail_also_when_their_events_are_parked() {
     // At most the one that went into the connection before its end was noticed.
     assert!(report.may_be_stored <= 1, "{report:?}");
 }
+
+#[test]
+fn a_commit_that_ends_without_a_place_leaves_nothing_parked() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Hold);
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        max_num_batches: 1,
+        batch_size: BatchSize::Adaptive,
+        ..loose(1)
+    });
+    let push = || producer.push(json!({}), "", None).unwrap();
+    let first = push();
+    eventually("it is sent", || node.state().held.len() == 1);
+    let (asks, asked) = std::sync::mpsc::channel();
+    let (answers, answer) = std::sync::mpsc::channel::<bool>();
+    let place = producer.claim(json!({}), 5, None).unwrap();
+    let committing = std::thread::spawn(move || {
+        place.commit_while(|| {
+            asks.send(()).ok();
+            answer.recv().unwrap_or(false)
+        })
+    });
+    asked.recv().unwrap();
+    let parked = push();
+    let (closes, closed) = std::sync::mpsc::channel();
+    let closing = producer.clone();
+    std::thread::spawn(move || closes.send(closing.close()));
+    std::thread::sleep(Duration::from_millis(50));
+    // Its place is for who waits, and he has not heard yet that it was closed.
+    node.on_produce(|_| Action::Accept);
+    node.change(|_| ());
+    first.wait().unwrap();
+    answers.send(true).unwrap();
+    assert!(matches!(committing.join().unwrap(), Err(PushError::Closed)));
+    let report = closed.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+    assert_eq!(report.acknowledged, 2);
+    parked.wait().unwrap();
+}

@@ -59,7 +59,10 @@ impl Queue {
         let mut state = self.lock_with_place(patience)?;
         self.shared.check_process()?;
         // The node may be another than when it was claimed.
-        state.bounds.check(data_event_bytes(metadata_bytes, data_bytes))?;
+        if let Err(error) = state.bounds.check(data_event_bytes(metadata_bytes, data_bytes)) {
+            self.pump(state, Settled::default());
+            return Err(error);
+        }
         let number = state.next_number;
         state.next_number += 1;
         let mut alone = Gathering::new(Weak::clone(&self.me), number, builder);
@@ -91,8 +94,13 @@ impl Queue {
         let waited = self.wait_until(lock(&self.state), patience, |state| state.make_place(options));
         let mut state = match waited {
             Ok(state) => state,
+            // Nobody pumps in a child.
+            Err(error @ PushError::Forked { .. }) => return Err(error),
             Err(error) => {
-                self.go_ahead(&mut lock(&self.state));
+                let mut state = lock(&self.state);
+                self.go_ahead(&mut state);
+                // Nothing else may come that does it: what was parked waited for this one.
+                self.pump(state, Settled::default());
                 return Err(error);
             }
         };
