@@ -759,11 +759,14 @@ class DataReader {
         return mofka_reader_bytes(m_self.get());
     }
 
-    /// Returns how many bytes came: fewer than there is room for only at the end.
+    /// Returns how many bytes came: fewer than there is room for only at the end, and where those behind them could not be read, as the
+    /// next call will say unless they can then.
     std::size_t read(void* into, std::size_t size) const
     {
         std::size_t bytes = 0;
-        detail::check(mofka_reader_read(m_self.get(), into, size, &bytes));
+        mofka_status status = mofka_reader_read(m_self.get(), into, size, &bytes);
+        if (bytes == 0)
+            detail::check(status);
         return bytes;
     }
 

@@ -33,17 +33,26 @@ impl Pieces {
         self.bytes
     }
 
-    /// Fills a buffer as far as there is data; how much of it.
+    /// Fills a buffer as far as there is data and it can be read; how much of it. An error behind what came is for the next call.
+    /// After a signal that raised something, nothing was read.
     fn readinto(&self, py: Python<'_>, into: &Bound<'_, PyAny>) -> PyResult<usize> {
         let mut into = Lent::writable(into)?;
+        let begin = self.reader.with(py, Seek::stream_position)??;
         let mut filled = 0_usize;
         for part in into.bytes_mut().chunks_mut(BETWEEN_SIGNALS) {
-            let bytes = self.reader.with(py, |reader| fill(reader, part))??;
+            let (bytes, trouble) = self.reader.with(py, |reader| fill(reader, part))?;
             filled = filled.saturating_add(bytes);
-            if bytes < part.len() {
-                break;
+            match trouble {
+                Some(error) if filled == 0 => return Err(error.into()),
+                None if bytes == part.len() => {}
+                _ => break,
             }
-            py.check_signals()?;
+            if let Err(raised) = py.check_signals() {
+                // The caller does not hear of what came.
+                self.reader
+                    .with(py, |reader| reader.seek(SeekFrom::Start(begin)))??;
+                return Err(raised);
+            }
         }
         Ok(filled)
     }
@@ -61,15 +70,17 @@ impl Pieces {
     }
 }
 
-fn fill(reader: &mut mofka_client::DataReader, mut into: &mut [u8]) -> std::io::Result<usize> {
+/// How much came, and why there is no more before the end.
+fn fill(reader: &mut impl Read, mut into: &mut [u8]) -> (usize, Option<std::io::Error>) {
     let mut filled = 0_usize;
     while !into.is_empty() {
-        let bytes = reader.read(into)?;
-        if bytes == 0 {
-            break;
-        }
+        let bytes = match reader.read(into) {
+            Ok(0) => break,
+            Ok(bytes) => bytes,
+            Err(error) => return (filled, Some(error)),
+        };
         filled = filled.saturating_add(bytes);
         into = into.get_mut(bytes..).unwrap_or_default();
     }
-    Ok(filled)
+    (filled, None)
 }

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+import signal
 import sys
 import threading
 
@@ -45,6 +46,40 @@ def test_data_is_written_and_read_in_pieces(topic):
             reader.readinto(b"abc")
     with pytest.raises(ValueError, match="closed"):
         reader.read(1)
+
+
+def test_a_signal_in_the_middle_of_a_read_loses_nothing(topic):
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_):
+        raise Interrupted
+
+    pattern = bytes(range(256)) * 4096
+    producer = topic.producer()
+    with producer.push_stream({}) as writer:
+        for number in range(40):
+            writer.write(memoryview(pattern[number:] + pattern[:number]))
+    event = topic.consumer("c", data_selector=None).pull().wait(PATIENCE_MS)
+    place, places = bytearray(40 * MIB), set()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        # One of them comes in the middle.
+        for delay_ms in range(1, 60, 4):
+            with event.open_data() as reader:
+                reader.seek(10)
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, delay_ms / 1000)
+                    reader.readinto(place)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except Interrupted:
+                    pass
+                places.add(reader.tell())
+                assert reader.seek(10) == 10 and len(reader.readall()) == 40 * MIB - 10
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert places <= {10, 40 * MIB}
 
 
 def test_what_is_not_finished_is_not_there(topic):

@@ -28,14 +28,24 @@ class DataReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer):
-        """Fills a writable buffer; less only at the end. Returns how many bytes that are."""
+        """Fills a writable buffer; less only at the end, and where what follows cannot be read: the next call says why. Returns how
+        many bytes that are."""
         self._checkClosed()
         return self._pieces.readinto(buffer)
 
     def readall(self):
-        """The rest, in one piece."""
-        rest = bytearray(max(0, self.size - self.tell()))
-        del rest[self.readinto(rest) :]
+        """The rest, in one piece. What it raises leaves the place as it was."""
+        begin = self.tell()
+        rest = bytearray(max(0, self.size - begin))
+        filled = 0
+        try:
+            with memoryview(rest) as room:
+                while filled < len(rest) and (count := self.readinto(room[filled:])):
+                    filled += count
+        except BaseException:
+            self.seek(begin)
+            raise
+        del rest[filled:]
         return bytes(rest)
 
     def seek(self, offset, whence=io.SEEK_SET):
