@@ -33,12 +33,19 @@ pub(crate) fn at_exit<E: Ends + 'static>(ends: &Arc<E>) {
 #[pyfunction(name = "_close_all")]
 pub(crate) fn close_all(py: Python<'_>) -> PyResult<()> {
     let all = std::mem::take(&mut *ALL.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut left = 0;
+    let (mut left, mut raised) = (0_u64, None);
     for ends in all.iter().filter_map(Weak::upgrade).filter(|ends| ends.is_ours()) {
-        left += ends.end(py)?;
+        match ends.end(py) {
+            Ok(count) => left = left.saturating_add(count),
+            // Ctrl-C, for one: the others have to end all the same.
+            Err(error) => drop(raised.get_or_insert(error)),
+        }
     }
     // Whoever waits for something, or will, does not hear of it.
     gate::close(py);
+    if let Some(error) = raised {
+        return Err(error);
+    }
     if left > 0 {
         let text = format!(
             "{left} events were pushed and not acknowledged when the program ended; they may be lost. Call \

@@ -96,6 +96,32 @@ def test_an_error_at_the_end_of_a_program_loses_nothing_either(program, topic):
     assert topic.consumer("c").pull().wait(PATIENCE_MS).event_id == 0
 
 
+def test_a_signal_at_the_end_ends_one_wait_and_not_the_others(node, program, topic):
+    text = f"""
+import ctypes, os, signal
+first = topic.producer(batch_size=1)
+first.push({{"first": True}}).wait()
+os.kill({node.process.pid}, signal.SIGSTOP)
+first.push({{"first": True}})
+second = topic.producer(batch_size=1000)
+second.push({{"second": True}})
+# Nobody collects it.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(second))
+
+def interrupt(*_):
+    os.kill({node.process.pid}, signal.SIGCONT)
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+"""
+    done = program(text)
+    assert "KeyboardInterrupt" in done.stderr, done.stderr
+    consumer = topic.consumer("c")
+    pulled = [consumer.pull().wait(PATIENCE_MS).metadata for _ in range(3)]
+    assert {"second": True} in pulled
+
+
 def test_a_forked_child_is_told_and_connects_anew(program, topic):
     ended = program(
         "import os, sys\n"
