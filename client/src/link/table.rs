@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mofka_net::Address;
 use uuid::Uuid;
 
 use super::connection::Connection;
 use crate::options::RingSize;
-use crate::promise::{Deadline, lock};
+use crate::promise::{Deadline, lock, try_lock};
 
 /// Forgotten connections are swept out beyond this many.
 const SLOTS_MAX: usize = 64;
+
+/// Why a connection ends that nobody needs.
+const DROPPED: &str = "the driver was dropped";
 
 /// Which shard is meant to be at some addresses. A Unix path or a port may be another node's by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +47,34 @@ pub(crate) struct Links {
     closed: AtomicBool,
 }
 
-/// Whoever connects holds the lock, so that others wait for that connection instead of making their own.
+/// Whoever connects holds the lock for it, so that others wait for that connection instead of making their own, and for no longer than
+/// one attempt takes.
 #[derive(Default)]
 struct Slot {
+    /// With how the last attempt failed.
+    connecting: Mutex<Option<Failure>>,
+    /// Never locked for long.
     connection: Mutex<Option<Arc<Connection>>>,
+}
+
+struct Failure {
+    at: Instant,
+    place: Option<Place>,
+    reason: String,
+}
+
+impl Failure {
+    /// Whether whoever waited since then has his answer, too. Another shard may have been found where his is not looked for.
+    fn is_of(&self, since: Instant, place: Option<Place>) -> bool {
+        self.at >= since && self.place == place
+    }
+}
+
+impl Slot {
+    fn alive(&self) -> Option<Arc<Connection>> {
+        let held = lock(&self.connection);
+        held.as_ref().filter(|connection| connection.is_alive()).cloned()
+    }
 }
 
 impl Links {
@@ -105,19 +132,37 @@ impl Links {
             return Err("no addresses are known".to_owned());
         }
         let slot = self.slot(addresses);
-        let mut held = lock(&slot.connection);
-        if let Some(connection) = held.as_ref().filter(|connection| connection.is_alive()) {
+        let since = Instant::now();
+        let mut failed = lock(&slot.connecting);
+        if let Some(connection) = slot.alive() {
             // Another connection to the same addresses would end at the same shard.
-            return if fits(connection, place) {
-                Ok(Arc::clone(connection))
-            } else {
-                Err(elsewhere(connection))
+            return match fits(&connection, place) {
+                true => Ok(connection),
+                false => Err(elsewhere(&connection)),
             };
         }
-        *held = self.reached(addresses, place);
-        if let Some(connection) = held.as_ref() {
-            return Ok(Arc::clone(connection));
+        if let Some(failure) = failed.as_ref().filter(|failure| failure.is_of(since, place)) {
+            return Err(failure.reason.clone());
         }
+        let found = self
+            .reached(addresses, place)
+            .map_or_else(|| self.attempt(addresses, place), Ok);
+        *failed = found.as_ref().err().map(|reason| Failure {
+            at: Instant::now(),
+            place,
+            reason: reason.clone(),
+        });
+        let connection = found?;
+        *lock(&slot.connection) = Some(Arc::clone(&connection));
+        if self.closed.load(Ordering::Acquire) {
+            connection.close(DROPPED);
+            return Err(DROPPED.to_owned());
+        }
+        Ok(connection)
+    }
+
+    /// Tries each address once.
+    fn attempt(&self, addresses: &[Address], place: Option<Place>) -> Result<Arc<Connection>, String> {
         let mut attempts = Vec::new();
         for address in self.in_order(addresses) {
             match Connection::open(
@@ -127,8 +172,8 @@ impl Links {
                 Deadline::after(self.connect_timeout),
             ) {
                 Ok(connection) if self.closed.load(Ordering::Acquire) => {
-                    connection.close("the driver was dropped");
-                    return Err("the driver was dropped".to_owned());
+                    connection.close(DROPPED);
+                    return Err(DROPPED.to_owned());
                 }
                 Ok(connection) if !self.is_meant(address, &connection) => {
                     attempts.push(format!("{address} is another node's"));
@@ -136,7 +181,6 @@ impl Links {
                 }
                 Ok(connection) if fits(&connection, place) => {
                     tracing::debug!(%address, "connected");
-                    *held = Some(Arc::clone(&connection));
                     return Ok(connection);
                 }
                 Ok(connection) => {
@@ -156,10 +200,7 @@ impl Links {
     /// The connection to a shard, if there is one alive. Does not wait.
     pub(crate) fn alive(&self, addresses: &[Address], place: Option<Place>) -> Option<Arc<Connection>> {
         let slot = lock(&self.slots).get(&key(addresses)).cloned()?;
-        let held = slot.connection.try_lock().ok()?;
-        held.as_ref()
-            .filter(|connection| fits(connection, place))
-            .cloned()
+        slot.alive().filter(|connection| fits(connection, place))
     }
 
     /// The connection to a place that is known by other addresses, too.
@@ -167,11 +208,9 @@ impl Links {
         place?;
         let slots = lock(&self.slots);
         slots.values().find_map(|slot| {
-            // The caller's own slot is locked, and so is one that connects.
-            let held = slot.connection.try_lock().ok()?;
-            let connection = held.as_ref()?;
-            let is_one = addresses.contains(connection.address()) && fits(connection, place);
-            is_one.then(|| Arc::clone(connection))
+            let connection = slot.alive()?;
+            let is_one = addresses.contains(connection.address()) && fits(&connection, place);
+            is_one.then_some(connection)
         })
     }
 
@@ -181,9 +220,9 @@ impl Links {
         self.closed.store(true, Ordering::Release);
         let slots = std::mem::take(&mut *lock(&self.slots));
         for slot in slots.into_values() {
-            let connection = slot.connection.try_lock().ok().and_then(|mut held| held.take());
+            let connection = lock(&slot.connection).take();
             if let Some(connection) = connection {
-                connection.close("the driver was dropped");
+                connection.close(DROPPED);
             }
         }
     }
@@ -192,11 +231,7 @@ impl Links {
         let mut slots = lock(&self.slots);
         if slots.len() > SLOTS_MAX {
             // Nodes that listen on other ports after each start leave their old ones behind.
-            slots.retain(|_, slot| {
-                slot.connection
-                    .try_lock()
-                    .map_or(true, |held| held.as_ref().is_some_and(|it| it.is_alive()))
-            });
+            slots.retain(|_, slot| slot.alive().is_some() || try_lock(&slot.connecting).is_none());
         }
         Arc::clone(slots.entry(key(addresses)).or_default())
     }
@@ -223,4 +258,37 @@ fn elsewhere(connection: &Connection) -> String {
 
 fn key(addresses: &[Address]) -> String {
     addresses.iter().map(|address| format!("{address}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn those_who_wait_for_an_attempt_take_its_failure() {
+        // Whoever connects gets no answer.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let addresses = [address.parse().unwrap()];
+        let timeout = Duration::from_millis(300);
+        let links = Links::new("test".to_owned(), timeout, None, Nearness::Auto);
+        let begun = Instant::now();
+        let attempt = || links.connect(&addresses, None).map(|_| ());
+        let failed = thread::scope(|scope| {
+            let attempts: Vec<_> = (0..8).map(|_| scope.spawn(attempt)).collect();
+            attempts
+                .into_iter()
+                .map(|it| it.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        assert!(failed.iter().all(Result::is_err));
+        assert!(begun.elapsed() < 4 * timeout, "{:?}", begun.elapsed());
+        // Who comes later tries for himself.
+        let begun = Instant::now();
+        assert!(attempt().is_err());
+        assert!(begun.elapsed() >= timeout);
+    }
 }
