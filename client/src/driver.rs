@@ -79,6 +79,8 @@ impl Driver {
             default_pool: OnceLock::new(),
             pid: this_process(),
         };
+        let no_thread = |error| DriverError::Invalid(format!("no thread for the driver: {error}"));
+        core.chores.begin().map_err(no_thread)?;
         let connection = core.any_node()?;
         core.note_limits(&connection);
         Ok(Self { core: Arc::new(core) })

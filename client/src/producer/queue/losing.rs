@@ -102,7 +102,7 @@ impl Queue {
             (Some(pause), Some(me)) => {
                 tracing::debug!(%error, ?pause, "a batch has to wait");
                 state.is_patient = true;
-                self.shared.driver.chores.after(pause, move || {
+                self.shared.driver.chores.quickly_after(pause, move || {
                     let mut state = lock(&me.state);
                     state.is_patient = false;
                     me.pump(state, Settled::default());

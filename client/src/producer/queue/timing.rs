@@ -50,11 +50,13 @@ impl Queue {
     fn look_at(&self, at: Instant, look: fn(&Self, Instant)) {
         let me = Weak::clone(&self.me);
         let delay = at.saturating_duration_since(Instant::now());
-        self.shared.driver.chores.after(delay, move || {
+        let look = move || {
             if let Some(me) = me.upgrade() {
                 look(&me, at);
             }
-        });
+        };
+        // Not behind those who look for a lost node: that is when events are late.
+        self.shared.driver.chores.quickly_after(delay, look);
     }
 
     fn look_at_gathering(&self) {
