@@ -19,7 +19,7 @@ use mofka_net::{Address, FrameHeader, FrameKind, Opcode, WireError};
 use rustc_hash::FxHashMap;
 
 use super::answers::{Answer, Asker, Handler, LentFrame, Lost, Sink};
-use super::frames::{Frames, Next, Wait};
+use super::frames::{Frames, Next};
 use super::kept::Kept;
 use super::outbox::Outbox;
 use super::ring::{self, Asked, RingLink};
@@ -74,7 +74,7 @@ impl Connection {
         frames.set_frame_bytes_max(frame_bytes_max);
         let mut end = None;
         if let (Address::Unix(_), Some(size)) = (address, ring_size) {
-            match ring::ask(&stream, size, &hello.features, hello.ring)? {
+            match ring::ask(&stream, size, &hello.features, hello.ring, deadline)? {
                 Asked::Got(got) => end = Some(got),
                 Asked::Refused(reason) => {
                     tracing::info!(%address, reason, "no shared memory with the node: going on over the socket");
@@ -514,8 +514,7 @@ fn say_hello(
         .into();
     // A few hundred bytes into an empty socket: it takes them.
     Outbox::default().send(stream, [FrameHeader::request(Opcode::Hello, 1, &body), body])?;
-    stream.set_read_timeout(deadline.left().unwrap_or(Duration::from_secs(3600)))?;
-    match frames.next(stream, Wait::Yes)? {
+    match frames.next_by(stream, deadline)? {
         Next::Quiet => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to hello")),
         Next::Frame(header, body) => match header.kind() {
             FrameKind::Response(Opcode::Hello) => {

@@ -9,6 +9,7 @@ use mofka_net::{FRAME_HEADER_BYTES, FrameHeader};
 
 use super::stream::Stream;
 pub(crate) use super::stream::Wait;
+use crate::promise::Deadline;
 
 /// Bytes asked of the socket at a time.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -63,25 +64,49 @@ impl Frames {
     /// When the connection ended, or what came is not a frame.
     pub(crate) fn next(&mut self, stream: &Stream, wait: Wait) -> io::Result<Next> {
         loop {
-            if let Some((header, body)) = self.next_here()? {
-                return Ok(Next::Frame(header, body));
+            if let Some(next) = self.step(stream, wait)? {
+                return Ok(next);
             }
-            let read = match &mut self.large {
-                Some((header, body)) => read_large(stream, *header, body, wait),
-                None => self.fill(stream, wait),
-            };
-            match read {
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the other side closed it",
-                    ));
-                }
-                Ok(_) => self.heard = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) => return Ok(Next::Quiet),
-                Err(error) => return Err(error),
+        }
+    }
+
+    /// The next frame, in however many pieces it comes; [`Next::Quiet`] when it is not there by then. Changes the socket's read timeout.
+    ///
+    /// # Errors
+    /// As [`Frames::next`].
+    pub(crate) fn next_by(&mut self, stream: &Stream, deadline: Deadline) -> io::Result<Next> {
+        loop {
+            if deadline.is_over() {
+                return Ok(Next::Quiet);
             }
+            stream.set_read_deadline(deadline)?;
+            if let Some(next) = self.step(stream, Wait::Yes)? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Takes a frame that is here, or reads once.
+    fn step(&mut self, stream: &Stream, wait: Wait) -> io::Result<Option<Next>> {
+        if let Some((header, body)) = self.next_here()? {
+            return Ok(Some(Next::Frame(header, body)));
+        }
+        let read = match &mut self.large {
+            Some((header, body)) => read_large(stream, *header, body, wait),
+            None => self.fill(stream, wait),
+        };
+        match read {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the other side closed it",
+            )),
+            Ok(_) => {
+                self.heard = true;
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) if is_timeout(&error) => Ok(Some(Next::Quiet)),
+            Err(error) => Err(error),
         }
     }
 
@@ -159,6 +184,7 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
+    use std::thread;
     use std::time::Duration;
 
     use mofka_net::Opcode;
@@ -201,6 +227,28 @@ mod tests {
         assert!(received == bodies && quiet > 0 && frames.take_heard() && !frames.take_heard());
         writer.join().unwrap();
         assert!(frames.next(&stream, Wait::Yes).is_err());
+    }
+
+    #[test]
+    fn a_frame_that_comes_byte_by_byte_has_no_more_time_for_that() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::Unix(ours);
+        let body = [7; 300];
+        let header = FrameHeader::request(Opcode::Ping, 1, &body);
+        let writer = thread::spawn(move || {
+            for byte in header.iter().chain(&body) {
+                thread::sleep(Duration::from_millis(10));
+                if theirs.write_all(&[*byte]).is_err() {
+                    return;
+                }
+            }
+        });
+        let begun = std::time::Instant::now();
+        let next = Frames::new(1 << 20).next_by(&stream, Deadline::after(Duration::from_millis(100)));
+        assert!(matches!(next, Ok(Next::Quiet)));
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        drop(stream);
+        writer.join().unwrap();
     }
 
     #[test]

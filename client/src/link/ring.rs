@@ -36,7 +36,7 @@ use super::frames::{Frames, Next, Wait};
 use super::socket::sleep_at;
 use super::stream::Stream;
 use crate::options::RingSize;
-use crate::promise::{lock, try_lock};
+use crate::promise::{Deadline, lock, try_lock};
 
 /// How long the receiving end is polled for the next frame.
 const BUSY: Duration = Duration::from_micros(50);
@@ -96,6 +96,7 @@ pub(super) fn ask(
     size: RingSize,
     features: &[String],
     bounds: Option<RingBounds>,
+    deadline: Deadline,
 ) -> io::Result<Asked> {
     let has_feature = features.iter().any(|feature| feature == FEATURE_RING);
     let Some(bounds) = bounds.filter(|_| has_feature) else {
@@ -115,7 +116,7 @@ pub(super) fn ask(
     if stream.try_send(&slices)? < header.len() + body.len() {
         return Err(io::ErrorKind::WriteZero.into());
     }
-    let (offer, header, body) = answer(stream)?;
+    let (offer, header, body) = answer(stream, deadline)?;
     match (header.kind(), offer) {
         (FrameKind::Response(Opcode::RingOpen), Some(offer)) => Ok(match End::attach(offer) {
             Ok(end) => Asked::Got(Box::new(end)),
@@ -151,7 +152,7 @@ fn fit(size: RingSize, bounds: &RingBounds) -> Option<RingOpenRequest> {
     Some(request(arena_bytes))
 }
 
-fn answer(stream: &Stream) -> io::Result<(Option<Offer>, FrameHeader, Vec<u8>)> {
+fn answer(stream: &Stream, deadline: Deadline) -> io::Result<(Option<Offer>, FrameHeader, Vec<u8>)> {
     let invalid = |error: mofka_net::FrameError| io::Error::new(io::ErrorKind::InvalidData, error);
     let (mut offer, mut come) = (None, Vec::new());
     let mut part = [0; 4096];
@@ -165,6 +166,10 @@ fn answer(stream: &Stream) -> io::Result<(Option<Offer>, FrameHeader, Vec<u8>)> 
                 return Ok((offer, header, body));
             }
         }
+        if deadline.is_over() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer about a ring"));
+        }
+        stream.set_read_deadline(deadline)?;
         let (more, bytes) = Offer::receive(stream.fd(), &mut part)?;
         if bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

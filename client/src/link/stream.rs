@@ -4,13 +4,21 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use mofka_net::Address;
 use rustix::buffer::spare_capacity;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    connect, recv, sendmsg, socket_with,
+};
 
 use crate::promise::Deadline;
+
+/// Between two attempts at a socket whose line of those who want to be accepted is full.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether a read waits for something to come: within the socket's read timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +46,7 @@ impl Stream {
     /// Connects.
     pub(crate) fn connect(address: &Address, deadline: Deadline) -> io::Result<Self> {
         match address {
-            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path)?)),
+            Address::Unix(path) => connect_unix(path, deadline).map(Self::Unix),
             Address::Tcp { host, port } => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
                 for address in (host.as_str(), *port).to_socket_addrs()? {
@@ -68,6 +76,11 @@ impl Stream {
             Self::Tcp(stream) => stream.set_read_timeout(timeout),
             Self::Unix(stream) => stream.set_read_timeout(timeout),
         }
+    }
+
+    /// The same until a deadline.
+    pub(crate) fn set_read_deadline(&self, deadline: Deadline) -> io::Result<()> {
+        self.set_read_timeout(deadline.left().unwrap_or(Duration::from_secs(3600)))
     }
 
     /// Reads what is there into `buffer`; returns how much that was, 0 at the end.
@@ -114,7 +127,7 @@ impl Stream {
         loop {
             match sendmsg(self.fd(), slices, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(sent) => return Ok(sent),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -134,5 +147,64 @@ impl Stream {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
         }
+    }
+}
+
+/// Connects. The kernel would wait without end where a node hangs and the line before its socket is full.
+fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    loop {
+        match connect(&socket, &address) {
+            Ok(()) => break,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if deadline.is_over() => {
+                let reason = "nobody accepts connections, and many wait for that";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+            Err(Errno::AGAIN) => {
+                let pause = deadline.left().map_or(FULL_PAUSE, |left| left.min(FULL_PAUSE));
+                std::thread::sleep(pause);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rustix::net::{bind, listen};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_accepts_nobody_is_given_up_in_time() {
+        let path = std::env::temp_dir().join(format!("mofka-{}", Uuid::new_v4().simple()));
+        let listening = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        bind(&listening, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&listening, 0).unwrap();
+        let address = Address::Unix(path.clone());
+        let attempt = || Stream::connect(&address, Deadline::after(Duration::from_millis(100)));
+        let waiting = attempt().unwrap();
+        let begun = Instant::now();
+        assert_eq!(attempt().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        drop(waiting);
+        std::fs::remove_file(path).unwrap();
+        let gone = attempt().unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 }
