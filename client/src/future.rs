@@ -20,6 +20,11 @@ pub(crate) trait Settle {
 
     /// Whether waiting would return at once. Never blocks.
     fn is_settled(&self) -> bool;
+
+    /// The same, or else a promise to wake. Takes nothing.
+    fn is_settled_or_wake(&self, waker: &Waker) -> bool {
+        self.settle_or_wake(waker).is_some()
+    }
 }
 
 /// Gives a public future its methods.
@@ -64,7 +69,7 @@ macro_rules! future_methods {
             /// Whether waiting would return at once; if not, the waker is woken when it may. For those who share a future that others
             /// poll or wait for at the same time.
             pub fn completed_or_wake(&self, waker: &std::task::Waker) -> bool {
-                $crate::future::Settle::settle_or_wake(self, waker).is_some()
+                $crate::future::Settle::is_settled_or_wake(self, waker)
             }
         }
 

@@ -278,6 +278,12 @@ impl State {
         Some(pulled)
     }
 
+    fn wake(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+
     fn has(&self, ticket: u64) -> bool {
         let place = self.tickets.binary_search(&ticket);
         place.is_ok_and(|place| self.is_closed || self.is_over() || place < self.items.len())
@@ -359,11 +365,23 @@ impl Settle for PullFuture {
 
     fn settle_or_wake(&self, waker: &Waker) -> Option<Pulled> {
         self.take(|mut state| {
-            if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-                state.wakers.push(waker.clone());
-            }
+            state.wake(waker);
             None
         })
+    }
+
+    /// What is there is left to whoever waits, or, if that is nobody, to the next pull.
+    fn is_settled_or_wake(&self, waker: &Waker) -> bool {
+        if self.is_settled() || self.forked().is_some() {
+            return true;
+        }
+        let mut state = lock(&self.delivery.state);
+        // Another thread may have waited with this very future.
+        let is_settled = self.taken.get().is_some() || state.has(self.ticket);
+        if !is_settled {
+            state.wake(waker);
+        }
+        is_settled
     }
 
     fn is_settled(&self) -> bool {

@@ -227,6 +227,24 @@ fn every_task_that_polls_is_woken_and_those_that_gave_up_do_no_harm() {
 }
 
 #[test]
+fn a_pull_that_is_only_asked_whether_its_event_is_there_leaves_it_to_the_next() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    let consumer = topic.consumer("c", ConsumerOptions::default()).unwrap();
+    let bell = Arc::<Bell>::default();
+    let waker = Waker::from(Arc::clone(&bell));
+    let pull = consumer.pull();
+    assert!(!pull.completed_or_wake(&waker));
+    let producer = topic.producer(ProducerOptions::default());
+    producer.push(json!({}), "", None).unwrap().wait().unwrap();
+    eventually("it is woken", || bell.0.load(SeqCst) > 0);
+    assert!(pull.completed_or_wake(&waker) && pull.completed());
+    drop(pull);
+    let event = consumer.pull().wait_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(event.unwrap().unwrap().id().get(), 0);
+}
+
+#[test]
 fn futures_outlive_what_they_came_from() {
     let node = Node::start();
     let topic = node.topic(1);

@@ -17,7 +17,11 @@ async def settle(future):
                 pass
 
         if future._completed_or_call(wake):
-            return future.wait(0)
+            settled = future.wait(0)
+            # An event may have gone to another consumer in between.
+            if settled is not None:
+                return settled
+            continue
         await woken.wait()
 
 
