@@ -123,7 +123,11 @@ impl Loose {
             state.sleepers -= 1;
             if patience.is_asked() {
                 drop(state);
-                patience.ask()?;
+                if let Err(error) = patience.ask() {
+                    // This may be the one who was woken for the room there is.
+                    self.room.notify_one();
+                    return Err(error);
+                }
                 state = lock(&self.state);
             }
         }

@@ -555,3 +555,29 @@ fn a_commit_that_ends_without_a_place_leaves_nothing_parked() {
     assert_eq!(report.acknowledged, 2);
     parked.wait().unwrap();
 }
+
+#[test]
+fn room_is_not_lost_with_a_push_that_gives_up() {
+    for _ in 0..5 {
+        let node = Node::start();
+        let (topic, gate) = gated(&node, 1);
+        let producer = topic.producer(ProducerOptions {
+            max_num_batches: 1,
+            batch_size: BatchSize::fixed(1),
+            ..loose(1)
+        });
+        let first = producer.push(json!({"hold": 1}), "", None).unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let given_up = scope.spawn(|| producer.push_while(json!({}), "", None, || !is_over.load(SeqCst)));
+            std::thread::sleep(Duration::from_millis(10));
+            let waiting = scope.spawn(|| producer.push(json!({}), "", None).unwrap());
+            std::thread::sleep(Duration::from_millis(10));
+            is_over.store(true, SeqCst);
+            gate.open();
+            first.wait().unwrap();
+            given_up.join().unwrap().ok();
+            eventually("there is room for the other one", || waiting.is_finished());
+        });
+    }
+}
