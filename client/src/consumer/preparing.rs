@@ -15,6 +15,9 @@ use crate::error::{BoxError, PullError};
 use crate::metadata::Metadata;
 use crate::options::ConsumerOptions;
 
+/// The application's own, and what it may panic in.
+const SEGMENT: &str = "data segment";
+
 /// An event whose data may still be missing.
 pub(super) struct Prepared {
     pub(super) id: EventId,
@@ -191,7 +194,8 @@ impl Preparer<'_> {
             Some(allocate) => Some(self.call("data allocator", id, || allocate(&metadata, &selected))?),
         };
         if let Some(segments) = &segments {
-            let allocated_bytes: u64 = segments.iter().map(|segment| segment.bytes().len() as u64).sum();
+            let allocated = || Ok(segments.iter().map(|segment| segment.bytes().len() as u64).sum());
+            let allocated_bytes: u64 = self.call(SEGMENT, id, allocated)?;
             if allocated_bytes != selected_bytes {
                 return Err(PullError::Allocation {
                     event_id,
@@ -272,7 +276,14 @@ impl Prepared {
     }
 
     /// What its pull gets. One that was trimmed is not pulled.
-    pub(super) fn finish(self) -> Result<Parts, PullError> {
+    pub(super) fn finish(self, partition: usize) -> Result<Parts, PullError> {
+        let event_id = self.id.get();
+        let failed = |reason| PullError::Callback {
+            what: SEGMENT,
+            event_id,
+            partition,
+            reason,
+        };
         match self.stage {
             Stage::Failed(error) => Err(error),
             Stage::Trimmed => unreachable!("a trimmed event is not delivered"),
@@ -283,7 +294,7 @@ impl Prepared {
                 data_bytes: going.data_bytes,
                 reference: going.reference,
                 descriptor: going.selected,
-                data: place(going.segments, going.pieces),
+                data: guarded(|| Ok(place(going.segments, going.pieces))).map_err(failed)?,
             }),
         }
     }

@@ -262,7 +262,7 @@ impl Taking<'_> {
         match preparer.prepare(raw) {
             None => return self.skip(next, id.next()),
             Some(prepared) if waiting.is_empty() && prepared.wanted().is_none() => {
-                self.ready.push(prepared.finish());
+                self.ready.push(prepared.finish(self.incoming.source.index()));
                 self.ready_end = Some(id.next());
             }
             Some(prepared) => waiting.push_back(prepared),
@@ -302,7 +302,9 @@ impl Taking<'_> {
             .map(|event| event.id.next());
         let (trimmed, kept): (Vec<_>, Vec<_>) = waiting.drain(..count).partition(Prepared::is_trimmed);
         self.missed(u64::try_from(trimmed.len()).unwrap_or(u64::MAX));
-        self.hand_over(kept.into_iter().map(Prepared::finish).collect(), next)
+        let partition = self.incoming.source.index();
+        let finished = kept.into_iter().map(|event| event.finish(partition));
+        self.hand_over(finished.collect(), next)
     }
 
     /// `next` is the event after them, and after those before it that are missed; `None` when there is nothing.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mofka_client::{
-    BatchSize, ConsumerOptions, DataAllocator, DataSelector, ProducerOptions, PullError, Segment, TopicHandle,
+    BatchSize, ConsumerOptions, DataAllocator, DataSegment, DataSelector, ProducerOptions, PullError,
+    Segment, TopicHandle,
 };
 use serde_json::json;
 
@@ -199,6 +200,53 @@ fn one_failing_event_fails_only_its_own_pull() {
     assert!(message(2).contains("panicked: a defect"));
     assert!(message(3).contains("other data"));
     assert!(message(4).contains("checksum"), "{}", message(4));
+}
+
+/// Memory whose method of this name has a defect.
+struct Broken {
+    memory: Vec<u8>,
+    method: &'static str,
+}
+
+impl DataSegment for Broken {
+    fn bytes(&self) -> &[u8] {
+        assert_ne!(self.method, "bytes");
+        &self.memory
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        assert_ne!(self.method, "bytes_mut");
+        &mut self.memory
+    }
+}
+
+#[test]
+fn a_segment_that_panics_fails_only_its_own_pull() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 3, |_| b"data".to_vec());
+    let allocator = DataAllocator::new(|metadata, selected| {
+        let memory = vec![0; selected.bytes() as usize];
+        let method = match metadata.value()["n"].as_u64() {
+            Some(0) => "bytes",
+            Some(1) => "bytes_mut",
+            _ => "none",
+        };
+        Ok(vec![Broken { memory, method }])
+    });
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        data_allocator: allocator,
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    let pull = || consumer.pull().wait_timeout(Duration::from_secs(10));
+    for n in 0..2 {
+        let text = pull().unwrap_err().to_string();
+        let expected = format!("data segment failed for event {n} of partition 0: it panicked");
+        assert!(text.contains(&expected), "{text}");
+    }
+    assert_eq!(pull().unwrap().unwrap().unwrap().data().to_bytes(), "data");
 }
 
 #[test]
