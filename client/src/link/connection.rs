@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ use super::socket::SocketLink;
 use super::stream::Stream;
 use crate::options::RingSize;
 use crate::promise::{Deadline, Promise, lock};
+
+/// Why a connection ends whose thread met a defect, which is told on standard error.
+const PANICKED: &str = "something of the application panicked where it was dropped";
 
 /// A connection is dead after this many heartbeats of silence.
 const HEARTBEATS_MAX: u32 = 3;
@@ -112,8 +116,14 @@ impl Connection {
         spawn("mofka-reader", move || reader.read(heartbeat))?;
         let writer = Arc::clone(&connection);
         let started = spawn("mofka-writer", move || {
-            if let Err(error) = writer.outbox.write(&writer.stream) {
-                writer.close(&format!("writing failed: {error}"));
+            let written = || {
+                let written = writer.outbox.write(&writer.stream);
+                written.map_err(|error| format!("writing failed: {error}"))
+            };
+            let written =
+                catch_unwind(AssertUnwindSafe(written)).unwrap_or_else(|_| Err(PANICKED.to_owned()));
+            if let Err(reason) = written {
+                writer.close(&reason);
             }
         });
         if let Err(error) = started {
@@ -280,7 +290,7 @@ impl Connection {
                 reason: "no answer came in time".into(),
             })
         };
-        self.drive(|| promise.get().is_some());
+        self.drive(|| promise.get().is_some() || deadline.is_over());
         promise.wait(deadline).cloned().unwrap_or_else(late)
     }
 
@@ -356,8 +366,16 @@ impl Connection {
 
     /// The reader thread.
     fn read(self: Arc<Self>, heartbeat: Duration) {
+        // What the application owns is dropped here: without a reader the others have to hear that nothing comes.
+        let read = AssertUnwindSafe(|| self.read_on(heartbeat));
+        let reason = catch_unwind(read).unwrap_or_else(|_| PANICKED.to_owned());
+        self.close(&reason);
+    }
+
+    /// Reads until there is no more, and says why.
+    fn read_on(self: &Arc<Self>, heartbeat: Duration) -> String {
         let mut pulse = Pulse::new(heartbeat);
-        let reason = loop {
+        loop {
             let (turn, is_heard) = match &self.arrivals {
                 Arrivals::Socket(socket) => (self.read_turn(socket, heartbeat), socket.take_heard()),
                 Arrivals::Ring(ring) => (
@@ -367,15 +385,14 @@ impl Connection {
                 ),
             };
             if let Err(reason) = turn {
-                break reason;
+                return reason;
             }
             match pulse.feel(is_heard) {
                 Ok(Some(beat)) => self.beat(beat),
                 Ok(None) => {}
-                Err(reason) => break reason,
+                Err(reason) => return reason,
             }
-        };
-        self.close(&reason);
+        }
     }
 
     /// Lets the node hear that this side lives, and makes it answer: what was sent since the last time does the first, but its answer

@@ -253,3 +253,34 @@ fn what_is_kept_counts_against_the_bounds() {
     assert_eq!(producer.close().unwrap().acknowledged, 20);
     eventually("all owners are dropped", || dropped.load(Ordering::SeqCst) == 20);
 }
+
+#[test]
+fn an_owner_that_panics_does_not_leave_a_connection_without_a_reader() {
+    struct Defective(Vec<u8>);
+    impl AsRef<[u8]> for Defective {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Defective {
+        fn drop(&mut self) {
+            panic!("a defect of the owner");
+        }
+    }
+    let node = Node::start();
+    node.on_produce(|_| Action::Hold);
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions::default());
+    let first = producer
+        .push(json!({}), Data::from_owner(Defective(vec![1; 1 << 20])), None)
+        .unwrap();
+    eventually("it is sent", || node.state().held.len() == 1);
+    node.on_produce(|_| Action::Accept);
+    node.change(|_| ());
+    eventually("it is acknowledged", || first.completed());
+    // Nobody waits and reads what comes himself.
+    let second = producer.push(json!({}), "", None).unwrap();
+    producer.flush();
+    eventually("the next one is, too", || second.completed());
+    assert_eq!(second.wait().unwrap().get(), 1);
+}
