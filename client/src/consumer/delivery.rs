@@ -58,6 +58,13 @@ struct State {
 /// An event, or why there is none in its place.
 pub(super) type Item = Result<Event, PullError>;
 
+/// What was not pulled of a partition. To be dropped without a lock: the events' memory may be the application's, and credit is sent.
+pub(super) struct Withdrawn {
+    pub(super) first: Option<EventId>,
+    _items: Vec<Item>,
+    _credits: VecDeque<FeedCredit>,
+}
+
 impl Delivery {
     pub(super) fn new(driver: Arc<DriverCore>, live: usize, is_following: bool) -> Self {
         Self {
@@ -121,9 +128,8 @@ impl Delivery {
         self.change(|state| state.is_following = false);
     }
 
-    /// Takes a partition back: events of it that were not pulled are dropped, for the next consumer that reads it. Returns the
-    /// first of them.
-    pub(super) fn withdraw(&self, partition: usize, was_live: bool) -> Option<EventId> {
+    /// Takes a partition back: events of it that were not pulled are left to the next consumer that reads it.
+    pub(super) fn withdraw(&self, partition: usize, was_live: bool) -> Withdrawn {
         let mut first = None;
         let mut dropped = Vec::new();
         let mut due = VecDeque::new();
@@ -153,9 +159,11 @@ impl Delivery {
             }
             due = state.due();
         });
-        drop(dropped);
-        drop(due);
-        first
+        Withdrawn {
+            first,
+            _items: dropped,
+            _credits: due,
+        }
     }
 
     /// The first event of each partition that was not pulled.

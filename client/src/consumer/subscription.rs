@@ -238,13 +238,13 @@ impl Source {
                 state.next,
             )
         };
-        let first = core.delivery.withdraw(self.index, !was_over);
-        (first.or(next), live.map(|live| live.end()))
+        let withdrawn = core.delivery.withdraw(self.index, !was_over);
+        (withdrawn.first.or(next), live.map(|live| live.end()))
     }
 
     /// Goes on elsewhere: what was not pulled is dropped.
     pub(super) fn seek(&self, core: &Core, to: Start) {
-        let live = {
+        let (live, withdrawn) = {
             let mut state = lock(&self.state);
             let was_over = std::mem::replace(&mut state.is_over, false);
             state.generation += 1;
@@ -257,10 +257,11 @@ impl Source {
             if was_over {
                 core.delivery.began();
             }
-            core.delivery.withdraw(self.index, false);
+            let withdrawn = core.delivery.withdraw(self.index, false);
             self.subscribe_later(state, "it was told to go elsewhere");
-            live
+            (live, withdrawn)
         };
+        drop(withdrawn);
         if let Some(live) = live {
             live.end();
         }

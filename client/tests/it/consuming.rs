@@ -1,9 +1,11 @@
 //! Pulls, credit, ends, closing.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mofka_client::{
-    BatchSize, ConsumerError, ConsumerOptions, ProducerOptions, PullError, Start, TopicHandle,
+    BatchSize, Consumer, ConsumerError, ConsumerOptions, DataAllocator, DataSelector, ProducerOptions,
+    PullError, Start, TopicHandle,
 };
 use mofka_net::control::GroupPlace;
 use serde_json::json;
@@ -402,6 +404,60 @@ fn a_consumer_at_work_goes_on_where_it_is_told() {
     assert!(matches!(error, ConsumerError::NotRead { partition: 2 }));
     consumer.close();
     assert!(consumer.seek(1, Start::First).is_err());
+}
+
+/// Memory of an application that asks after the consumer when it is let go.
+struct Curious(Vec<u8>, Arc<Mutex<Option<Consumer>>>);
+
+impl AsRef<[u8]> for Curious {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsMut<[u8]> for Curious {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let consumer = self.1.lock().unwrap().take();
+        if let Some(consumer) = consumer {
+            consumer.seek(0, Start::First).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_seek_drops_may_ask_for_the_consumer() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 0..3);
+    let asked = Arc::<Mutex<Option<Consumer>>>::default();
+    let shared = Arc::clone(&asked);
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        data_allocator: DataAllocator::new(move |_, selected| {
+            let memory = vec![0; selected.bytes() as usize];
+            Ok(vec![Curious(memory, Arc::clone(&shared))])
+        }),
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    let pull = consumer.pull();
+    eventually("one came", || pull.completed());
+    drop(pull);
+    *asked.lock().unwrap() = Some(consumer.clone());
+    let seeking = std::thread::spawn({
+        let consumer = consumer.clone();
+        move || consumer.seek(0, Start::Id(1))
+    });
+    eventually("it is there", || seeking.is_finished());
+    seeking.join().unwrap().unwrap();
+    let event = consumer.pull().wait_timeout(LONG).unwrap();
+    assert_eq!(event.unwrap().unwrap().id().get(), 0);
 }
 
 #[test]
