@@ -215,11 +215,10 @@ impl Producer {
         metadata: Option<&Bound<'_, PyAny>>,
         partition: Option<usize>,
     ) -> PyResult<DataWriter> {
-        let producer = self.get()?;
+        let producer = self.get()?.clone();
         let metadata = self::metadata(metadata)?;
-        let writer = gate::detach(py, || producer.push_stream(metadata, partition))
-            .map_err(|error| error.into_python(py))?;
-        Ok(DataWriter::new(writer))
+        let writer = ask(py, move || producer.push_stream(metadata, partition))?;
+        Ok(DataWriter::new(writer.map_err(|error| error.into_python(py))?))
     }
 
     #[doc = doc!(Producer claim)]

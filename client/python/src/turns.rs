@@ -68,6 +68,13 @@ impl<T: Send> Turns<T> {
         Ok(done)
     }
 
+    /// Gives it away, for its last use.
+    pub(crate) fn take_last(&self, py: Python<'_>) -> PyResult<T> {
+        let it = self.take(py)?;
+        self.put(Turn::Over);
+        Ok(it)
+    }
+
     /// Uses it for the last time.
     pub(crate) fn last<R: Send>(&self, py: Python<'_>, act: impl FnOnce(T) -> R + Send) -> PyResult<R> {
         let it = self.take(py)?;

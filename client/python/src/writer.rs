@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::buffers::Lent;
 use crate::errors::OrRaise;
 use crate::turns::Turns;
+use crate::waiting::ask;
 
 /// Bytes that are written between two looks for signals.
 const BETWEEN_SIGNALS: usize = 1 << 20;
@@ -44,7 +45,9 @@ impl DataWriter {
 
     #[doc = doc!(DataWriter finish)]
     fn finish(&self, py: Python<'_>) -> PyResult<u64> {
-        let finished = self.writer.last(py, mofka_client::DataWriter::finish)?;
+        let writer = self.writer.take_last(py)?;
+        // A signal ends the wait, and the event may be stored all the same.
+        let finished = ask(py, move || writer.finish())?;
         finished.or_raise(py).map(mofka_client::EventId::get)
     }
 

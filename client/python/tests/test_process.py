@@ -78,6 +78,24 @@ def test_a_signal_ends_a_wait(topic):
     assert consumer.pull().wait(PATIENCE_MS).event_id == 0
 
 
+def test_a_signal_ends_the_calls_of_a_writer(node, topic):
+    producer = topic.producer()
+    writer = producer.push_stream({})
+    writer.write(b"data")
+    main = threading.main_thread().ident
+    for call in [writer.finish, lambda: producer.push_stream({})]:
+        with node.suspended():
+            timer = threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT))
+            begun = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                timer.start()
+                call()
+            assert time.monotonic() - begun < 10
+            timer.join()
+    with pytest.raises(mofka.ClosedError):
+        writer.finish()
+
+
 def test_what_is_pending_at_the_end_is_sent(program, topic):
     ended = program(
         "kept = topic.producer(batch_size=1_000_000)\n"
