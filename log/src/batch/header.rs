@@ -215,10 +215,11 @@ impl BatchHeader {
             FILE_POS_END.saturating_sub(data_bytes)
         };
         at_most("data_at", self.data_at.get(), bytes_left)?;
+        // The place after the batch is one too: where the next one begins.
         at_most(
             "sequence",
             self.sequence.get(),
-            u64::MAX.saturating_sub(self.span.get()),
+            u64::MAX.saturating_sub(self.span.get().max(1)),
         )?;
         if self.producer_id.get() == 0 {
             at_most("sequence of no producer", self.sequence.get(), 0)?;

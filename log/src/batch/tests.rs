@@ -289,6 +289,12 @@ fn lies_with_a_right_checksum_are_named() {
         lie(40, &far.to_le_bytes()),
         too_large("data_at", far, FILE_POS_END - 11)
     );
+    let (last, before) = (u64::MAX, u64::MAX - 1);
+    assert_eq!(
+        lie(64, &last.to_le_bytes()),
+        too_large("sequence", last, before),
+        "a batch of a producer that counts takes a place, too"
+    );
     assert_eq!(lie(56, &[0]), too_large("sequence of no producer", 3, 0));
     assert_eq!(lie(12, &[0]), too_large("piece_count", 1, 0));
     assert_eq!(
