@@ -19,7 +19,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::ids::{EventId, FilePos};
 use crate::index::{INDEX_ENTRY_BYTES, IndexError, SparseIndex};
 use crate::le::{Le16, Le32, Le64};
-use crate::limits::{EVENT_ID_END, FILE_POS_END, FOOTER_BYTES_MAX, INDEX_ENTRIES_MAX};
+use crate::limits::{EVENT_ID_END, FILE_POS_END, FOOTER_BYTES_MAX, FRAME_ALIGN_BYTES, INDEX_ENTRIES_MAX};
 use crate::producers::{ProducerTable, ProducersError};
 use crate::width::{narrow, wide};
 
@@ -247,6 +247,7 @@ impl Footer {
         let times = (header.first_timestamp_us.get(), header.last_timestamp_us.get());
         let times = (header.index_count.get() > 0).then_some(times);
         let index = SparseIndex::decode(index, header.index_count.get().into(), times)?;
+        header.check_index(&index)?;
         let producers = ProducerTable::decode(producers, header.producer_count.get().into())?;
         Ok(Self {
             header,
@@ -343,6 +344,27 @@ impl FooterHeader {
         ] {
             if value < min || value >= end {
                 return Err(FooterError::Field { field, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the places that a lookup gives can be those of frames of this segment.
+    fn check_index(&self, index: &SparseIndex) -> Result<(), FooterError> {
+        let (base, end) = (self.base_event_id.get(), self.end_event_id.get());
+        for (event_id, at, _) in index.iter() {
+            if event_id.get() < base || event_id.get() >= end {
+                return Err(FooterError::Field {
+                    field: "event_id of an index entry",
+                    value: event_id.get(),
+                });
+            }
+            let is_aligned = at.get().is_multiple_of(wide(FRAME_ALIGN_BYTES));
+            if at < FilePos::FIRST || at.get() >= self.meta_end.get() || !is_aligned {
+                return Err(FooterError::Field {
+                    field: "at of an index entry",
+                    value: at.get(),
+                });
             }
         }
         Ok(())

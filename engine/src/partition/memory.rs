@@ -198,9 +198,11 @@ impl ShardMemory {
 
     pub(super) fn note_device_bytes(&self, at: u64, bytes: usize) {
         let block = BLOCK_BYTES as u64;
-        let end = at.saturating_add(bytes as u64).next_multiple_of(block);
+        // A place that a damaged file gave may be anywhere.
+        let end = at.saturating_add(bytes as u64);
+        let end = end.checked_next_multiple_of(block).unwrap_or(u64::MAX);
         let mut counts = self.counts.get();
-        counts.device_bytes += end - at / block * block;
+        counts.device_bytes = counts.device_bytes.saturating_add(end - at / block * block);
         self.counts.set(counts);
     }
 }
@@ -288,6 +290,14 @@ mod tests {
             2500,
             "nobody can give: it ends"
         );
+    }
+
+    #[test]
+    fn what_is_read_at_an_impossible_place_is_counted_too() {
+        let memory = ShardMemory::new(&EngineLimits::default());
+        memory.note_device_bytes(u64::MAX - 5, 10);
+        memory.note_device_bytes(4000, 200);
+        assert_eq!(memory.counts.get().device_bytes, 4095 + 8192);
     }
 
     #[test]

@@ -213,6 +213,27 @@ fn lies_with_a_right_checksum_are_named() {
 }
 
 #[test]
+fn an_index_leads_only_to_places_of_frames() {
+    // The fields of its only entry: event 100 at 4096, of a segment whose frames end at 5120.
+    let entry = |place: usize, value: u64| {
+        let (_, mut bytes) = sealed(&facts(1, 1));
+        bytes[128 + place..136 + place].copy_from_slice(&value.to_le_bytes());
+        let crc = footer_crc(&bytes).to_le_bytes();
+        bytes[4..8].copy_from_slice(&crc);
+        Footer::check(&bytes, 0x5a17)
+    };
+    assert!(entry(0, 100).is_ok() && entry(8, 5112).is_ok());
+    for (place, field, values) in [
+        (0, "event_id of an index entry", [99, 101, u64::MAX]),
+        (8, "at of an index entry", [4100, 5120, u64::MAX - 7]),
+    ] {
+        for value in values {
+            assert_eq!(entry(place, value), Err(FooterError::Field { field, value }));
+        }
+    }
+}
+
+#[test]
 fn bytes_after_the_producers_are_refused() {
     let (_, mut bytes) = sealed(&facts(1, 1));
     bytes[4031] = 1;
