@@ -111,6 +111,10 @@ impl<I: Io> RecordLog<I> {
                     .map_err(|error| OpenError::io("syncing the directory of", &spec.path, &error))?;
                 let mut bad = None;
                 let mut visit = |batch: &Batch| {
+                    if batch.data_bytes() > 0 && bad.is_none() {
+                        let (from, to) = (batch.base_event_id(), batch.end_event_id());
+                        bad = Some(format!("events {from} to {to} have data, and records have none"));
+                    }
                     for event in batch.events() {
                         if let Err(reason) = apply(event.metadata)
                             && bad.is_none()
@@ -135,6 +139,13 @@ impl<I: Io> RecordLog<I> {
                             .header
                             .expect(spec.kind, spec.owner)
                             .map_err(|error| OpenError::new(format!("{}: {error}", spec.path.display())))?;
+                        let base = segment.header.base_event_id();
+                        if base != EventId::new(0) {
+                            return Err(OpenError::new(format!(
+                                "{}: the file begins at record {base}, and every file of records begins at 0",
+                                spec.path.display()
+                            )));
+                        }
                         if let Verdict::Damaged { .. } = segment.recovered.verdict {
                             return Err(OpenError::new(format!(
                                 "{}: {}",

@@ -11,13 +11,13 @@ use mofka_log::{Durability, PartitionKind, Retention};
 
 use crate::model::{Content, Sent, id, open, read_all, send, spec};
 
-type Opened = Rc<Partition<SimIo>>;
+pub(crate) type Opened = Rc<Partition<SimIo>>;
 
-fn open_synced(io: &SimIo) -> Result<Opened, String> {
+pub(crate) fn open_synced(io: &SimIo) -> Result<Opened, String> {
     open(io, spec(PartitionKind::Default, Durability::Synced))
 }
 
-fn settle(io: &SimIo) {
+pub(crate) fn settle(io: &SimIo) {
     io.run_tasks();
     while io.is_busy() {
         io.step();
@@ -25,7 +25,7 @@ fn settle(io: &SimIo) {
 }
 
 /// One event of 10 KiB: five of them fill a segment.
-fn push(io: &SimIo, partition: &Opened, n: u64) -> Sent {
+pub(crate) fn push(io: &SimIo, partition: &Opened, n: u64) -> Sent {
     let content: Content = (format!("{{\"n\":{n}}}").into_bytes(), vec![7; 10 << 10]);
     let sent = send(partition, vec![content], (0xabc, 0, n));
     settle(io);
@@ -33,7 +33,7 @@ fn push(io: &SimIo, partition: &Opened, n: u64) -> Sent {
 }
 
 /// The files of a partition with so many events. Nothing is left beside them that vouches for their end.
-fn filled(events: u64) -> Image {
+pub(crate) fn filled(events: u64) -> Image {
     let io = SimIo::stepping(&Image::new(), 1);
     let partition = open_synced(&io).unwrap();
     for n in 0..events {
@@ -45,7 +45,7 @@ fn filled(events: u64) -> Image {
 }
 
 /// The bases of the segments that have a meta file.
-fn bases(image: &Image) -> Vec<u64> {
+pub(crate) fn bases(image: &Image) -> Vec<u64> {
     let of = |path: &PathBuf| {
         let is_meta = path.extension().is_some_and(|ending| ending == "meta");
         is_meta
@@ -55,7 +55,7 @@ fn bases(image: &Image) -> Vec<u64> {
     image.keys().filter_map(of).collect()
 }
 
-fn path(base: u64, ending: &str) -> PathBuf {
+pub(crate) fn path(base: u64, ending: &str) -> PathBuf {
     Path::new("/p").join(format!("{base:020}.{ending}"))
 }
 

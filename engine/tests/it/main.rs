@@ -6,6 +6,7 @@ mod crash_trim;
 mod evidence;
 mod faults;
 mod golden;
+mod hostile;
 mod id_end;
 mod judge;
 mod lost_segments;

@@ -1,0 +1,61 @@
+//! Files that no crash leaves: with wrong names, cut short, of somebody else, with footers that say what is not so. Nothing panics, nothing
+//! that is there is written over, and what is gone is told.
+
+use crate::lost_segments::{open_synced, push};
+use crate::model::{id, partition_id};
+use mofka_engine::sim::{Image, SimIo};
+use mofka_log::{Appender, AppenderConfig, Batch, BatchBuilder, SegmentFacts, SegmentHeader, SegmentKind};
+
+/// A file of cursors that begins at `base`, with one batch in it.
+fn cursors(base: u64, data: &[u8]) -> Image {
+    let salt = 5;
+    let header = SegmentHeader::new(SegmentKind::Cursors, partition_id(), id(base), salt, 1, 1);
+    let config = AppenderConfig {
+        commits_in_flight_max: 1,
+        commit_bytes_max: 1 << 20,
+        pipeline_bytes_min: 0,
+        meta_pipeline_bytes_min: 0,
+        segment_meta_bytes: u64::MAX,
+        segment_data_bytes: u64::MAX,
+    };
+    let facts = SegmentFacts {
+        salt,
+        base_event_id: id(base),
+        incarnation: 1,
+    };
+    let mut appender = Appender::new(config, facts);
+    let record = mofka_log::CursorRecord {
+        name: "reader".to_owned(),
+        next_event_id: id(0),
+        timestamp_us: 1,
+        removed: false,
+    };
+    let mut builder = BatchBuilder::new();
+    let data = Some(data).filter(|data| !data.is_empty());
+    builder.push(&record.encode(), data).unwrap();
+    let (frame, data) = builder.finish(None);
+    appender.accept(Batch::check_client(frame, data).unwrap(), 1);
+    let plan = appender.plan().unwrap().meta.unwrap();
+    let mut file = header.to_block().to_vec();
+    file.resize(4096 + usize::try_from(plan.total_bytes()).unwrap(), 0);
+    plan.fill(&mut file[4096..]);
+    Image::from([("/p/cursors".into(), file.into())])
+}
+
+#[test]
+fn a_file_of_records_with_what_no_record_has_is_refused() {
+    assert!(open_synced(&SimIo::stepping(&cursors(0, b""), 14)).is_ok());
+    for (image, said) in [
+        (
+            cursors(0, b"data"),
+            "/p/cursors: events 0 to 1 have data, and records have none",
+        ),
+        (cursors(7, b""), "/p/cursors: the file begins at record 7"),
+        (cursors((1 << 63) - 2, b""), "begins at record"),
+    ] {
+        let error = open_synced(&SimIo::stepping(&image, 15))
+            .err()
+            .expect("it is refused");
+        assert!(error.contains(said), "{error}");
+    }
+}
