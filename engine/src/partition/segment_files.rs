@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, FooterTail, Reach, SegmentFacts, SegmentHeader,
-    SegmentKind,
+    BLOCK_BYTES, EVENT_ID_END, EventId, FilePos, Footer, FooterFacts, FooterTail, Reach, SegmentFacts,
+    SegmentHeader, SegmentHeaderError, SegmentKind,
 };
 use uuid::Uuid;
 
@@ -264,7 +264,7 @@ pub(super) fn data_path(dir: &Path, base: EventId) -> PathBuf {
 pub(super) fn base_of(name: &str) -> Option<EventId> {
     let digits = name.strip_suffix(".meta")?;
     let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    all_digits
-        .then(|| digits.parse().ok().map(EventId::new))
-        .flatten()
+    let base: u64 = all_digits.then(|| digits.parse().ok()).flatten()?;
+    // No segment begins beyond the last id, so such a name is not that of one.
+    (base < EVENT_ID_END).then_some(EventId::new(base))
 }

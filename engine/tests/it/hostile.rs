@@ -1,10 +1,31 @@
 //! Files that no crash leaves: with wrong names, cut short, of somebody else, with footers that say what is not so. Nothing panics, nothing
 //! that is there is written over, and what is gone is told.
 
-use crate::lost_segments::{open_synced, push};
+use crate::lost_segments::{filled, open_synced, path, push};
 use crate::model::{id, partition_id};
 use mofka_engine::sim::{Image, SimIo};
 use mofka_log::{Appender, AppenderConfig, Batch, BatchBuilder, SegmentFacts, SegmentHeader, SegmentKind};
+
+#[test]
+fn a_name_beyond_all_ids_is_not_that_of_a_segment() {
+    for name in [u64::MAX, 1 << 63] {
+        for mut image in [Image::new(), filled(3)] {
+            image.insert(path(name, "meta"), Vec::new().into());
+            let io = SimIo::stepping(&image, 4);
+            let partition = open_synced(&io).unwrap();
+            assert_eq!(partition.read_only(), None);
+            assert!(
+                push(&io, &partition, partition.visible_end().get())
+                    .acknowledged()
+                    .is_some()
+            );
+            assert!(
+                io.settled().contains_key(&path(name, "meta")),
+                "nobody removed it"
+            );
+        }
+    }
+}
 
 /// A file of cursors that begins at `base`, with one batch in it.
 fn cursors(base: u64, data: &[u8]) -> Image {
