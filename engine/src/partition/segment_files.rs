@@ -62,16 +62,12 @@ pub(super) async fn prepare<I: Io>(
     pace: Pace,
 ) -> Result<NextFiles<I::File>, RollError> {
     let data_path = dir.join(NEXT_DATA);
+    let free = match free {
+        Some(free) => reuse(io, &free, &data_path).await?,
+        None => None,
+    };
     let (data, has_end) = match free {
-        Some(free) => {
-            let renamed = io.rename(&free, &data_path).await;
-            renamed.map_err(|error| roll_error("renaming", &free, &error))?;
-            let file = io.open(&data_path).await;
-            let file = Rc::new(file.map_err(|error| roll_error("opening", &data_path, &error))?);
-            let size = file.size_bytes().await;
-            let size = size.map_err(|error| roll_error("opening", &data_path, &error))?;
-            (file, FilePos::new(size).align_down(BLOCK_BYTES as u64))
-        }
+        Some(found) => found,
         None => (create(io, &data_path).await?, FilePos::new(0)),
     };
     let meta_path = dir.join(NEXT_META);
@@ -86,6 +82,20 @@ pub(super) async fn prepare<I: Io>(
             data: room.data.max(has_end),
         },
     })
+}
+
+/// The data file of a segment that is gone, under this name, and where it ends. Nothing when it is not there: two renames to and from
+/// its name may have happened in the other order, and nobody waits for either.
+async fn reuse<I: Io>(io: &I, free: &Path, path: &Path) -> Result<Option<(Rc<I::File>, FilePos)>, RollError> {
+    match io.rename(free, path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        renamed => renamed.map_err(|error| roll_error("renaming", free, &error))?,
+    }
+    let file = io.open(path).await;
+    let file = Rc::new(file.map_err(|error| roll_error("opening", path, &error))?);
+    let size = file.size_bytes().await;
+    let size = size.map_err(|error| roll_error("opening", path, &error))?;
+    Ok(Some((file, FilePos::new(size).align_down(BLOCK_BYTES as u64))))
 }
 
 async fn create<I: Io>(io: &I, path: &Path) -> Result<Rc<I::File>, RollError> {

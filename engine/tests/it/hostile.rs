@@ -3,8 +3,10 @@
 
 use crate::lost_segments::{filled, open_synced, path, push};
 use crate::model::{id, partition_id};
+use mofka_engine::io::IoDir;
 use mofka_engine::sim::{Image, SimIo};
 use mofka_log::{Appender, AppenderConfig, Batch, BatchBuilder, SegmentFacts, SegmentHeader, SegmentKind};
+use std::path::Path;
 
 #[test]
 fn a_name_beyond_all_ids_is_not_that_of_a_segment() {
@@ -25,6 +27,26 @@ fn a_name_beyond_all_ids_is_not_that_of_a_segment() {
             );
         }
     }
+}
+
+#[test]
+fn a_file_that_was_free_and_is_not_there_is_made_anew() {
+    let io = SimIo::stepping(&Image::new(), 13);
+    let mut spec = crate::model::spec(mofka_log::PartitionKind::Default, mofka_log::Durability::Synced);
+    spec.topic.retention.bytes_max = Some(150 << 10);
+    let partition = crate::model::open(&io, spec).unwrap();
+    let free = Path::new("/p/free-0.data");
+    let mut taken = 0;
+    for n in 0..80 {
+        if io.settled().contains_key(free) {
+            let machine = io.clone();
+            io.block_on(async move { machine.remove(free).await }).unwrap();
+            taken += 1;
+        }
+        assert!(push(&io, &partition, n).acknowledged().is_some());
+        assert_eq!(partition.poison(), None);
+    }
+    assert!(taken > 3, "{taken}");
 }
 
 /// A file of cursors that begins at `base`, with one batch in it.
