@@ -79,7 +79,7 @@ pub(crate) struct Known {
 }
 
 /// Scans a meta file to its end. `data` is the segment's data file: frames that no later frame vouches for are kept
-/// only when their data is there too. `visit` sees every batch of the chain, before the verdict is known.
+/// only when their data is there too, and where that of the others lies beyond its end, it is damaged. `visit` sees every batch of the chain, before the verdict is known.
 ///
 /// `known`: what is known from elsewhere.
 pub(crate) async fn meta_file<F: IoFile>(
@@ -111,6 +111,21 @@ pub(crate) async fn meta_file<F: IoFile>(
         }
         Err(error) => return Err(OpenError::new(format!("{}: {error}", path.display()))),
     };
+    let data_bytes = match data {
+        None => u64::MAX,
+        Some(data) => data
+            .size_bytes()
+            .await
+            .map_err(|error| OpenError::io("reading the data file of", path, &error))?,
+    };
+    let mut first_beyond = None;
+    let mut visit = |batch: &Batch| {
+        let end = batch.data_at().get().saturating_add(batch.data_bytes());
+        if batch.data_bytes() > 0 && end > data_bytes && first_beyond.is_none() {
+            first_beyond = Some(batch.base_event_id());
+        }
+        visit(batch);
+    };
     let mut scan = MetaScan::with_producers(&header, known.producers);
     scan.witness(known.durable_end);
     let mut window = Bytes::new();
@@ -129,7 +144,7 @@ pub(crate) async fn meta_file<F: IoFile>(
             .min(window.len());
         let rest = window.slice(skip..);
         let end_of_file = window_end(at, &rest) >= size || rest.is_empty();
-        scan.feed(at, rest, end_of_file, visit);
+        scan.feed(at, rest, end_of_file, &mut visit);
     }
     let first_bad_data = match data {
         None => None,
@@ -138,6 +153,8 @@ pub(crate) async fn meta_file<F: IoFile>(
             .map_err(|error| OpenError::io("reading the data file of", path, &error))?,
     };
     let proven = scan.proven();
+    // Data lies in the order of the events: the first beyond the end comes before any other that is bad behind it.
+    let first_bad_data = first_beyond.into_iter().chain(first_bad_data).min();
     let recovered = scan.finish(first_bad_data);
     Ok(Opened::Segment(Box::new(OpenedSegment {
         header,
@@ -246,6 +263,8 @@ pub(crate) async fn resume<I: Io>(
         .await
         .map_err(|error| failed("syncing", &error))?;
     let data_tail = match data {
+        // Nothing is added to what is damaged, and its last block may be what is gone.
+        Some(_) if recovered.verdict.is_damaged() => zeros_of_tail(recovered.data_end),
         Some(data) => tail(data, recovered.data_end).await?,
         None => Vec::new(),
     };
@@ -295,6 +314,12 @@ pub(crate) async fn rewrite<I: Io>(
         at = next;
     }
     Ok(())
+}
+
+/// As many bytes as a file that ends at `end` has in its last block.
+fn zeros_of_tail(end: FilePos) -> Vec<u8> {
+    let bytes = end.since(end.align_down(BLOCK_BYTES as u64));
+    vec![0; usize::try_from(bytes).unwrap_or(BLOCK_BYTES)]
 }
 
 /// The bytes of the partial last block, which the next commit rewrites unchanged.

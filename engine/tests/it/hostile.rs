@@ -1,12 +1,22 @@
 //! Files that no crash leaves: with wrong names, cut short, of somebody else, with footers that say what is not so. Nothing panics, nothing
 //! that is there is written over, and what is gone is told.
 
-use crate::lost_segments::{filled, open_synced, path, push};
-use crate::model::{id, partition_id};
+use crate::lost_segments::{Opened, filled, open_synced, path, push, settle};
+use crate::model::{id, partition_id, read_all};
 use mofka_engine::io::IoDir;
 use mofka_engine::sim::{Image, SimIo};
 use mofka_log::{Appender, AppenderConfig, Batch, BatchBuilder, SegmentFacts, SegmentHeader, SegmentKind};
 use std::path::Path;
+use std::rc::Rc;
+
+/// Opens it, and says why it takes nothing.
+fn reason(image: &Image, seed: u64) -> (SimIo, Opened, String) {
+    let io = SimIo::stepping(image, seed);
+    let partition = open_synced(&io).unwrap();
+    settle(&io);
+    let reason = partition.read_only().expect("something is wrong");
+    (io, partition, reason)
+}
 
 #[test]
 fn a_name_beyond_all_ids_is_not_that_of_a_segment() {
@@ -25,6 +35,48 @@ fn a_name_beyond_all_ids_is_not_that_of_a_segment() {
                 io.settled().contains_key(&path(name, "meta")),
                 "nobody removed it"
             );
+        }
+    }
+}
+
+/// A partition with three events of 10 KiB, all in one segment, the last of which nothing vouches for; and where the data of each ends.
+fn three() -> (Image, [usize; 3]) {
+    let io = SimIo::stepping(&Image::new(), 8);
+    let partition = open_synced(&io).unwrap();
+    for n in 0..3 {
+        let sent = push(&io, &partition, n);
+        assert!(sent.acknowledged().is_some());
+    }
+    let mut image = io.settled();
+    image.retain(|path, _| !path.ends_with("cursors"));
+    (image, [1, 2, 3].map(|events| 4096 + events * (10 << 10)))
+}
+
+#[test]
+fn data_that_is_gone_with_the_end_of_its_file_is_told() {
+    let (image, ends) = three();
+    let data = path(0, "data");
+    // In a block, at its end, and where nothing is left of the event.
+    for data_end in [ends[0] + 100, (ends[0] + 2000).next_multiple_of(4096), ends[0]] {
+        let mut cut = image.clone();
+        cut.get_mut(&data).unwrap().truncate(data_end);
+        for start in 0..3 {
+            let (io, partition, reason) = reason(&cut, start);
+            assert!(
+                reason.contains("events 1 to 2 had been durable and their data does not check"),
+                "{data_end}: {reason}"
+            );
+            assert_eq!(partition.visible_end(), id(1));
+            let found = io.block_on(read_all(Rc::clone(&partition))).unwrap();
+            assert!(found.keys().eq(&[0]), "{data_end}: events before it are readable");
+            if start == 2 {
+                let refused = push(&io, &partition, 9).outcome.borrow().clone();
+                assert!(refused.unwrap().unwrap_err().contains("read-only"));
+            }
+            let stopping = Rc::clone(&partition);
+            io.block_on(async move { stopping.stop().await });
+            cut = io.settled();
+            cut.retain(|path, _| !path.ends_with("cursors"));
         }
     }
 }
