@@ -137,8 +137,8 @@ impl<I: Io> Store<I> {
                 if let Verdict::Damaged { .. } = found.verdict {
                     found.read_only.get_or_insert(found.verdict.prose());
                 }
-                found.reserved = ends_of(&tail.files).await?;
                 let (committer, segment) = resume_tail(&io, &dir, tail, config).await?;
+                found.reserved = ends_of(&committer).await?;
                 segments.push(Rc::new(segment));
                 committer
             }
@@ -415,19 +415,25 @@ fn free_aside(path: &Path, names: &[String]) -> PathBuf {
     }
 }
 
-/// Where the files of a segment end: what has room there already.
-async fn ends_of<F: IoFile>(files: &Files<F>) -> Result<Reach, OpenError> {
+/// Where the files of the segment that is gone on with end: what has room there already. Not in the block that the content ends in,
+/// however short the file was: room is made of zeros.
+async fn ends_of<I: Io>(committer: &Committer<I>) -> Result<Reach, OpenError> {
     let failed = |error: std::io::Error| OpenError::new(format!("the size of a segment's file: {error}"));
-    let whole = |bytes: u64| FilePos::new(bytes).align_down(BLOCK_BYTES as u64);
+    let block = BLOCK_BYTES as u64;
+    let end = |bytes: u64, content: FilePos| {
+        let whole = FilePos::new(bytes).align_down(block);
+        whole.max(content.align_up(block))
+    };
+    let files = committer.files();
     let meta = files.meta.size_bytes().await.map_err(failed)?;
     let data = match &files.data {
         Some(data) => data.size_bytes().await.map_err(failed)?,
         None => 0,
     };
-    Ok(Reach {
-        meta: whole(meta),
-        data: whole(data),
-    })
+    Ok(committer.with_appender(|appender| Reach {
+        meta: end(meta, appender.meta_end()),
+        data: end(data, appender.data_end()),
+    }))
 }
 
 /// Begins a segment where there is none to go on with.

@@ -1,6 +1,7 @@
 //! The simulated disk: what is durable, what is not yet, and the images a crash can leave.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::content::FileBytes;
@@ -403,8 +404,15 @@ impl Disk {
         self.files[file].unsynced.push(Change::Reserve { end, number });
     }
 
-    pub(super) fn complete_reserve(&mut self, file: FileId, end: usize) {
-        let file = &mut self.files[file];
+    /// The room is made of zeros, also where the file had something already.
+    pub(super) fn complete_reserve(&mut self, file: FileId, room: Range<usize>) {
+        let (file, end) = (&mut self.files[file], room.end);
+        for bytes in [&mut file.seen, &mut file.durable] {
+            let had = bytes.len().min(end);
+            if room.start < had {
+                bytes[room.start..had].fill(0);
+            }
+        }
         file.seen.grow(end);
         // What was cut before is cut in the journal before.
         for change in &file.unsynced {

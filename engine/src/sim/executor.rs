@@ -36,6 +36,7 @@ enum Op {
     },
     Reserve {
         file: FileId,
+        from: usize,
         end: usize,
     },
     SyncDir(PathBuf),
@@ -264,8 +265,8 @@ impl SimIo {
                 self.0.now_us.set((*until_us).max(self.0.now_us.get()));
                 Ok(())
             }
-            Op::Reserve { file, end } => {
-                self.0.disk.borrow_mut().complete_reserve(*file, *end);
+            Op::Reserve { file, from, end } => {
+                self.0.disk.borrow_mut().complete_reserve(*file, *from..*end);
                 Ok(())
             }
         };
@@ -459,21 +460,21 @@ impl IoFile for SimFileHandle {
         )))
     }
 
-    async fn reserve(self: &Rc<Self>, _from: FilePos, end: FilePos, _pace: Pace) -> io::Result<()> {
-        let end = place(end);
+    async fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos, _pace: Pace) -> io::Result<()> {
+        let (file, from, end) = (self.file, place(from), place(end));
         self.io.changing()?;
         {
             let mut disk = self.io.0.disk.borrow_mut();
-            let granted = disk.allocate(self.file, end);
+            let granted = disk.allocate(file, end);
             if granted < end {
                 // As the kernel does: what was given before the room ended stays given.
-                disk.issue_reserve(self.file, granted);
-                disk.complete_reserve(self.file, granted);
+                disk.issue_reserve(file, granted);
+                disk.complete_reserve(file, from..granted);
                 return Err(ENOSPC.into());
             }
-            disk.issue_reserve(self.file, end);
+            disk.issue_reserve(file, end);
         }
-        self.io.op(Op::Reserve { file: self.file, end }).await
+        self.io.op(Op::Reserve { file, from, end }).await
     }
 
     async fn allocate(self: &Rc<Self>, _from: FilePos, end: FilePos) -> io::Result<()> {

@@ -4,7 +4,7 @@
 use crate::lost_segments::{Opened, filled, open_synced, path, push, settle};
 use crate::model::{id, partition_id, read_all};
 use mofka_engine::io::IoDir;
-use mofka_engine::sim::{Image, SimIo};
+use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{Appender, AppenderConfig, Batch, BatchBuilder, SegmentFacts, SegmentHeader, SegmentKind};
 use std::path::Path;
 use std::rc::Rc;
@@ -37,6 +37,37 @@ fn a_name_beyond_all_ids_is_not_that_of_a_segment() {
             );
         }
     }
+}
+
+#[test]
+fn room_is_never_made_where_content_is() {
+    let io = SimIo::stepping(&Image::new(), 5);
+    let partition = open_synced(&io).unwrap();
+    push(&io, &partition, 0);
+    let mut image = io.settled();
+    image.retain(|path, _| !path.ends_with("cursors"));
+    // The file ends with its frame, in the middle of a block.
+    let content = image.get_mut(&path(0, "meta")).unwrap();
+    let used = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    content.truncate(used.next_multiple_of(8));
+    let io = SimIo::stepping(&image, 6);
+    let opened = open_synced(&io).unwrap();
+    let sent = crate::model::send(&opened, vec![(b"{}".to_vec(), Vec::new())], (0xdef, 0, 0));
+    let mut random = Random::new(7);
+    io.run_tasks();
+    loop {
+        for keep_percent in [0, 100] {
+            let left = io.crash(&mut random, keep_percent, Sectors::Small);
+            let again = SimIo::immediate(&left);
+            let partition = open_synced(&again).unwrap();
+            let found = again.block_on(read_all(partition)).unwrap();
+            assert!(found.contains_key(&0), "the first event had been durable");
+        }
+        if sent.outcome.borrow().is_some() || !io.step() {
+            break;
+        }
+    }
+    assert!(sent.acknowledged().is_some());
 }
 
 /// A partition with three events of 10 KiB, all in one segment, the last of which nothing vouches for; and where the data of each ends.
