@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, EventId, FilePos, FooterFacts, ProducerTable, Reach, Recovered,
-    SegmentFacts, SegmentHeader, SegmentKind, SparseIndex, Verdict,
+    Appender, AppenderConfig, BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, ProducerTable, Reach,
+    Recovered, SegmentFacts, SegmentHeader, SegmentKind, SparseIndex, Verdict,
 };
 use uuid::Uuid;
 
 use super::segment::Segment;
 use super::segment_files::{
-    Begun, base_of, begin, data_path, meta_path, prepare, read_footer, remove_unfinished, seal,
+    Begun, base_of, begin, check_header, data_path, meta_path, own_footer, prepare, remove_unfinished, seal,
 };
 use super::store::Store;
 use super::trim;
@@ -164,18 +164,20 @@ impl<I: Io> Opening<'_, I> {
         let Some((last, before)) = bases.split_last() else {
             return Ok(None);
         };
+        let last_footer = self.footer(*last).await?;
         self.producers = trim::kept_producers(self.io, self.dir, self.partition).await;
         let mut unsealed = Vec::new();
+        let mut known = None;
         for (place, base) in before.iter().enumerate().rev() {
             let end = bases.get(place + 1).copied().unwrap_or(*base);
-            let (path, meta) = self.open(*base).await?;
-            match read_footer(&path, &meta).await? {
-                Some(footer) => {
-                    self.producers = footer.producers();
-                    break;
-                }
-                None => unsealed.push((*base, end)),
+            known = self.footer(*base).await?.map(|footer| footer.producers());
+            if known.is_some() {
+                break;
             }
+            unsealed.push((*base, end));
+        }
+        if let Some(producers) = known {
+            self.producers = producers;
         }
         // Those that are not looked at are as good as their names until somebody reads them.
         let sealed = before.len() - unsealed.len();
@@ -186,7 +188,16 @@ impl<I: Io> Opening<'_, I> {
         for (base, end) in unsealed.into_iter().rev() {
             self.unsealed(base, end).await?;
         }
-        self.last(*last).await.map(Some)
+        match last_footer {
+            Some(footer) => self.sealed(*last, &footer).map(Some),
+            None => self.last(*last).await.map(Some),
+        }
+    }
+
+    /// The footer of a segment, if it has one.
+    async fn footer(&self, base: EventId) -> Result<Option<Footer>, OpenError> {
+        let (path, meta) = self.open(base).await?;
+        own_footer(&path, &meta, self.partition, base).await
     }
 
     /// Goes on without the last segment, in which nothing is; `bases`: those before it.
@@ -247,7 +258,7 @@ impl<I: Io> Opening<'_, I> {
                 path.display()
             )));
         };
-        self.check_header(&path, &opened.header)?;
+        check_header(&path, &opened.header, self.partition, base)?;
         let recovered = &opened.recovered;
         let segment = Segment::unsealed(base, end, opened.header.salt(), recovered.index.clone());
         if recovered.next_event_id != end || data.is_none() {
@@ -289,14 +300,24 @@ impl<I: Io> Opening<'_, I> {
         Ok(())
     }
 
+    /// The last segment, where it was sealed.
+    fn sealed(&mut self, base: EventId, footer: &Footer) -> Result<Last<I::File>, OpenError> {
+        let end = footer.end_event_id();
+        if end <= base {
+            // The next one would begin where this one does, and take its name.
+            return Err(OpenError::new(format!(
+                "{}: the footer says that the segment ends at event {end}, and none is sealed without events",
+                meta_path(self.dir, base).display()
+            )));
+        }
+        self.producers = footer.producers();
+        self.segments.push(Rc::new(Segment::known_by_name(base, end)));
+        Ok(Last::Sealed(end))
+    }
+
+    /// The last segment, which has no footer.
     async fn last(&mut self, base: EventId) -> Result<Last<I::File>, OpenError> {
         let (path, meta) = self.open(base).await?;
-        if let Some(footer) = read_footer(&path, &meta).await? {
-            self.producers = footer.producers();
-            let end = footer.end_event_id();
-            self.segments.push(Rc::new(Segment::known_by_name(base, end)));
-            return Ok(Last::Sealed(end));
-        }
         let data = self.data(base).await?;
         let known = Known {
             producers: self.producers.clone(),
@@ -306,7 +327,7 @@ impl<I: Io> Opening<'_, I> {
             Opened::NeverUsed => return Ok(Last::Headerless),
             Opened::Segment(opened) => opened,
         };
-        self.check_header(&path, &opened.header)?;
+        check_header(&path, &opened.header, self.partition, base)?;
         let recovered = &opened.recovered;
         let is_empty = matches!(recovered.verdict, Verdict::Clean) && recovered.next_event_id == base;
         let data = match data {
@@ -382,19 +403,6 @@ impl<I: Io> Opening<'_, I> {
         let synced = self.io.sync_dir(self.dir).await;
         synced.map_err(|error| OpenError::io("syncing the directory", self.dir, &error))
     }
-
-    fn check_header(&self, path: &Path, header: &SegmentHeader) -> Result<(), OpenError> {
-        let checked = header.expect(SegmentKind::Meta, self.partition);
-        checked.map_err(|error| OpenError::new(format!("{}: {error}", path.display())))?;
-        if *path == meta_path(self.dir, header.base_event_id()) {
-            return Ok(());
-        }
-        Err(OpenError::new(format!(
-            "{}: the file is the segment from event {} on and has the name of another",
-            path.display(),
-            header.base_event_id()
-        )))
-    }
 }
 
 /// A name with the ending `.lost` for this file, or `.lost-2` and so on when others were kept before it.
@@ -445,6 +453,11 @@ async fn first_segment<I: Io>(
     found: &mut Found,
     segments: &mut Vec<Rc<Segment>>,
 ) -> Result<Rc<Committer<I>>, OpenError> {
+    let before = segments.last();
+    assert!(
+        before.is_none_or(|last| last.base < found.next_event_id),
+        "a segment begins behind those that there are"
+    );
     let begun = async {
         let next = prepare(io, dir, Room::<I>::first(), None, Pace::Hurried).await?;
         begin(io, dir, partition, next, found.next_event_id, 1).await

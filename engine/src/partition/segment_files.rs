@@ -255,12 +255,77 @@ pub(super) async fn read_footer<F: IoFile>(path: &Path, meta: &Rc<F>) -> Result<
         .await
         .map_err(|error| failed(&error))?;
     match Footer::check(&bytes, tail.salt()) {
-        Ok(footer) => Ok(Some(footer)),
+        // Its index leads nowhere behind it.
+        Ok(footer) if footer.meta_end() <= tail.footer_at() => Ok(Some(footer)),
+        Ok(footer) => {
+            let frames_end = footer.meta_end();
+            tracing::warn!(path = %path.display(), %frames_end, "has no footer that checks: its frames are read instead");
+            Ok(None)
+        }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "has no footer that checks: its frames are read instead");
             Ok(None)
         }
     }
+}
+
+/// The same, and it is the footer of the segment that the file's name says. A footer alone says where its segment ends and what
+/// producers sent: a file with a wrong name would say that of another segment.
+///
+/// # Errors
+/// What the machine said, or that the file is that of another segment.
+pub(super) async fn own_footer<F: IoFile>(
+    path: &Path,
+    meta: &Rc<F>,
+    partition: Uuid,
+    base: EventId,
+) -> Result<Option<Footer>, OpenError> {
+    let Some(footer) = read_footer(path, meta).await? else {
+        return Ok(None);
+    };
+    if footer.base_event_id() != base {
+        return Err(of_another(path, footer.base_event_id()));
+    }
+    let block = meta.read_at(FilePos::new(0), BLOCK_BYTES).await;
+    let block = block.map_err(|error| OpenError::io("reading", path, &error))?;
+    match SegmentHeader::check(&block) {
+        Ok(header) => {
+            check_header(path, &header, partition, base)?;
+            if header.salt() != footer.salt() {
+                let message = format!("{}: the footer is that of another segment", path.display());
+                return Err(OpenError::new(message));
+            }
+        }
+        Err(error @ SegmentHeaderError::Version { .. }) => {
+            return Err(OpenError::new(format!("{}: {error}", path.display())));
+        }
+        // Lost, which whoever reads the segment is told.
+        Err(_) => {}
+    }
+    Ok(Some(footer))
+}
+
+/// # Errors
+/// That the header is not that of this partition's segment from `base` on.
+pub(super) fn check_header(
+    path: &Path,
+    header: &SegmentHeader,
+    partition: Uuid,
+    base: EventId,
+) -> Result<(), OpenError> {
+    let checked = header.expect(SegmentKind::Meta, partition);
+    checked.map_err(|error| OpenError::new(format!("{}: {error}", path.display())))?;
+    match header.base_event_id() {
+        found if found == base => Ok(()),
+        found => Err(of_another(path, found)),
+    }
+}
+
+fn of_another(path: &Path, base: EventId) -> OpenError {
+    OpenError::new(format!(
+        "{}: the file is the segment from event {base} on and has the name of another",
+        path.display()
+    ))
 }
 
 pub(super) fn meta_path(dir: &Path, base: EventId) -> PathBuf {

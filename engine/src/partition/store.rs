@@ -480,6 +480,10 @@ impl<I: Io> Store<I> {
             (facts, appender.incarnation())
         });
         let end = facts.end_event_id;
+        assert!(
+            active.base < end,
+            "a segment without events is not rolled: the next one would take its name"
+        );
         let files = self.committer.files();
         let begun = segment_files::begin(&self.io, &self.dir, self.partition, next, end, incarnation).await;
         let Begun {

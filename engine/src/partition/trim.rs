@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::Partition;
 use super::pins::OwnPin;
 use super::segment::Segment;
-use super::segment_files::{base_of, meta_path, read_footer};
+use super::segment_files::{base_of, meta_path, own_footer, read_footer};
 use super::store::Store;
 use crate::io::{Io, IoFile, Then, write_one};
 use crate::recover::{self, Known, OpenError, Opened, write_first_block};
@@ -276,7 +276,7 @@ impl<I: Io> Partition<I> {
         let (io, dir, id) = store.place();
         let path = meta_path(dir, oldest.base);
         let meta = store.meta_of(oldest).await?;
-        if let Some(footer) = read_footer(&path, &meta).await? {
+        if let Some(footer) = own_footer(&path, &meta, id, oldest.base).await? {
             return Ok(footer.producers());
         }
         let kept = producers_path(dir);

@@ -1,13 +1,17 @@
 //! Files that no crash leaves: with wrong names, cut short, of somebody else, with footers that say what is not so. Nothing panics, nothing
 //! that is there is written over, and what is gone is told.
 
-use crate::lost_segments::{Opened, filled, open_synced, path, push, settle};
+use crate::lost_segments::{Opened, bases, filled, open_synced, path, push, settle};
 use crate::model::{id, partition_id, read_all};
 use mofka_engine::io::IoDir;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
-use mofka_log::{Appender, AppenderConfig, Batch, BatchBuilder, SegmentFacts, SegmentHeader, SegmentKind};
+use mofka_log::{
+    Appender, AppenderConfig, Batch, BatchBuilder, EventId, Footer, FooterFacts, FooterTail, SegmentFacts,
+    SegmentHeader, SegmentKind, SparseIndex,
+};
 use std::path::Path;
 use std::rc::Rc;
+use uuid::Uuid;
 
 /// Opens it, and says why it takes nothing.
 fn reason(image: &Image, seed: u64) -> (SimIo, Opened, String) {
@@ -16,6 +20,118 @@ fn reason(image: &Image, seed: u64) -> (SimIo, Opened, String) {
     settle(&io);
     let reason = partition.read_only().expect("something is wrong");
     (io, partition, reason)
+}
+
+/// What a file's header says, with another partition or another beginning.
+fn with_header(content: &mut [u8], partition: Option<Uuid>, base: Option<u64>) {
+    let header = SegmentHeader::check(&content[..4096]).unwrap();
+    let changed = SegmentHeader::new(
+        header.kind(),
+        partition.unwrap_or(header.partition()),
+        base.map_or(header.base_event_id(), EventId::new),
+        header.salt(),
+        header.created_us(),
+        header.incarnation(),
+    );
+    content[..4096].copy_from_slice(&changed.to_block());
+}
+
+/// The footer of a sealed segment, changed.
+fn with_footer(image: &mut Image, base: u64, change: impl Fn(&mut FooterFacts)) {
+    let content = image.get_mut(&path(base, "meta")).unwrap();
+    let tail = FooterTail::check(content, content.len() as u64).unwrap();
+    let at = usize::try_from(tail.footer_at().get()).unwrap();
+    let footer = Footer::check(&content[at..], tail.salt()).unwrap();
+    let mut facts = FooterFacts {
+        salt: footer.salt(),
+        base_event_id: footer.base_event_id(),
+        end_event_id: footer.end_event_id(),
+        meta_end: footer.meta_end(),
+        data_end: footer.data_end(),
+        index: footer.index(),
+        producers: footer.producers(),
+    };
+    change(&mut facts);
+    content.truncate(at);
+    content.extend_from_slice(&Footer::encode(&facts, tail.footer_at()));
+}
+
+/// Opening fails, says this, and leaves every file as it is.
+#[track_caller]
+fn cannot_be_opened(image: &Image, said: &str) {
+    let io = SimIo::stepping(image, 1);
+    let error = open_synced(&io).err().expect("it is not opened");
+    assert!(error.contains(said), "{error}");
+    settle(&io);
+    assert!(same(&io.settled(), image), "something was changed");
+}
+
+/// Whether all files are the same, but for those that are made anew at each start.
+fn same(one: &Image, other: &Image) -> bool {
+    let kept = |image: &Image| -> Image {
+        let named = |path: &Path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with(|first: char| first.is_ascii_digit())
+        };
+        let files = image.iter().filter(|(path, _)| named(path));
+        files
+            .map(|(path, content)| (path.clone(), content.clone()))
+            .collect()
+    };
+    kept(one) == kept(other)
+}
+
+#[test]
+fn a_sealed_segment_under_another_name_is_refused() {
+    let image = filled(12);
+    let bases = bases(&image);
+    let last = *bases.last().unwrap();
+    for name in [last + 100, bases[1]] {
+        let mut copied = image.clone();
+        for ending in ["meta", "data"] {
+            copied.insert(path(name, ending), image[&path(0, ending)].clone());
+        }
+        if name < last {
+            // So that its footer is the first one that is looked at.
+            for ending in ["meta", "data"] {
+                copied.remove(&path(last, ending));
+            }
+        }
+        cannot_be_opened(
+            &copied,
+            "the file is the segment from event 0 on and has the name of another",
+        );
+    }
+}
+
+#[test]
+fn a_footer_is_believed_only_with_the_header_of_its_segment() {
+    let mut image = filled(12);
+    let bases = bases(&image);
+    let (first, last) = (bases[0], bases[bases.len() - 1]);
+    image.retain(|path, _| !path.to_string_lossy().contains(&format!("{last:020}")));
+    let before = bases[bases.len() - 2];
+    let meta = path(before, "meta");
+    let mut of_another = image.clone();
+    with_header(of_another.get_mut(&meta).unwrap(), Some(Uuid::from_u128(9)), None);
+    cannot_be_opened(&of_another, "belongs to");
+    let mut elsewhere = image.clone();
+    with_header(elsewhere.get_mut(&meta).unwrap(), None, Some(before + 1));
+    cannot_be_opened(&elsewhere, "has the name of another");
+    let mut salted = image.clone();
+    with_footer(&mut salted, before, |facts| facts.salt ^= 1);
+    cannot_be_opened(&salted, "the footer is that of another segment");
+    let mut empty = image.clone();
+    with_footer(&mut empty, before, |facts| {
+        facts.end_event_id = facts.base_event_id;
+        facts.index = SparseIndex::default();
+    });
+    cannot_be_opened(&empty, "none is sealed without events");
+    // One whose header is lost is known by its footer, and told when it is looked at.
+    let content = image.get_mut(&path(first, "meta")).unwrap();
+    content[..4096].fill(0);
+    let (_, _, reason) = reason(&image, 2);
+    assert!(reason.contains("the segment header is absent"), "{reason}");
 }
 
 #[test]
