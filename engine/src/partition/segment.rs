@@ -17,6 +17,8 @@ pub(crate) struct Segment {
     is_scanned: Cell<bool>,
     /// What its footer says, once that was looked at.
     footer_end: Cell<Option<EventId>>,
+    /// What of it is gone, as far as it was looked at.
+    damage: RefCell<Option<String>>,
     /// Times of the first and the last batch, when they are known.
     timestamps_us: Cell<Option<(u64, u64)>>,
     /// That of a sealed segment is read from its footer when somebody asks.
@@ -32,6 +34,7 @@ impl Segment {
             bytes: Cell::new(None),
             is_scanned: Cell::new(false),
             footer_end: Cell::new(None),
+            damage: RefCell::new(None),
             timestamps_us: Cell::new(None),
             index: RefCell::new(index.map(|index| Rc::new(RefCell::new(index)))),
         }
@@ -105,11 +108,11 @@ impl Segment {
         self.is_sealed() && !self.is_scanned.get()
     }
 
-    /// What its footer says.
-    pub(super) fn note_footer(&self, footer: &Footer, meta_bytes: u64) {
+    /// What its footer says, and how long its files are.
+    pub(super) fn note_footer(&self, footer: &Footer, meta_bytes: u64, data_bytes: u64) {
         self.salt.set(Some(footer.salt()));
         self.timestamps_us.set(footer.timestamps_us());
-        self.bytes.set(Some((meta_bytes, footer.data_end().get())));
+        self.bytes.set(Some((meta_bytes, data_bytes)));
         self.footer_end.set(Some(footer.end_event_id()));
     }
 
@@ -117,6 +120,15 @@ impl Segment {
     pub(super) fn missing(&self) -> Option<(EventId, EventId)> {
         let (footer_end, end) = (self.footer_end.get()?, self.end.get()?);
         (footer_end < end).then_some((footer_end, end))
+    }
+
+    /// Some of it is gone.
+    pub(super) fn note_damage(&self, damage: String) {
+        *self.damage.borrow_mut() = Some(damage);
+    }
+
+    pub(super) fn damage(&self) -> Option<String> {
+        self.damage.borrow().clone()
     }
 
     pub(super) fn index(&self) -> Option<Rc<RefCell<SparseIndex>>> {

@@ -41,6 +41,10 @@ impl<I: Io> Partition<I> {
 
     /// Damage was found after it was opened.
     pub(super) fn becomes_read_only(&self, reason: String) {
+        if self.refuse_if_deleted().is_err() {
+            // Its files are being removed.
+            return;
+        }
         line!(error, "read_only", self, reason, "partition is read-only");
         self.read_only.borrow_mut().get_or_insert(reason);
         if let Some(room) = &self.room {

@@ -2,6 +2,7 @@
 
 mod adopting;
 mod dropping;
+mod looking;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,16 +11,16 @@ use std::rc::Rc;
 
 use event_listener::Event;
 use mofka_log::{
-    AppenderConfig, BLOCK_BYTES, EventId, FilePos, FooterFacts, ProducerTable, Reach, SegmentHeader,
-    SparseIndex, StoredBatch,
+    AppenderConfig, BLOCK_BYTES, EventId, FilePos, FooterFacts, ProducerTable, Reach, SparseIndex,
+    StoredBatch,
 };
 use uuid::Uuid;
 
 use super::segment::Segment;
-use super::segment_files::{self, Begun, NextFiles, data_path, free_path, meta_path, read_footer, seal};
+use super::segment_files::{self, Begun, NextFiles, free_path, meta_path, seal};
 use crate::commit::{Committer, Files};
-use crate::io::{Io, IoFile, Pace};
-use crate::recover::{self, Known, OpenError, Opened};
+use crate::io::{Io, Pace};
+use crate::recover::OpenError;
 use crate::room::{RollError, is_full};
 
 /// Segments whose files are kept open for reading, beside the one that is written.
@@ -115,11 +116,13 @@ impl<I: Io> Store<I> {
     pub(crate) fn used_bytes(&self) -> u64 {
         let segments = self.segments.borrow();
         let sealed = segments.iter().filter_map(|segment| segment.bytes());
-        let sealed: u64 = sealed.map(|(meta, data)| meta + data).sum();
+        let sealed = sealed.fold(0_u64, |sum, (meta, data)| {
+            sum.saturating_add(meta).saturating_add(data)
+        });
         let active = self
             .committer
             .with_appender(|appender| appender.meta_end().get() + appender.data_end().get());
-        sealed + active
+        sealed.saturating_add(active)
     }
 
     pub(crate) fn segment_count(&self) -> usize {
@@ -218,163 +221,12 @@ impl<I: Io> Store<I> {
         })
     }
 
-    async fn files_of(&self, segment: &Rc<Segment>) -> Result<Files<I::File>, OpenError> {
-        if segment.end().is_none() {
-            return Ok(self.committer.files());
-        }
-        let known = self
-            .open
-            .borrow()
-            .iter()
-            .find(|(base, _)| *base == segment.base)
-            .map(|(_, files)| files.clone())
-            .or_else(|| self.held(segment.base));
-        if let Some(files) = known {
-            return Ok(files);
-        }
-        let files = match self.open_files(segment.base).await {
-            Ok(files) => files,
-            // Its names went while it was being opened.
-            Err(error) => return self.held(segment.base).ok_or(error),
-        };
-        self.keep_open(segment.base, files.clone());
-        Ok(files)
-    }
-
     fn keep_open(&self, base: EventId, files: Files<I::File>) {
         let mut open = self.open.borrow_mut();
         open.push_back((base, files));
         if open.len() > OPEN_SEGMENTS_MAX {
             open.pop_front();
         }
-    }
-
-    async fn open_files(&self, base: EventId) -> Result<Files<I::File>, OpenError> {
-        let mut files = Vec::new();
-        for path in [data_path(&self.dir, base), meta_path(&self.dir, base)] {
-            let file = self.io.open(&path).await;
-            let file = file.map_err(|error| OpenError::io("opening", &path, &error))?;
-            files.push(Rc::new(file));
-        }
-        match (files.pop(), files.pop()) {
-            (Some(meta), data) => Ok(Files { meta, data }),
-            (None, _) => unreachable!("two files were opened"),
-        }
-    }
-
-    async fn index_of(
-        &self,
-        segment: &Rc<Segment>,
-        files: &Files<I::File>,
-    ) -> Result<Rc<RefCell<SparseIndex>>, OpenError> {
-        if let Some(index) = segment.index() {
-            return Ok(index);
-        }
-        let index = self.look_at(segment, files).await?;
-        // Bounded by what is open: an index goes when its segment's files do.
-        for other in self.segments.borrow().iter() {
-            let in_use = self.open.borrow().iter().any(|(base, _)| *base == other.base);
-            if other.end().is_some() && !in_use {
-                other.drop_index();
-            }
-        }
-        Ok(index)
-    }
-
-    /// Reads what a segment says of itself: its footer, or all of its frames when it was never sealed.
-    async fn look_at(
-        &self,
-        segment: &Rc<Segment>,
-        files: &Files<I::File>,
-    ) -> Result<Rc<RefCell<SparseIndex>>, OpenError> {
-        let path = meta_path(&self.dir, segment.base);
-        let wrong = |what: String| OpenError::new(format!("{}: {what}", path.display()));
-        let end = segment.end().unwrap_or(segment.base);
-        let size = files.meta.size_bytes().await;
-        let size = size.map_err(|error| OpenError::io("reading", &path, &error))?;
-        if let Some(footer) = read_footer(&path, &files.meta).await? {
-            let block = files.meta.read_at(FilePos::new(0), BLOCK_BYTES).await;
-            let block = block.map_err(|error| OpenError::io("reading", &path, &error))?;
-            let header = SegmentHeader::check(&block).map_err(|error| wrong(error.to_string()))?;
-            header
-                .expect(mofka_log::SegmentKind::Meta, self.partition)
-                .map_err(|error| wrong(error.to_string()))?;
-            if footer.salt() != header.salt() || footer.base_event_id() != segment.base {
-                return Err(wrong("the footer is that of another segment".to_owned()));
-            }
-            let footer_end = footer.end_event_id();
-            if footer_end > end {
-                return Err(wrong(format!(
-                    "it holds events up to {footer_end}, and the next segment begins at {end}"
-                )));
-            }
-            segment.note_footer(&footer, size);
-            return Ok(segment.keep_index(footer.salt(), footer.index()));
-        }
-        let known = Known {
-            durable_end: end,
-            ..Known::default()
-        };
-        match recover::meta_file(&path, &files.meta, files.data.as_ref(), known, &mut |_| ()).await? {
-            Opened::NeverUsed => Err(wrong(
-                "this segment is empty although another follows it".to_owned(),
-            )),
-            Opened::Segment(opened) if opened.recovered.next_event_id != end => {
-                Err(wrong(opened.recovered.verdict.prose()))
-            }
-            Opened::Segment(opened) => {
-                let recovered = &opened.recovered;
-                let index = segment.keep_index(opened.header.salt(), recovered.index.clone());
-                // Retention lets it go like any other, and what comes after it.
-                segment.scanned(size, recovered.data_end.get());
-                Ok(index)
-            }
-        }
-    }
-
-    /// Looks at every segment that was known by its name alone, the latest first, and whether events are missing behind any.
-    ///
-    /// # Errors
-    /// What is wrong with one: events that were durable are missing, or cannot be read.
-    pub(crate) async fn audit(&self) -> Result<(), OpenError> {
-        let ended: Vec<_> = self
-            .segments
-            .borrow()
-            .iter()
-            .filter(|segment| segment.end().is_some())
-            .cloned()
-            .collect();
-        for segment in ended.into_iter().rev() {
-            // Retention may have let it go in the meantime.
-            let is_there = self
-                .segments
-                .borrow()
-                .iter()
-                .any(|known| Rc::ptr_eq(known, &segment));
-            if !is_there {
-                continue;
-            }
-            // Somebody may have looked at it before, and asked for what it holds alone.
-            if segment.salt().is_none() {
-                let files = self.open_files(segment.base).await?;
-                self.look_at(&segment, &files).await?;
-                segment.drop_index();
-            }
-            self.refuse_hole(&segment)?;
-        }
-        Ok(())
-    }
-
-    /// # Errors
-    /// When events are missing between this segment, as far as it was looked at, and the next.
-    fn refuse_hole(&self, segment: &Segment) -> Result<(), OpenError> {
-        let Some((missing, end)) = segment.missing() else {
-            return Ok(());
-        };
-        Err(OpenError::new(format!(
-            "{}: events {missing} to {end} are missing: no segment holds them",
-            meta_path(&self.dir, segment.base).display()
-        )))
     }
 
     /// Whether it is time to make the next segment's files ready: this one is half full.

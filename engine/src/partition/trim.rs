@@ -215,7 +215,7 @@ impl<I: Io> Partition<I> {
                 break;
             }
             let (meta, data) = segment.bytes().unwrap_or_default();
-            bytes = bytes.saturating_sub(meta + data);
+            bytes = bytes.saturating_sub(meta.saturating_add(data));
             going_end = end_event_id;
         }
         going_end

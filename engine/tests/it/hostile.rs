@@ -1,17 +1,19 @@
 //! Files that no crash leaves: with wrong names, cut short, of somebody else, with footers that say what is not so. Nothing panics, nothing
 //! that is there is written over, and what is gone is told.
 
-use crate::lost_segments::{Opened, bases, filled, open_synced, path, push, settle};
-use crate::model::{id, partition_id, read_all};
+use std::path::Path;
+use std::rc::Rc;
+
 use mofka_engine::io::IoDir;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{
-    Appender, AppenderConfig, Batch, BatchBuilder, EventId, Footer, FooterFacts, FooterTail, SegmentFacts,
-    SegmentHeader, SegmentKind, SparseIndex,
+    Appender, AppenderConfig, Batch, BatchBuilder, EventId, FilePos, Footer, FooterFacts, FooterTail,
+    SegmentFacts, SegmentHeader, SegmentKind, SparseIndex,
 };
-use std::path::Path;
-use std::rc::Rc;
 use uuid::Uuid;
+
+use crate::lost_segments::{Opened, bases, filled, open_synced, path, push, settle};
+use crate::model::{id, partition_id, read_all};
 
 /// Opens it, and says why it takes nothing.
 fn reason(image: &Image, seed: u64) -> (SimIo, Opened, String) {
@@ -135,6 +137,17 @@ fn a_footer_is_believed_only_with_the_header_of_its_segment() {
 }
 
 #[test]
+fn a_segment_of_another_partition_without_a_footer_is_not_served() {
+    let mut image = filled(40);
+    let content = image.get_mut(&path(bases(&image)[1], "meta")).unwrap();
+    with_header(content, Some(Uuid::from_u128(9)), None);
+    let frames_end = content.len() - 4096;
+    content.truncate(frames_end);
+    let (_, _, reason) = reason(&image, 3);
+    assert!(reason.contains("belongs to"), "{reason}");
+}
+
+#[test]
 fn a_name_beyond_all_ids_is_not_that_of_a_segment() {
     for name in [u64::MAX, 1 << 63] {
         for mut image in [Image::new(), filled(3)] {
@@ -226,6 +239,82 @@ fn data_that_is_gone_with_the_end_of_its_file_is_told() {
             cut.retain(|path, _| !path.ends_with("cursors"));
         }
     }
+}
+
+#[test]
+fn data_of_a_sealed_segment_that_is_gone_is_told_and_the_rest_is_read() {
+    let image = filled(40);
+    let base = bases(&image)[1];
+    let end = bases(&image)[2];
+    let data = path(base, "data");
+    let whole = image[&data].len();
+    let mut cut = image.clone();
+    cut.get_mut(&data).unwrap().truncate(whole - (12 << 10));
+    for has_footer in [true, false] {
+        if !has_footer {
+            let content = cut.get_mut(&path(base, "meta")).unwrap();
+            let frames_end = content.len() - 4096;
+            content.truncate(frames_end);
+        }
+        let (io, partition, reason) = reason(&cut, 9);
+        let said = format!(
+            "events {} to {end} had been durable and their data does not check",
+            end - 2
+        );
+        assert!(reason.contains(&said), "{reason}");
+        let reading = Rc::clone(&partition);
+        let limits = mofka_engine::partition::ReadLimits {
+            events_max: 1,
+            bytes_max: 1 << 20,
+            with_data: true,
+        };
+        let slice = io
+            .block_on(async move { reading.read(id(base), limits).await })
+            .unwrap();
+        assert_eq!(slice.batches[0].base_event_id(), id(base));
+    }
+    // A footer that says so of data that never was.
+    for data_end in [1 << 40, (1 << 63) - 4096] {
+        let mut lying = image.clone();
+        for base in [bases(&image)[0], base] {
+            with_footer(&mut lying, base, |facts| facts.data_end = FilePos::new(data_end));
+        }
+        let (_, partition, reason) = reason(&lying, 10);
+        assert!(
+            reason.contains("by the footer of its segment data goes up to"),
+            "{reason}"
+        );
+        assert!(partition.used_bytes() < 1 << 20, "{}", partition.used_bytes());
+    }
+}
+
+#[test]
+fn a_file_of_a_sealed_segment_that_is_missing_is_told() {
+    let mut image = filled(40);
+    let (base, end) = (bases(&image)[1], bases(&image)[2]);
+    image.remove(&path(base, "data"));
+    let (_, _, reason) = reason(&image, 11);
+    let said = format!("{base:020}.data: the data of events {base} to {end} is gone with this file");
+    assert!(reason.contains(&said), "{reason}");
+}
+
+#[test]
+fn the_audit_goes_on_behind_a_segment_that_cannot_be_read() {
+    let mut image = filled(40);
+    image.remove(&path(bases(&image)[1], "data"));
+    let mut met = 0;
+    for n in 0..60 {
+        let io = SimIo::stepping(&image, 12);
+        io.place_fault(mofka_engine::sim::Fault::ReadError, n);
+        let Ok(partition) = open_synced(&io) else { continue };
+        settle(&io);
+        assert!(
+            partition.read_only().is_some(),
+            "read {n} failed, and a file is missing"
+        );
+        met += 1;
+    }
+    assert!(met > 20, "{met}");
 }
 
 #[test]
