@@ -8,6 +8,7 @@ mod at_time;
 mod cursors;
 mod fetch;
 mod finding;
+mod kept;
 mod measured;
 mod memory;
 mod opening;

@@ -12,6 +12,7 @@ use mofka_log::{
 };
 use uuid::Uuid;
 
+use super::kept::kept_producers;
 use super::segment::Segment;
 use super::segment_files::{
     Begun, base_of, begin, check_header, data_path, meta_path, own_footer, prepare, remove_unfinished, seal,
@@ -60,6 +61,8 @@ struct Opening<'a, I: Io> {
     partition: Uuid,
     /// What is known of producers before the segment that is looked at.
     producers: ProducerTable,
+    /// That is not all: what was kept of them cannot be read.
+    producers_missing: bool,
     segments: Vec<Rc<Segment>>,
     /// Everything before this was durable: a segment was begun there, or something else says so.
     durable_end: EventId,
@@ -98,6 +101,7 @@ impl<I: Io> Store<I> {
             dir: &dir,
             partition,
             producers: ProducerTable::default(),
+            producers_missing: false,
             segments: Vec::new(),
             durable_end,
             read_only: None,
@@ -165,7 +169,7 @@ impl<I: Io> Opening<'_, I> {
             return Ok(None);
         };
         let last_footer = self.footer(*last).await?;
-        self.producers = trim::kept_producers(self.io, self.dir, self.partition).await;
+        (self.producers, self.producers_missing) = (ProducerTable::default(), false);
         let mut unsealed = Vec::new();
         let mut known = None;
         for (place, base) in before.iter().enumerate().rev() {
@@ -176,8 +180,10 @@ impl<I: Io> Opening<'_, I> {
             }
             unsealed.push((*base, end));
         }
-        if let Some(producers) = known {
-            self.producers = producers;
+        match known {
+            Some(producers) => self.producers = producers,
+            None if unsealed.is_empty() && last_footer.is_some() => {}
+            None => self.kept_producers(bases, last_footer.is_some()).await,
         }
         // Those that are not looked at are as good as their names until somebody reads them.
         let sealed = before.len() - unsealed.len();
@@ -198,6 +204,35 @@ impl<I: Io> Opening<'_, I> {
     async fn footer(&self, base: EventId) -> Result<Option<Footer>, OpenError> {
         let (path, meta) = self.open(base).await?;
         own_footer(&path, &meta, self.partition, base).await
+    }
+
+    /// No segment before the last has a footer that says what producers sent: what was kept of them does. `is_last_sealed`: the footer
+    /// of the last one knows as much, but no other is to be written without it.
+    async fn kept_producers(&mut self, bases: &[EventId], is_last_sealed: bool) {
+        let first = bases.first().copied().unwrap_or_default();
+        let error = match kept_producers(self.io, self.dir, self.partition, first).await {
+            Ok(kept) => {
+                self.producers = kept.unwrap_or_default();
+                return;
+            }
+            Err(error) => error,
+        };
+        self.producers_missing = true;
+        if is_last_sealed {
+            tracing::warn!(%error, "what was kept of producers cannot be read; a later footer has it");
+            return;
+        }
+        let reason = match error.is_io() {
+            true => format!(
+                "nothing is damaged, but what producers sent to segments that were trimmed cannot be read ({error}): start \
+                 the node again"
+            ),
+            false => format!(
+                "damaged: {error}; what producers sent to segments that were trimmed is not known, and they could store \
+                 batches twice (mofka-ctl log repair sets the file aside)"
+            ),
+        };
+        self.read_only.get_or_insert(reason);
     }
 
     /// Goes on without the last segment, in which nothing is; `bases`: those before it.
@@ -271,6 +306,9 @@ impl<I: Io> Opening<'_, I> {
                 ),
             };
             self.read_only.get_or_insert(reason);
+        } else if self.producers_missing {
+            // Its footer would say for good that they sent nothing.
+            segment.scanned(recovered.meta_end.get(), recovered.data_end.get());
         } else if let Err(error) = self.seal(&segment, recovered, Files { meta, data }).await {
             tracing::warn!(path = %path.display(), %error, "could not be sealed; its frames are read again at the next start");
             segment.scanned(recovered.meta_end.get(), recovered.data_end.get());

@@ -10,26 +10,23 @@
 //! unless a later footer has it.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use futures_lite::future;
-use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, FooterFacts, PartitionFacts, ProducerTable, Retention, RetentionClock,
-    SealedFacts, SegmentHeader, SegmentKind, SparseIndex, TrimReason,
-};
+use mofka_log::{EventId, PartitionFacts, ProducerTable, Retention, RetentionClock, SealedFacts, TrimReason};
 use mofka_net::{ErrorCode, WireError};
-use uuid::Uuid;
 
 use super::Partition;
+use super::kept::{keep_producers, kept_producers};
 use super::pins::OwnPin;
 use super::segment::Segment;
-use super::segment_files::{base_of, meta_path, own_footer, read_footer};
+use super::segment_files::{base_of, meta_path, own_footer};
 use super::store::Store;
-use crate::io::{Io, IoFile, Then, write_one};
-use crate::recover::{self, Known, OpenError, Opened, write_first_block};
+use crate::io::Io;
+use crate::recover::{self, Known, OpenError, Opened};
 
 /// What a partition knows about what is to leave it.
 pub(super) struct Leaving {
@@ -266,7 +263,7 @@ impl<I: Io> Partition<I> {
 
     /// What producers sent before the end of the oldest segment: what its footer says, or, when it has none, what was kept
     /// before and its frames. Not what is known now: the answers to batches that a crash may still drop would have taken the
-    /// place of earlier ones.
+    /// place of earlier ones. That is better than nothing, where what was kept is gone.
     async fn producers_before(
         &self,
         store: &Store<I>,
@@ -279,22 +276,27 @@ impl<I: Io> Partition<I> {
         if let Some(footer) = own_footer(&path, &meta, id, oldest.base).await? {
             return Ok(footer.producers());
         }
-        let kept = producers_path(dir);
-        // One that cannot be read now may be read later, and what takes its place is for good.
-        let file = open_producers(io, &kept).await;
-        let producers = match file.map_err(|error| OpenError::io("opening", &kept, &error))? {
-            Some(file) => read_producers(&kept, &file, id).await?,
-            None => ProducerTable::default(),
+        let kept = match kept_producers(io, dir, id, oldest.base).await {
+            Ok(Some(producers)) => Some(producers),
+            // Nothing was trimmed before; else a footer knew them, and it does not check any more.
+            Ok(None) => (oldest.base == EventId::new(0)).then(ProducerTable::default),
+            // One that cannot be read now may be read later, and what takes its place is for good.
+            Err(error) if error.is_io() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "is damaged: what is known of producers now takes its place");
+                None
+            }
         };
         let known = Known {
-            producers,
+            producers: kept.clone().unwrap_or_default(),
             durable_end: end,
         };
         // The next segment vouches for its data.
         match recover::meta_file(&path, &meta, None, known, &mut |_| ()).await? {
-            Opened::Segment(opened) if opened.recovered.next_event_id == end => {
-                Ok(opened.recovered.producers)
-            }
+            Opened::Segment(opened) if opened.recovered.next_event_id == end => Ok(match kept {
+                Some(_) => opened.recovered.producers,
+                None => self.producers.borrow().before(end),
+            }),
             _ => Err(OpenError::new(format!(
                 "{}: it has no footer, and its frames do not go to event {end}",
                 path.display()
@@ -473,101 +475,5 @@ pub(super) async fn remove_leftovers<I: Io>(io: &I, dir: &Path, names: &[String]
                 tracing::warn!(path = %path.display(), %error, "could not be removed; the next start tries again");
             }
         }
-    }
-}
-
-fn producers_path(dir: &Path) -> PathBuf {
-    dir.join("producers")
-}
-
-/// Writes what producers sent before `end`, apart from the segments. The caller syncs the directory.
-async fn keep_producers<I: Io>(
-    io: &I,
-    dir: &Path,
-    partition: Uuid,
-    end: EventId,
-    producers: ProducerTable,
-) -> Result<(), OpenError> {
-    let path = producers_path(dir);
-    let beside = path.with_extension("new");
-    let failed = |what: &str, error: &std::io::Error| OpenError::io(what, &beside, error);
-    let salt = io.random_u64();
-    let header = SegmentHeader::new(SegmentKind::Meta, partition, end, salt, io.now_us(), 1);
-    let frames_end = FilePos::new(BLOCK_BYTES as u64);
-    let facts = FooterFacts {
-        salt,
-        base_event_id: end,
-        end_event_id: end,
-        meta_end: frames_end,
-        data_end: frames_end,
-        index: SparseIndex::default(),
-        producers,
-    };
-    let file = io
-        .create(&beside)
-        .await
-        .map_err(|error| failed("creating", &error))?;
-    let file = Rc::new(file);
-    let footer = mofka_log::Footer::encode(&facts, frames_end);
-    let mut buf = io.alloc(footer.len());
-    buf.as_mut().copy_from_slice(&footer);
-    let written = async {
-        write_first_block(io, &file, &header).await?;
-        write_one(io, &file, frames_end, buf, Then::Sync).await
-    };
-    written.await.map_err(|error| failed("writing", &error))?;
-    io.rename(&beside, &path)
-        .await
-        .map_err(|error| failed("renaming", &error))
-}
-
-/// What [`keep_producers`] kept, if it was ever needed. The footers of later segments know more.
-pub(super) async fn kept_producers<I: Io>(io: &I, dir: &Path, partition: Uuid) -> ProducerTable {
-    let path = producers_path(dir);
-    let file = match open_producers(io, &path).await {
-        Ok(Some(file)) => file,
-        Ok(None) => return ProducerTable::default(),
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "could not be opened: its producers are unknown");
-            return ProducerTable::default();
-        }
-    };
-    match read_producers(&path, &file, partition).await {
-        Ok(producers) => producers,
-        Err(error) => {
-            // Nothing is doubled by this: a producer that is not known is refused and begins anew.
-            tracing::error!(%error, "is damaged: producers that wrote only to trimmed segments are unknown");
-            ProducerTable::default()
-        }
-    }
-}
-
-/// The file of kept producers, if there is one.
-async fn open_producers<I: Io>(io: &I, path: &Path) -> std::io::Result<Option<Rc<I::File>>> {
-    match io.open(path).await {
-        Ok(file) => Ok(Some(Rc::new(file))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn read_producers<F: IoFile>(
-    path: &Path,
-    file: &Rc<F>,
-    partition: Uuid,
-) -> Result<ProducerTable, OpenError> {
-    let wrong = |reason: String| OpenError::new(format!("{}: {reason}", path.display()));
-    let block = file
-        .read_at(FilePos::new(0), BLOCK_BYTES)
-        .await
-        .map_err(|error| OpenError::io("reading", path, &error))?;
-    let header = SegmentHeader::check(&block).map_err(|error| wrong(error.to_string()))?;
-    header
-        .expect(SegmentKind::Meta, partition)
-        .map_err(|error| wrong(error.to_string()))?;
-    let footer = read_footer(path, file).await?;
-    match footer.filter(|footer| footer.salt() == header.salt()) {
-        Some(footer) => Ok(footer.producers()),
-        None => Err(wrong("its footer is gone".to_owned())),
     }
 }

@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod id_end;
 mod judge;
+mod kept;
 mod lost_segments;
 mod memory_retention;
 mod model;

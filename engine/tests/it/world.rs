@@ -174,6 +174,15 @@ impl World {
             }
         };
         match opened {
+            // Something could not be read, so nothing is taken until the next start.
+            Ok(partition)
+                if plan.may_fail()
+                    && partition
+                        .read_only()
+                        .is_some_and(|reason| reason.starts_with("nothing is damaged")) =>
+            {
+                Ok(None)
+            }
             Ok(partition) => Ok(Some(partition)),
             Err(_) if plan.may_fail() => Ok(None),
             Err(reason) => Err(format!("a healthy machine does not open: {reason}")),

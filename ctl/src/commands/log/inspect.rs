@@ -122,7 +122,7 @@ impl Inspector<'_> {
                 "topic": name.as_ref().map(|(topic, _)| topic),
                 "index": name.as_ref().map(|(_, index)| index),
                 "end_event_id": found.end().get(),
-                "kept_producers": kept.as_ref().and_then(|kept| kept.as_ref().ok()).map(producers_json),
+                "kept_producers": kept.as_ref().and_then(|kept| kept.as_ref().ok()).map(|(_, table)| producers_json(table)),
                 "trimmed_data_files": found.listing.leftovers,
                 "reserved_files": found.listing.reserved,
                 "other_files": found.listing.others,
@@ -154,7 +154,7 @@ impl Inspector<'_> {
                 .text(|| format!("  durable up to event {witness}, says the cursors file"));
         }
         if let Some(Ok(kept)) = &kept {
-            let count = kept.len();
+            let count = kept.1.len();
             self.sink
                 .text(|| format!("  {count} producers known from segments that were trimmed"));
         }

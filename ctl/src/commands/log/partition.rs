@@ -122,8 +122,26 @@ impl PartitionFound {
     /// What is known of producers before the first segment.
     pub(super) fn kept_producers(&self) -> ProducerTable {
         let path = self.listing.producers.as_deref();
-        let table = path.and_then(|path| kept_producers::read(path, self.id).ok());
-        table.unwrap_or_default()
+        let kept = path.and_then(|path| kept_producers::read(path, self.id).ok());
+        kept.map(|(_, table)| table).unwrap_or_default()
+    }
+
+    /// What was kept of producers before segments that went since knows too little, where no footer knows better.
+    fn judge_kept_producers(&mut self) {
+        let Some(path) = self.listing.producers.clone() else {
+            return;
+        };
+        let first = self.own_segments().next().map(|segment| segment.files.base);
+        let (Some(first), Ok((base, _))) = (first, kept_producers::read(&path, self.id)) else {
+            return;
+        };
+        if base < first && !self.own_segments().any(SegmentFound::is_sealed) {
+            let text = format!(
+                "it has what producers sent before event {base}, the first segment begins at {first}, and no segment has a footer"
+            );
+            self.problems
+                .push(Problem::damage("producers_damaged", &path, text));
+        }
     }
 
     pub(super) fn events(&self) -> u64 {
@@ -197,7 +215,7 @@ pub(super) fn examine(
         .map(|path| (path, kept_producers::read(path, id)))
     {
         None => ProducerTable::default(),
-        Some((_, Ok(table))) => table,
+        Some((_, Ok((_, table)))) => table,
         Some((path, Err(reason))) => {
             let text = format!("what producers sent to segments that were trimmed is lost: {reason}");
             found
@@ -244,6 +262,7 @@ pub(super) fn examine(
     }
     if how.only.is_none() {
         judge_chain(&mut found, witness);
+        found.judge_kept_producers();
     }
     Ok(found)
 }

@@ -260,3 +260,22 @@ fn what_trimming_leaves_is_known() {
     stored.verify().ok();
     assert!(!stored.partition().join("producers").exists());
 }
+
+#[test]
+fn what_was_kept_of_producers_before_segments_that_are_gone_is_not_enough() {
+    let stored = Stored::new();
+    let metas = stored.files(".meta");
+    // No footer is left.
+    let (last, before) = metas.split_last().unwrap();
+    for meta in before {
+        std::fs::remove_file(meta).unwrap();
+        std::fs::remove_file(meta.with_extension("data")).unwrap();
+    }
+    let first = last.file_stem().unwrap().to_string_lossy().parse().unwrap();
+    write_kept_producers(&stored, first);
+    stored.verify().ok();
+    write_kept_producers(&stored, first - 1);
+    assert_eq!(stored.problems(), ["producers_damaged"]);
+    stored.run("mofka-ctl log repair --apply data").ok();
+    stored.verify().ok();
+}
