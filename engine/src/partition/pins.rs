@@ -26,9 +26,11 @@ fn pin_name(by: Uuid) -> String {
     format!("{PIN}{by}")
 }
 
-/// Whose pin is kept under this name.
+/// Whose pin is kept under this name. Not in another form than it is stored in: such a pin could not be moved, and would hold what is
+/// behind it for ever.
 pub(super) fn pin_of(name: &str) -> Option<Uuid> {
-    name.strip_prefix(PIN)?.parse().ok()
+    let by = name.strip_prefix(PIN)?.parse().ok()?;
+    (pin_name(by) == name).then_some(by)
 }
 
 /// What an event of a batch refers to.
@@ -303,5 +305,25 @@ impl<I: Io> Partition<I> {
     /// The topic is not deleted after all.
     pub(crate) fn reopen_to_references(&self) {
         self.pins.closed.set(self.pins.closed.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_has_the_name_that_it_is_stored_under() {
+        let by = Uuid::from_u128(0xabc);
+        assert_eq!(pin_of(&pin_name(by)), Some(by));
+        let others = [
+            by.simple().to_string(),
+            by.braced().to_string(),
+            by.urn().to_string(),
+            by.to_string().to_uppercase(),
+        ];
+        for other in others {
+            assert_eq!(pin_of(&format!("{PIN}{other}")), None, "{other}");
+        }
     }
 }
