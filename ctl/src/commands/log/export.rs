@@ -236,7 +236,7 @@ impl Exporting<'_> {
         let to = match &segment.footer {
             FooterFound::Checks { at, .. } => at.get(),
             // Nothing of the export lies beyond what recovery keeps.
-            FooterFound::None | FooterFound::Broken(_) => segment.good_meta_end.get(),
+            FooterFound::None | FooterFound::Broken(_) | FooterFound::Wrong(_) => segment.good_meta_end.get(),
         };
         let mut scan = MetaScan::new(header);
         let mut outcome = Ok(());

@@ -396,7 +396,9 @@ impl Visitor for Inspector<'_> {
                     footer.producers().len()
                 )
             }),
-            FooterFound::Broken(reason) => self.sink.text(|| format!("  footer: {reason}")),
+            FooterFound::Broken(reason) | FooterFound::Wrong(reason) => {
+                self.sink.text(|| format!("  footer: {reason}"))
+            }
             FooterFound::None => self.sink.text(|| "  no footer: it is not sealed".to_owned()),
         }
         if self.args.frames || self.args.events {

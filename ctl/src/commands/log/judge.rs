@@ -149,7 +149,10 @@ fn judge_footer(found: &SegmentFound, place: &Place, meta: &Path) -> Option<Prob
             meta,
             format!("it was being sealed: {reason}"),
         )),
-        FooterFound::Broken(reason) => Some(Problem::damage("footer_damaged", meta, reason.clone())),
+        // By a last one the daemon would give ids a second time.
+        FooterFound::Broken(reason) | FooterFound::Wrong(reason) => {
+            Some(Problem::damage("footer_damaged", meta, reason.clone()))
+        }
         FooterFound::None if place.from_last == 0 => None,
         FooterFound::None if may_be_open => Some(Problem::note(
             "not_sealed",

@@ -61,6 +61,8 @@ pub(super) enum FooterFound {
     Checks { footer: Box<Footer>, at: FilePos },
     /// The tail of one, and it does not check.
     Broken(String),
+    /// One that checks and does not say what the frames do.
+    Wrong(String),
 }
 
 /// How the first block of a meta file came out.
@@ -234,6 +236,14 @@ pub(super) fn look(
         }
     };
     let recovered = scan.finish(found.data.first_bad.as_ref().map(|bad| bad.base));
+    if let FooterFound::Checks { footer, .. } = &found.footer
+        && footer.end_event_id() < recovered.next_event_id
+    {
+        let (said, end) = (footer.end_event_id(), recovered.next_event_id);
+        let text =
+            format!("the footer says that the segment ends at event {said}, and its frames go to {end}");
+        found.footer = FooterFound::Wrong(text);
+    }
     (found.good_meta_end, found.good_data_end) = match &found.data.first_bad {
         Some(bad) if recovered.verdict.is_damaged() && bad.base == recovered.next_event_id => {
             (bad.meta_end_before, bad.data_end_before)

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, ProducerId, ProducerTable, SegmentHeader,
+    BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, FooterTail, ProducerId, ProducerTable, SegmentHeader,
     SegmentKind, SparseIndex,
 };
 use serde_json::json;
@@ -259,6 +259,31 @@ fn what_trimming_leaves_is_known() {
     stored.run("mofka-ctl log repair --apply data").ok();
     stored.verify().ok();
     assert!(!stored.partition().join("producers").exists());
+}
+
+#[test]
+fn a_footer_that_ends_before_its_frames_do_is_not_clean() {
+    let stored = Stored::new();
+    let meta = &stored.files(".meta")[0];
+    let mut bytes = std::fs::read(meta).unwrap();
+    let tail = FooterTail::check(&bytes, bytes.len() as u64).unwrap();
+    let at = usize::try_from(tail.footer_at().get()).unwrap();
+    let footer = Footer::check(&bytes[at..], tail.salt()).unwrap();
+    let facts = FooterFacts {
+        salt: footer.salt(),
+        base_event_id: footer.base_event_id(),
+        end_event_id: EventId::new(footer.end_event_id().get() - 1),
+        meta_end: footer.meta_end(),
+        data_end: footer.data_end(),
+        index: footer.index(),
+        producers: footer.producers(),
+    };
+    bytes.truncate(at);
+    bytes.extend_from_slice(&Footer::encode(&facts, tail.footer_at()));
+    std::fs::write(meta, bytes).unwrap();
+    assert_eq!(stored.problems(), ["footer_damaged"]);
+    stored.run("mofka-ctl log repair --apply data").ok();
+    stored.verify().ok();
 }
 
 #[test]

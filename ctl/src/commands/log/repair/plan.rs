@@ -271,7 +271,7 @@ impl Planning<'_> {
             self.cut(segment, meta);
         } else if !is_last && !segment.is_sealed() {
             self.seal(segment, meta, &header);
-        } else if is_last && matches!(segment.footer, FooterFound::Broken(_)) {
+        } else if is_last && matches!(segment.footer, FooterFound::Broken(_) | FooterFound::Wrong(_)) {
             self.cut(segment, meta);
         }
         if is_damaged {
