@@ -287,7 +287,11 @@ fn write_and_verify<R: Read>(
     let mut writer = SegmentWriter::new(part, destination.partition, base);
     let (mut cursors, mut producers) = (Vec::new(), ProducerTable::default());
     loop {
-        match reader.next()? {
+        let item = reader.next()?;
+        if let Item::Batch(batch) = &item {
+            refuse_references(batch)?;
+        }
+        match item {
             Item::Batch(batch) if batch.data_bytes() > 0 && batch.data().is_none() => {
                 let cannot = |error: io::Error| failed("write into", part, &error);
                 let mut data = writer.begin_data().map_err(cannot)?;
@@ -299,7 +303,6 @@ fn write_and_verify<R: Read>(
                 writer.add_written(batch, &data).map_err(cannot)?;
             }
             Item::Batch(batch) => {
-                refuse_references(&batch)?;
                 writer
                     .add(batch)
                     .map_err(|error| failed("write into", part, &error))?;
