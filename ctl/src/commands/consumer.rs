@@ -84,12 +84,12 @@ fn of_consumer(topic: &str, consumer: &str, driver: &Driver) -> Outcome<Vec<Cons
 
 fn describe(topic: &str, consumer: &str, driver: &Driver, output: Output) -> Outcome {
     let found = of_consumer(topic, consumer, driver)?;
-    let lag: u64 = found.iter().map(|c| c.lag).sum();
+    let lag: u64 = found.iter().map(|c| c.lag).fold(0, u64::saturating_add);
     let connected: u64 = found.iter().map(|c| u64::from(c.connected)).sum();
     let of_partition = |c: &ConsumerInfo| {
         json!({
             "index": c.index, "partition": c.partition, "next_event_id": c.next_event_id,
-            "visible_end": c.next_event_id + c.lag, "lag": c.lag, "connected": c.connected,
+            "visible_end": c.next_event_id.saturating_add(c.lag), "lag": c.lag, "connected": c.connected,
         })
     };
     let facts = json!({
@@ -123,7 +123,7 @@ fn lag(args: &LagArgs, driver: &Driver, output: Output) -> Outcome {
     let mut totals = BTreeMap::<&str, Total>::new();
     for c in &found {
         let total = totals.entry(&c.consumer).or_default();
-        total.lag += c.lag;
+        total.lag = total.lag.saturating_add(c.lag);
         total.lag_max = total.lag_max.max(c.lag);
         total.connected += u64::from(c.connected);
         total.partitions += 1;

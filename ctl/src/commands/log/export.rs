@@ -183,8 +183,13 @@ fn export(
         .segments
         .iter()
         .filter(|segment| segment.files.base < end && segment.end() > from)
-        .map(|segment| segment.good_meta_end.get() + segment.good_data_end.get())
-        .sum();
+        .map(|segment| {
+            segment
+                .good_meta_end
+                .get()
+                .saturating_add(segment.good_data_end.get())
+        })
+        .fold(0, u64::saturating_add);
     let progress = bar("export", used);
     let mut exporting = Exporting {
         found,

@@ -83,7 +83,7 @@ impl Listing {
         paths
             .filter_map(|path| std::fs::metadata(path).ok())
             .map(|about| about.len())
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -146,7 +146,7 @@ impl PartitionFound {
 
     pub(super) fn events(&self) -> u64 {
         let count = |segment: &SegmentFound| segment.end().since(segment.files.base);
-        self.own_segments().map(count).sum()
+        self.own_segments().map(count).fold(0, u64::saturating_add)
     }
 }
 
