@@ -310,12 +310,14 @@ impl<I: Io> Partition<I> {
         }
     }
 
-    /// Whether so much waits to be written that no more should be read from sockets.
+    /// Whether so much waits to be written that no more should be read from sockets. Not where nothing will be written any more:
+    /// what comes is refused then, and nobody is to wait for that.
     pub fn is_congested(&self) -> bool {
+        let Some(store) = &self.store else { return false };
         let waiting = self.room.as_ref().map_or(0, |room| room.waiting_bytes());
-        self.store.as_ref().is_some_and(|store| {
-            store.committer().pending_bytes() + waiting > self.memory.pending_bytes_max()
-        })
+        store.committer().pending_bytes() + waiting > self.memory.pending_bytes_max()
+            && !self.stopping.get()
+            && store.committer().poison().is_none()
     }
 
     /// The exclusive end of what consumers may see.
@@ -417,6 +419,8 @@ impl<I: Io> Partition<I> {
     /// Finishes what was accepted, refuses the rest, leaves a clean mark.
     pub async fn stop(&self) {
         self.stopping.set(true);
+        // Whoever waits for a congested partition is refused now.
+        self.wake();
         self.abort_uploads().await;
         if let Some((store, room)) = self.store.as_ref().zip(self.room.as_ref()) {
             room.settle().await;

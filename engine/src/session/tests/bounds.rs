@@ -86,6 +86,28 @@ fn counted_until_answered(node: &Node, client: &Client, id: u64) -> u64 {
     counted
 }
 
+#[test]
+fn what_comes_for_a_poisoned_partition_is_refused_and_nobody_waits_for_it() {
+    let node = Node::open(|limits| limits.partition_pending_bytes_max = 10_000);
+    let (client, other) = (Client::connect(&node), Client::connect(&node));
+    let large = vec![7; 6000];
+    let produce = batch(node.log, std::iter::once((&b"{}"[..], &large[..])));
+    node.io.fail_sync(0);
+    for id in 10..20 {
+        client.produce(id, &produce);
+        other.produce(id, &produce);
+    }
+    client.ask(Opcode::Ping, 20, b"");
+    other.ask(Opcode::Ping, 20, b"");
+    node.settle();
+    for client in [client, other] {
+        for id in 10..20 {
+            assert_eq!(client.answer(id).unwrap_err().code, ErrorCode::Poisoned);
+        }
+        client.answer(20).unwrap();
+    }
+}
+
 fn group_sync(client: &Client, id: u64, member: u128, generation: u64, wait_ms: u32) -> u64 {
     let member = Uuid::from_u128(member);
     let body = format!(
