@@ -2,7 +2,7 @@
 //!
 //! One shard (the first) owns the log behind it and makes every change; a change is visible after it is durable.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -23,6 +23,12 @@ use crate::recover::OpenError;
 use crate::room::is_full;
 
 const REWRITE_BYTES: u64 = 4 << 20;
+/// Bytes of one record. A topic's validator is the largest thing in one, and has to fit a request.
+const RECORD_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of the records of one change, which are stored as one batch.
+pub(crate) const CHANGE_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of all records that make the catalog. Every change copies it, and every start reads it.
+const CATALOG_BYTES_MAX: u64 = 64 << 20;
 
 /// What every shard sees of the catalog: replaced as a whole, never changed in place.
 #[derive(Clone, Default)]
@@ -88,7 +94,25 @@ pub(crate) struct CatalogStore<I: Io> {
     deleted: RefCell<BTreeSet<Uuid>>,
     /// The file had no record when it was opened.
     was_empty: bool,
+    size: Cell<Size>,
     changing: async_lock::Mutex<()>,
+}
+
+/// How large the catalog is at most.
+#[derive(Clone, Copy)]
+struct Size {
+    bytes: u64,
+    /// Nothing was deleted since it was counted.
+    is_counted: bool,
+}
+
+/// A change that is about to be stored.
+struct Change {
+    next: Catalog,
+    records: Vec<CatalogRecord>,
+    encoded: Vec<Vec<u8>>,
+    /// Partitions that go with it.
+    gone: Vec<Uuid>,
 }
 
 impl<I: Io> CatalogStore<I> {
@@ -111,8 +135,10 @@ impl<I: Io> CatalogStore<I> {
         let mut catalog = Catalog::default();
         let mut deleted = BTreeSet::new();
         let mut was_empty = true;
+        let mut bytes_read = 0;
         let log = RecordLog::open(io.clone(), spec, |bytes| {
             was_empty = false;
+            bytes_read += bytes.len() as u64;
             let record = CatalogRecord::decode(bytes).map_err(|error| error.to_string())?;
             deleted.extend(catalog.gone_with(&record));
             catalog.apply(&record).map_err(|error| error.to_string())
@@ -125,6 +151,10 @@ impl<I: Io> CatalogStore<I> {
             view,
             deleted: RefCell::new(deleted),
             was_empty,
+            size: Cell::new(Size {
+                bytes: bytes_read,
+                is_counted: false,
+            }),
             changing: async_lock::Mutex::new(()),
         }))
     }
@@ -160,11 +190,22 @@ impl<I: Io> CatalogStore<I> {
             next.apply(record)
                 .map_err(|error| WireError::new(ErrorCode::InvalidArgument, error.to_string()))?;
         }
-        self.make_places(&records).await?;
         let encoded: Vec<Vec<u8>> = records.iter().map(CatalogRecord::encode).collect();
+        self.check_size(&records, &encoded)?;
+        let change = Change {
+            next,
+            records,
+            encoded,
+            gone,
+        };
+        self.make(change).await
+    }
+
+    async fn make(&self, change: Change) -> Result<Arc<Catalog>, WireError> {
+        self.make_places(&change.records).await?;
         self.rewrite_when_grown().await;
         let (sender, receiver) = promise();
-        self.log.append(&encoded, Box::new(sender));
+        self.log.append(&change.encoded, Box::new(sender));
         receiver.await.map_err(|poison| {
             let code = if poison.passes {
                 ErrorCode::NoSpace
@@ -178,10 +219,68 @@ impl<I: Io> CatalogStore<I> {
         })?;
         // Only so can damage to the last change be told from one that was being made when the node died.
         self.log.witness().await;
-        self.deleted.borrow_mut().extend(gone);
-        let next = Arc::new(next);
+        self.deleted.borrow_mut().extend(change.gone);
+        let next = Arc::new(change.next);
         self.view.set(Arc::clone(&next));
         Ok(next)
+    }
+
+    /// Whether a change is within the bounds of the catalog, and notes how large that becomes by it.
+    fn check_size(&self, records: &[CatalogRecord], encoded: &[Vec<u8>]) -> Result<(), WireError> {
+        let too_large = |what: &str, bytes: u64, max: u64| {
+            let message = format!("{what} of {bytes} bytes is more than the catalog takes, which is {max}");
+            Err(WireError::new(ErrorCode::TooLarge, message))
+        };
+        let sizes = || encoded.iter().map(|record| record.len() as u64);
+        if let Some(bytes) = sizes().find(|bytes| *bytes > RECORD_BYTES_MAX) {
+            return too_large("a topic or partition", bytes, RECORD_BYTES_MAX);
+        }
+        let bytes = sizes().sum();
+        if bytes > CHANGE_BYTES_MAX {
+            return too_large("a change (add fewer partitions at once)", bytes, CHANGE_BYTES_MAX);
+        }
+        let deletes = |record: &CatalogRecord| matches!(record, CatalogRecord::TopicDeleted { .. });
+        let adds = |record: &CatalogRecord| {
+            matches!(
+                record,
+                CatalogRecord::TopicCreated(_)
+                    | CatalogRecord::PartitionAdded(_)
+                    | CatalogRecord::ProducerDone { .. }
+            )
+        };
+        if records.iter().any(deletes) {
+            let size = self.size.get();
+            self.size.set(Size {
+                is_counted: false,
+                ..size
+            });
+        }
+        match records.iter().any(adds) {
+            true => self.grow(bytes),
+            false => Ok(()),
+        }
+    }
+
+    fn grow(&self, more: u64) -> Result<(), WireError> {
+        let mut size = self.size.get();
+        if size.bytes.saturating_add(more) > CATALOG_BYTES_MAX && !size.is_counted {
+            let snapshot = self.view.get().snapshot();
+            size = Size {
+                bytes: snapshot.iter().map(|record| record.encode().len() as u64).sum(),
+                is_counted: true,
+            };
+            self.size.set(size);
+        }
+        let bytes = size.bytes.saturating_add(more);
+        if bytes > CATALOG_BYTES_MAX {
+            let message = format!(
+                "the node's topics and partitions would take {bytes} bytes, and its catalog holds {CATALOG_BYTES_MAX}: delete \
+                 topics first"
+            );
+            return Err(WireError::new(ErrorCode::Overloaded, message));
+        }
+        self.size.set(Size { bytes, ..size });
+        Ok(())
     }
 
     /// Makes the directories of new partitions, durably and before the catalog names them: so one that it names and that is not there

@@ -23,7 +23,7 @@ use mofka_net::{ErrorCode, Negotiated, Opcode, WireError};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::catalog::CatalogStore;
+use crate::catalog::{CHANGE_BYTES_MAX, CatalogStore};
 use crate::enforcing::Enforcer;
 use crate::facts::NodeFacts;
 use crate::groups;
@@ -32,6 +32,9 @@ use crate::limits::EngineLimits;
 use crate::partition::Partition;
 use crate::requests::{json as parse, to_body};
 use crate::shard::{Peers, Shard, ShardCall, ShardReply};
+
+/// Bytes of a partition's configuration, as it is stored.
+const PARTITION_CONFIG_BYTES_MAX: u64 = 64 << 10;
 
 /// Does one control request and gives the body of its answer.
 ///
@@ -168,6 +171,7 @@ async fn topic_create<I: Io, P: Peers>(
         Some(partition) => (partition.kind, partition.config),
         None => (PartitionKind::Default, json!({})),
     };
+    check_config(&config, count)?;
     let retention = request
         .retention
         .unwrap_or_else(|| shard.facts().now().default_retention.clone());
@@ -212,6 +216,23 @@ async fn topic_create<I: Io, P: Peers>(
 fn checked(retention: Retention) -> Result<Retention, WireError> {
     retention.check().map_err(|error| invalid(error.to_string()))?;
     Ok(retention)
+}
+
+/// The configuration of so many new partitions, each of which has a copy.
+fn check_config(config: &Value, count: u32) -> Result<(), WireError> {
+    let bytes = to_body(config)?.len() as u64;
+    let (each_max, all_max) = (PARTITION_CONFIG_BYTES_MAX, CHANGE_BYTES_MAX);
+    let message = if bytes > each_max {
+        format!("a partition's configuration has {bytes} bytes, and {each_max} at most are stored")
+    } else if bytes.saturating_mul(count.into()) > all_max {
+        format!(
+            "{count} partitions with a configuration of {bytes} bytes each are more than is stored in one go ({all_max} \
+             bytes): add some of them later"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(WireError::new(ErrorCode::TooLarge, message))
 }
 
 /// A component's document must say its type; the default one when nothing is given.
@@ -311,6 +332,8 @@ async fn partition_add<I: Io, P: Peers>(
             request.shard.unwrap_or(0)
         )));
     }
+    let config = request.config.unwrap_or(Value::Null);
+    check_config(&config, 1)?;
     let mut added = None;
     home(shard)?
         .change(|catalog| {
@@ -324,7 +347,6 @@ async fn partition_add<I: Io, P: Peers>(
             check_room(shard, catalog, 1)?;
             let index = catalog.partitions_of(topic.id).count();
             let index = u32::try_from(index).map_err(|_| invalid("too many partitions".to_owned()))?;
-            let config = request.config.clone().unwrap_or(Value::Null);
             let mut record = place(shard, catalog, topic, index, request.kind, config, request.shard);
             if request.shard.is_none() {
                 let in_turn = catalog.partitions().count() as u64 % shards as u64;

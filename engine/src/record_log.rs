@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    AckAt, Appender, AppenderConfig, BLOCK_BYTES, Batch, BatchBuilder, EventId, FilePos, Reach, SegmentFacts,
-    SegmentHeader, SegmentKind, Verdict,
+    AckAt, Appender, AppenderConfig, BLOCK_BYTES, Batch, BatchBuilder, BatchError, EventId, FilePos, Reach,
+    SegmentFacts, SegmentHeader, SegmentKind, Verdict,
 };
 use uuid::Uuid;
 
@@ -74,6 +74,10 @@ impl<I: Io> LogFile<I> {
 
 /// Rewritten long before.
 const FILE_BYTES_MAX: u64 = 1 << 40;
+
+/// What one batch of a snapshot holds.
+const SNAPSHOT_BATCH_BYTES_MAX: usize = 4 << 20;
+const SNAPSHOT_BATCH_RECORDS_MAX: usize = 1 << 16;
 
 const CONFIG: AppenderConfig = AppenderConfig {
     commits_in_flight_max: 1,
@@ -200,9 +204,13 @@ impl<I: Io> RecordLog<I> {
             incarnation: 1,
         };
         let appender = Appender::new(CONFIG, facts);
-        let batch = (!records.is_empty()).then(|| batch_of(&records));
-        let reach = appender.reach_with(batch.as_ref().map_or(0, Batch::frame_bytes), 0);
-        let end = reach.meta.max(Room::<I>::first().meta);
+        let batches = batches_of(&records).map_err(|error| too_large(path, &error))?;
+        drop(records);
+        let frame_bytes = batches.iter().map(Batch::frame_bytes).sum();
+        let reach = appender.reach_with(frame_bytes, 0).meta;
+        // Each batch may leave a block that is not full.
+        let reach = FilePos::new(reach.get() + (batches.len() * BLOCK_BYTES) as u64);
+        let end = reach.max(Room::<I>::first().meta);
         file.reserve(FilePos::new(0), end, Pace::Hurried)
             .await
             .map_err(|error| failed("making room in", &error))?;
@@ -219,8 +227,10 @@ impl<I: Io> RecordLog<I> {
                 data: None,
             },
         );
-        if let Some(batch) = batch {
-            committer.accept(batch, AckAt::Synced, Box::new(|_| ()));
+        if !batches.is_empty() {
+            for batch in batches {
+                committer.accept(batch, AckAt::Synced, Box::new(|_| ()));
+            }
             committer.drain().await;
             if let Some(poison) = committer.poison() {
                 return Err(OpenError::new(format!("{}: {}", path.display(), poison.reason)));
@@ -233,10 +243,16 @@ impl<I: Io> RecordLog<I> {
     }
 
     /// Appends records as one batch: all or none survive. `done` is called when they are durable, or when there is no
-    /// room for them: then nothing changed.
+    /// room for them, or they are more than a batch holds: then nothing changed.
     pub(crate) fn append(&self, records: &[Vec<u8>], done: Done) {
         let LogFile { committer, room } = self.file.borrow().clone();
-        let batch = batch_of(records);
+        let batch = match batch_of(records) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let reason = too_large(&self.spec.path, &error).to_string();
+                return done(Err(Rc::new(Poison { reason, passes: true })));
+            }
+        };
         let need = Need {
             frame_bytes: batch.frame_bytes(),
             data_bytes: 0,
@@ -338,6 +354,10 @@ impl<I: Io> RecordLog<I> {
     }
 }
 
+fn too_large(path: &Path, error: &BatchError) -> OpenError {
+    OpenError::new(format!("{}: records of one change: {error}", path.display()))
+}
+
 /// There was no room, which passes.
 fn refusal(no_room: NoRoom) -> Rc<Poison> {
     Rc::new(Poison {
@@ -346,14 +366,106 @@ fn refusal(no_room: NoRoom) -> Rc<Poison> {
     })
 }
 
-fn batch_of(records: &[Vec<u8>]) -> Batch {
+/// # Errors
+/// When a batch cannot hold them.
+fn batch_of(records: &[Vec<u8>]) -> Result<Batch, BatchError> {
     assert!(!records.is_empty(), "a batch has at least one event");
     let mut builder = BatchBuilder::new();
     for record in records {
-        builder
-            .push(record, std::iter::empty::<&[u8]>())
-            .expect("records are bounded far below a batch's limits");
+        builder.push(record, std::iter::empty::<&[u8]>())?;
     }
     let (frame, data) = builder.finish(None);
-    Batch::check_client(frame, data).expect("what the builder made checks")
+    Ok(Batch::check_client(frame, data).expect("what the builder made checks"))
+}
+
+/// The same in as many batches as it takes.
+fn batches_of(records: &[Vec<u8>]) -> Result<Vec<Batch>, BatchError> {
+    let (mut batches, mut rest) = (Vec::new(), records);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(SNAPSHOT_BATCH_RECORDS_MAX).take_while(|record| {
+            bytes += record.len();
+            bytes <= SNAPSHOT_BATCH_BYTES_MAX
+        });
+        // One that is larger is a batch of its own.
+        let (batch, more) = rest.split_at(fitting.count().max(1));
+        batches.push(batch_of(batch)?);
+        rest = more;
+    }
+    Ok(batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Image, SimIo};
+
+    fn spec() -> RecordLogSpec {
+        RecordLogSpec {
+            path: PathBuf::from("/d/records"),
+            kind: SegmentKind::Catalog,
+            owner: Uuid::from_u128(7),
+            rewrite_bytes: 0,
+        }
+    }
+
+    async fn read(io: SimIo) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        let log = RecordLog::open(io, spec(), |record| {
+            found.push(record.to_vec());
+            Ok(())
+        });
+        log.await.map(|_| ()).unwrap();
+        found
+    }
+
+    /// Records of `bytes` bytes each.
+    fn records(count: usize, bytes: usize) -> Vec<Vec<u8>> {
+        let record = |n: usize| {
+            let mut record = n.to_string().into_bytes();
+            record.resize(bytes, b' ');
+            record
+        };
+        (0..count).map(record).collect()
+    }
+
+    #[test]
+    fn a_snapshot_of_any_size_is_rewritten() {
+        // More than a batch holds; records that fill one; more records than go into one.
+        let large = SNAPSHOT_BATCH_BYTES_MAX + 1;
+        for (count, bytes) in [(17, large), (9, SNAPSHOT_BATCH_BYTES_MAX / 2), (70_000, 8)] {
+            let io = SimIo::immediate(&Image::new());
+            let all = records(count, bytes);
+            let (own, written) = (io.clone(), all.clone());
+            let more = io.block_on(async move {
+                let log = RecordLog::open(own, spec(), |_| Ok(())).await.unwrap();
+                log.rewrite(written).await.unwrap();
+                let (keep, kept) = crate::promise::promise();
+                log.append(&[b"more".to_vec()], Box::new(keep));
+                let stored: Result<(), Rc<Poison>> = kept.await;
+                log.stop().await;
+                stored.is_ok()
+            });
+            assert!(more);
+            let found = io.block_on(read(io.clone()));
+            assert!(found.len() == count + 1 && found[..count] == all);
+            io.shut_down();
+        }
+    }
+
+    #[test]
+    fn what_no_batch_holds_is_refused() {
+        let io = SimIo::immediate(&Image::new());
+        let own = io.clone();
+        let stored = io.block_on(async move {
+            let log = RecordLog::open(own, spec(), |_| Ok(())).await.unwrap();
+            let (keep, kept) = crate::promise::promise();
+            log.append(&records(5, 16 << 20), Box::new(keep));
+            let stored: Result<(), Rc<Poison>> = kept.await;
+            assert!(log.poison().is_none());
+            stored
+        });
+        assert!(stored.unwrap_err().reason.contains("metadata_bytes"));
+        io.shut_down();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mofka_log::{CatalogRecord, PartitionRecord};
+use mofka_log::{CatalogRecord, PartitionRecord, TopicRecord};
 use mofka_net::control::{ProducerDoneRequest, ProducerDoneResponse, TopicCompleteRequest};
 use mofka_net::{ErrorCode, WireError};
 
@@ -12,6 +12,8 @@ use crate::shard::{Peers, Shard, ShardCall};
 
 /// Bytes of the name of a producer that says it is done.
 const PRODUCER_NAME_BYTES_MAX: usize = 256;
+/// Bytes of the names of all producers of a topic that said so, as the catalog stores them.
+const PRODUCER_NAMES_BYTES_MAX: usize = 6 << 20;
 
 pub(super) async fn topic_complete<I: Io, P: Peers>(
     shard: &Rc<Shard<I, P>>,
@@ -83,6 +85,7 @@ pub(super) async fn producer_done<I: Io, P: Peers>(
                 let message = format!("topic \"{name}\" is marked complete");
                 return Err(WireError::new(ErrorCode::TopicComplete, message));
             }
+            check_names(topic, &producer)?;
             Ok(vec![CatalogRecord::ProducerDone {
                 topic: topic.id,
                 producer: producer.clone(),
@@ -100,4 +103,30 @@ pub(super) async fn producer_done<I: Io, P: Peers>(
         tracing::info!(topic = %name, "complete: all of its producers are done");
     }
     Ok(answer)
+}
+
+/// The names are kept in one record of the catalog, which is bounded.
+fn check_names(topic: &TopicRecord, producer: &str) -> Result<(), WireError> {
+    let names = topic.producers_done.iter().map(String::as_str);
+    let bytes: usize = names.chain([producer]).map(stored_bytes).sum();
+    if bytes <= PRODUCER_NAMES_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "{} producers of topic \"{}\" are done, and no more names of them are stored ({PRODUCER_NAMES_BYTES_MAX} bytes): mark \
+         the topic complete when the others are done",
+        topic.producers_done.len(),
+        topic.name
+    );
+    Err(WireError::new(ErrorCode::TooLarge, message))
+}
+
+/// What a name takes at most, in quotes and with a comma: control characters are written as escapes of six.
+fn stored_bytes(name: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    name.bytes().map(escaped).sum::<usize>() + 3
 }

@@ -3,6 +3,7 @@
 mod bounds;
 mod fetching;
 mod life;
+mod topics;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -24,7 +25,7 @@ use crate::limits::EngineLimits;
 use crate::shard::{Peers, Shard, ShardCall, ShardParts, ShardReply, SnapshotPage};
 use crate::sim::{Image, Pipe, SimIo};
 
-/// The other shards: they take partitions, and never answer anything else.
+/// The other shards: they take partitions and let them go, and never answer anything else.
 #[derive(Clone)]
 struct Others;
 
@@ -35,7 +36,8 @@ impl Peers for Others {
 
     async fn call(&self, _: usize, call: ShardCall) -> Result<ShardReply, WireError> {
         match call {
-            ShardCall::Open(_) => Ok(ShardReply::Done),
+            ShardCall::Open(_) | ShardCall::Drop(_) => Ok(ShardReply::Done),
+            ShardCall::Close(_) => Ok(ShardReply::Referrers(Vec::new())),
             _ => future::pending().await,
         }
     }
