@@ -11,6 +11,7 @@ mod flushes;
 mod memory;
 mod mesh;
 mod node;
+mod panics;
 mod quiet;
 mod ring;
 mod rings;

@@ -11,6 +11,7 @@ use mofka_net::GroupFile;
 use super::activity::Activity;
 use super::asking::{self, Asked};
 use super::mesh::{self, Mesh};
+use super::panics;
 use super::server::{self, Listeners};
 use super::{UringIo, self_test};
 use crate::catalog::CatalogView;
@@ -90,6 +91,7 @@ enum Report {
 /// # Errors
 /// When anything of that fails; nothing is left running then.
 pub fn start(loaded: Loaded) -> Result<RunningNode, NodeError> {
+    panics::end_the_process();
     let Loaded { config, notes, file } = loaded;
     let home = Home::open(&config.data_dir)?;
     let direct = home.direct_io(config.direct_io)?;
@@ -277,6 +279,7 @@ async fn run_shard(
     let activity = Activity::default();
     let (mesh, receivers) = Mesh::join(builder, activity.clone()).await;
     let shard = mesh.place();
+    panics::this_thread_is(shard);
     tracing::debug!(shard, "joined");
     let started = async {
         let io = UringIo::start_beside(facts.direct_io, activity)
