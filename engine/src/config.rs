@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use mofka_log::Retention;
 use mofka_net::Address;
+use mofka_net::limits::FRAME_BYTES_CEILING;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -287,6 +288,12 @@ impl NodeConfig {
         if limits.frame_bytes_max < FRAME_BYTES_MIN {
             return Err(format!(
                 "\"limits.frame_bytes_max\" is {}, and requests of clients need {FRAME_BYTES_MIN} at least",
+                limits.frame_bytes_max
+            ));
+        }
+        if limits.frame_bytes_max > FRAME_BYTES_CEILING {
+            return Err(format!(
+                "\"limits.frame_bytes_max\" is {}, and no frame has more than {FRAME_BYTES_CEILING} bytes",
                 limits.frame_bytes_max
             ));
         }

@@ -462,12 +462,14 @@ impl<I: Io, P: Peers> Session<I, P> {
 
     /// Notes that a request of this size is being worked on.
     pub(crate) fn begin(&self, bytes: u64) {
-        self.inflight_bytes.set(self.inflight_bytes.get() + bytes);
+        self.inflight_bytes
+            .set(self.inflight_bytes.get().saturating_add(bytes));
     }
 
     /// Notes that it is answered.
     pub(crate) fn end(&self, bytes: u64) {
-        self.inflight_bytes.set(self.inflight_bytes.get() - bytes);
+        self.inflight_bytes
+            .set(self.inflight_bytes.get().saturating_sub(bytes));
         self.changed.notify(usize::MAX);
     }
 

@@ -215,7 +215,8 @@ pub const KEYS: &[Key] = &[
     .bytes(),
     key("limits.frame_bytes_max", "Largest frame that a client may send or be sent.")
         .bytes()
-        .min(super::FRAME_BYTES_MIN),
+        .min(super::FRAME_BYTES_MIN)
+        .max(super::FRAME_BYTES_CEILING),
     key("limits.batch_events_max", "Events in one batch.")
         .unit("events")
         .min(1),
