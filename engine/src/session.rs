@@ -136,8 +136,10 @@ pub(crate) struct Session<I: Io, P: Peers> {
     changed: Event,
     /// The client is to go.
     dismissed: Event,
-    /// Set by every frame, cleared by the watchdog.
+    /// Set by whatever comes, cleared by the watchdog.
     heard: Cell<bool>,
+    /// Whether a part of a frame came over the socket, since the watchdog looked.
+    is_arriving: Cell<bool>,
     /// Whether the next request has to wait.
     is_stalled: Cell<bool>,
     /// Partitions that got something appended in this burst.
@@ -199,6 +201,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             inflight_bytes: Cell::new(0),
             changed: Event::new(),
             heard: Cell::new(true),
+            is_arriving: Cell::new(false),
             is_stalled: Cell::new(false),
             touched: RefCell::new(Vec::new()),
             burst_us: Cell::new(None),
@@ -268,6 +271,7 @@ impl<I: Io, P: Peers> Session<I, P> {
                     Err(io::ErrorKind::UnexpectedEof.into())
                 };
             }
+            self.note_bytes();
             intake.came(read);
         }
     }
@@ -291,6 +295,7 @@ impl<I: Io, P: Peers> Session<I, P> {
                         if read == 0 {
                             return Ok(());
                         }
+                        self.note_bytes();
                         intake.came(read);
                     }
                 }
@@ -391,7 +396,8 @@ impl<I: Io, P: Peers> Session<I, P> {
             let Some(request) = next.map_err(|nonsense| self.give_up(&nonsense))? else {
                 break;
             };
-            self.heard.set(true);
+            // Whoever looks for life sees the answer.
+            self.is_arriving.set(false);
             touched = true;
             let _stalled = self.stalled();
             crate::requests::handle(self, request).await;

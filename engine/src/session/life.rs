@@ -39,11 +39,19 @@ impl<I: Io, P: Peers> Session<I, P> {
         Stalled(&self.is_stalled)
     }
 
-    /// Whoever waits for room, or for the device, does not look at what the client sends, nor answers its pings. That is not to be
-    /// taken for death, by neither side: both would begin anew, and no device is faster for that.
+    /// Something came over the socket. A large frame over a slow link takes longer than a client may be silent.
+    pub(super) fn note_bytes(&self) {
+        self.heard.set(true);
+        self.is_arriving.set(true);
+    }
+
+    /// Whoever waits for room, or for the device, does not look at what the client sends, nor answers its pings; and what the client
+    /// sends behind a frame that is still arriving, nobody can look at. That is not to be taken for death, by neither side: both
+    /// would begin anew, and no device, and no link, is faster for that.
     fn show_life(&self) {
         let was_silent = !self.outbox.take_pushed();
-        if !self.is_stalled.get() {
+        let is_arriving = self.is_arriving.take();
+        if !self.is_stalled.get() && !is_arriving {
             return;
         }
         self.heard.set(true);

@@ -76,3 +76,27 @@ fn nothing_is_said_to_a_client_that_is_answered_and_a_silent_one_is_let_go() {
     assert_eq!(signs_of_life(&client), 0);
     assert!(client.ended.get());
 }
+
+#[test]
+fn a_frame_that_takes_long_to_arrive_is_no_silence() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    let body = batch(node.memory, std::iter::once((&b"{}"[..], &[7; 100_000][..])));
+    let header = FrameHeader::self_checked(Opcode::Produce, 10, body.len() as u64);
+    let frame = [&header[..], &body].concat();
+    for piece in frame.chunks(frame.len() / 10) {
+        client.pipe.send(piece.to_vec());
+        node.settle();
+        pass(&node, 1);
+    }
+    assert!(!client.ended.get());
+    client.answer(10).unwrap();
+    let signs = signs_of_life(&client);
+    assert!((8..=10).contains(&signs), "{signs}");
+    // The rest of the next one never comes.
+    client.pipe.send(frame[..1000].to_vec());
+    node.settle();
+    pass(&node, 7);
+    assert!(client.ended.get());
+    assert!(signs_of_life(&client) <= signs + 1);
+}
