@@ -309,7 +309,7 @@ async fn subscribe<I: Io, P: Peers>(
         visible_end: partition.visible_end().get(),
     };
     let answer = to_body(&response)?;
-    let subscription = Subscription::new(partition, terms);
+    let subscription = Subscription::new(partition, terms)?;
     session
         .subscriptions
         .borrow_mut()

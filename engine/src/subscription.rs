@@ -60,11 +60,13 @@ pub(crate) struct Subscription<I: Io> {
 
 impl<I: Io> Subscription<I> {
     /// A subscription that feeds nothing yet.
-    pub(crate) fn new(partition: Rc<Partition<I>>, terms: Terms) -> Rc<Self> {
+    ///
+    /// # Errors
+    /// When more credit is given than makes sense.
+    pub(crate) fn new(partition: Rc<Partition<I>>, terms: Terms) -> Result<Rc<Self>, WireError> {
         let mut credits = Credits::default();
-        // What was checked when the request was: a grant of u32 to nothing cannot overflow.
-        credits.grant(terms.credits).ok();
-        Rc::new(Self {
+        credits.grant(terms.credits)?;
+        Ok(Rc::new(Self {
             id: terms.id,
             consumer: terms.consumer,
             member: terms.member,
@@ -80,7 +82,7 @@ impl<I: Io> Subscription<I> {
             changed: Event::new(),
             closed: Cell::new(false),
             superseded: Cell::new(false),
-        })
+        }))
     }
 
     /// Starts feeding. Called after the subscription was answered: a spawned task may run at once, and the client

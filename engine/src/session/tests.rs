@@ -191,6 +191,16 @@ impl Client {
     }
 }
 
+/// Subscribes to a partition from an event on, under a name of its own; the subscription has the number of the request.
+fn subscribe(client: &Client, id: u64, partition: Uuid, from: u64, credits: u32) {
+    let member = Uuid::from_u128(id.into());
+    let body = format!(
+        r#"{{"subscription":{id},"partition":"{partition}","consumer":"c{id}","member":"{member}","from":{{"id":{from}}},
+            "batch_events_max":1,"batch_bytes_max":1,"credits":{credits},"selection":"none"}}"#
+    );
+    client.ask(Opcode::Subscribe, id, body.as_bytes());
+}
+
 /// A produce request of a batch of events with this metadata and data.
 fn batch<'a>(partition: Uuid, events: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
     let mut builder = BatchBuilder::new();

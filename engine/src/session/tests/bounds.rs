@@ -108,6 +108,17 @@ fn what_comes_for_a_poisoned_partition_is_refused_and_nobody_waits_for_it() {
     }
 }
 
+#[test]
+fn credit_beyond_reason_is_refused() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    subscribe(&client, 10, node.log, 0, (1 << 20) + 1);
+    subscribe(&client, 11, node.log, 0, 1 << 20);
+    node.settle();
+    assert_eq!(client.answer(10).unwrap_err().code, ErrorCode::InvalidArgument);
+    client.answer(11).unwrap();
+}
+
 fn group_sync(client: &Client, id: u64, member: u128, generation: u64, wait_ms: u32) -> u64 {
     let member = Uuid::from_u128(member);
     let body = format!(
