@@ -399,10 +399,17 @@ impl<I: Io, P: Peers> Session<I, P> {
             // Whoever looks for life sees the answer.
             self.is_arriving.set(false);
             touched = true;
-            let _stalled = self.stalled();
-            crate::requests::handle(self, request).await;
+            {
+                let _stalled = self.stalled();
+                crate::requests::handle(self, request).await;
+            }
             if self.ring.borrow().is_some() {
                 break;
+            }
+            if !self.has_room() {
+                // Nothing of this is answered before it is written.
+                crate::requests::burst_ended(self);
+                self.room().await;
             }
         }
         if touched {

@@ -87,6 +87,27 @@ fn counted_until_answered(node: &Node, client: &Client, id: u64) -> u64 {
 }
 
 #[test]
+fn all_that_comes_in_one_go_is_bounded_too() {
+    const FLUSHES: u64 = 100;
+    let node = Node::open(|limits| limits.connection_inflight_bytes_max = 4096);
+    let client = Client::connect(&node);
+    let produce = batch(node.log, std::iter::once(EVENT));
+    let header = FrameHeader::self_checked(Opcode::Produce, 10, produce.len() as u64);
+    let mut burst = [&header[..], &produce].concat();
+    let flush = FlushRequest { partition: node.log }.encode();
+    for id in 11..11 + FLUSHES {
+        burst.extend_from_slice(&FrameHeader::request(Opcode::Flush, id, &flush));
+        burst.extend_from_slice(&flush);
+    }
+    client.pipe.send(burst);
+    node.io.run_tasks();
+    let unanswered = node.unanswered_bytes();
+    assert!((4096..4096 + 1024).contains(&unanswered), "{unanswered}");
+    node.settle();
+    (10..11 + FLUSHES).for_each(|id| drop(client.answer(id).unwrap()));
+}
+
+#[test]
 fn what_comes_for_a_poisoned_partition_is_refused_and_nobody_waits_for_it() {
     let node = Node::open(|limits| limits.partition_pending_bytes_max = 10_000);
     let (client, other) = (Client::connect(&node), Client::connect(&node));
