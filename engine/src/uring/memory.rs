@@ -4,7 +4,7 @@
 //! page costs CPU for every write (30 us a MiB on the machines we measured), so the pool takes its memory from one
 //! region that the ring registers at start ([`Pool::region`]). What does not fit there comes from the heap, or from slabs of
 //! huge pages when it is large ([`Slabs`]), and is kept for reuse within a bound. So is that of small requests, which need no
-//! boundary: the heap takes long for their sizes.
+//! boundary: the heap takes long for their sizes. The largest pieces are mapped one by one.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -137,6 +137,7 @@ impl Pool {
             bytes,
             class: Some(class),
             from: From::Small,
+            map: None,
             pool: Arc::clone(&self.0),
         }
     }
@@ -148,14 +149,34 @@ impl Pool {
             false => class_of(bytes, BLOCK_BYTES),
         };
         let class = (class < CLASSES).then_some(class);
+        if class.is_none()
+            && let Some(large) = self.large(bytes)
+        {
+            return large;
+        }
         let (start, from) = self.0.find(class, bytes, of_region);
         IoBuf {
             start,
             bytes,
             class,
             from,
+            map: None,
             pool: Arc::clone(&self.0),
         }
+    }
+
+    /// A piece that is too large to be kept. Its pages are there when something is written to them and not before: that a client says how
+    /// much it will send takes nothing yet. `None` when the system gives no memory this way.
+    fn large(&self, bytes: usize) -> Option<IoBuf> {
+        let (map, start) = from_map(bytes).ok()?;
+        Some(IoBuf {
+            start,
+            bytes,
+            class: None,
+            from: From::Map,
+            map: Some(map),
+            pool: Arc::clone(&self.0),
+        })
     }
 }
 
@@ -240,7 +261,7 @@ impl Shared {
                 }
             }
             From::Heap => to_heap(piece, layout(size)),
-            From::Small => unreachable!("small pieces have lists of their own"),
+            From::Small | From::Map => unreachable!("these are not given back to lists of blocks"),
         }
     }
 }
@@ -267,6 +288,7 @@ enum From {
     Heap,
     Small,
     Slab(usize),
+    Map,
 }
 
 /// Bytes of a class, where the smallest has one block.
@@ -325,6 +347,8 @@ pub struct IoBuf {
     bytes: usize,
     class: Option<usize>,
     from: From,
+    /// Unmaps on drop; of a large piece.
+    map: Option<MmapMut>,
     pool: Arc<Shared>,
 }
 
@@ -352,6 +376,7 @@ impl AsMut<[u8]> for IoBuf {
 impl Drop for IoBuf {
     fn drop(&mut self) {
         match (self.from, self.class) {
+            (From::Map, _) => drop(self.map.take()),
             (From::Small, Some(class)) => self.pool.give_back_small(self.start, class),
             (from, class) => self.pool.give_back(self.start, class, from, self.bytes),
         }
@@ -432,6 +457,24 @@ mod tests {
         let again: Vec<IoBuf> = (0..4).map(|_| pool.take_to_keep(1000)).collect();
         assert!(again.iter().any(|piece| piece.as_ref().as_ptr() == one) || pool.0.lists().small_bytes == 0);
         assert!(again.iter().all(|piece| piece.as_ref().len() == 1000));
+    }
+
+    #[test]
+    fn a_large_piece_takes_no_memory_before_something_is_written_to_it() {
+        let resident_bytes = || {
+            let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+            let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+            pages * 4096
+        };
+        let pool = Pool::new(0, 0).unwrap();
+        let before = resident_bytes();
+        let mut pieces: Vec<IoBuf> = (0..4).map(|_| pool.take_to_keep(1 << 30)).collect();
+        for piece in &mut pieces {
+            piece.as_mut()[12_345] = 7;
+            assert_eq!((piece.as_ref()[12_344], piece.as_ref().len()), (0, 1 << 30));
+        }
+        // Other tests of this process take memory meanwhile.
+        assert!(resident_bytes().saturating_sub(before) < 2 << 30);
     }
 
     #[test]
