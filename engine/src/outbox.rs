@@ -24,6 +24,8 @@ pub(crate) struct Outbox {
     ring: RefCell<Option<Rc<RingEnd>>>,
     frames: RefCell<VecDeque<Vec<Bytes>>>,
     bytes: Cell<u64>,
+    /// Of feeds that are read now.
+    expected_bytes: Cell<u64>,
     bytes_max: Cell<u64>,
     changed: Event,
     closed: Cell<bool>,
@@ -38,6 +40,7 @@ impl Outbox {
             ring: RefCell::new(None),
             frames: RefCell::new(VecDeque::new()),
             bytes: Cell::new(0),
+            expected_bytes: Cell::new(0),
             bytes_max: Cell::new(bytes_max),
             changed: Event::new(),
             closed: Cell::new(false),
@@ -46,7 +49,7 @@ impl Outbox {
     }
 
     /// Queues one frame, given in pieces. Answers are always taken, since their requests were bounded; whoever
-    /// produces on its own account (feeds) waits for [`Outbox::room`] first.
+    /// produces on its own account (feeds) asks for room first ([`Outbox::expect`]).
     pub(crate) fn push(&self, pieces: impl IntoIterator<Item = Bytes>) {
         if self.closed.get() {
             return;
@@ -109,6 +112,32 @@ impl Outbox {
             }
             listener.await;
         }
+    }
+
+    /// Takes room for a frame of so many bytes at most, before it is made: `None` while there is none. One frame fits, however large
+    /// it is.
+    pub(crate) fn expect(&self, bytes: u64) -> Option<Expected<'_>> {
+        if !self.has_room_for_more() {
+            return None;
+        }
+        self.expected_bytes
+            .set(self.expected_bytes.get().saturating_add(bytes));
+        Some(Expected { outbox: self, bytes })
+    }
+
+    /// Waits until [`Outbox::expect`] would give room, or the connection is gone.
+    pub(crate) async fn room_for_more(&self) {
+        loop {
+            let listener = self.changed.listen();
+            if self.has_room_for_more() || self.closed.get() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    fn has_room_for_more(&self) -> bool {
+        self.bytes.get().saturating_add(self.expected_bytes.get()) < self.bytes_max.get()
     }
 
     /// Whether [`Outbox::room`] would not wait.
@@ -248,6 +277,46 @@ impl Outbox {
     }
 }
 
+/// Room that was taken. There again when this is dropped: the frame is queued then, or will not be.
+pub(crate) struct Expected<'a> {
+    outbox: &'a Outbox,
+    bytes: u64,
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        let expected_bytes = self.outbox.expected_bytes.get().saturating_sub(self.bytes);
+        self.outbox.expected_bytes.set(expected_bytes);
+        self.outbox.changed.notify(usize::MAX);
+    }
+}
+
 fn frame_bytes(frame: &[Bytes]) -> u64 {
     frame.iter().map(|piece| piece.len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future;
+
+    use super::*;
+
+    #[test]
+    fn what_is_about_to_be_queued_takes_room_before_it_is_made() {
+        let outbox = Outbox::new(100);
+        let large = outbox.expect(1000);
+        assert!(large.is_some() && outbox.expect(1).is_none());
+        assert!(outbox.has_room(), "for answers to what was asked");
+        let waiting = outbox.room_for_more();
+        let mut waiting = std::pin::pin!(waiting);
+        assert!(future::block_on(future::poll_once(&mut waiting)).is_none());
+        drop(large);
+        future::block_on(waiting);
+        outbox.push([Bytes::from_static(&[0; 60])]);
+        let more = outbox.expect(40);
+        assert!(more.is_some() && outbox.expect(1).is_none());
+        outbox.push([Bytes::from_static(&[0; 40])]);
+        drop(more);
+        assert!(outbox.expect(1).is_none());
+    }
 }

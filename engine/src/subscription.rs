@@ -153,6 +153,11 @@ impl<I: Io> Subscription<I> {
                 }
                 continue;
             }
+            // Before it is read: what many subscriptions have read lies in memory as long as their client takes nothing.
+            let Some(_expected) = outbox.expect(self.limits.bytes_max) else {
+                outbox.room_for_more().await;
+                continue;
+            };
             let read = match &self.picking {
                 None => reader.next(from).await.and_then(|slice| {
                     self.refuse_if_unknown(&slice)?;
@@ -171,7 +176,6 @@ impl<I: Io> Subscription<I> {
                     return self.fail(outbox, &error);
                 }
             }
-            outbox.room().await;
         }
     }
 
