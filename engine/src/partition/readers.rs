@@ -76,24 +76,11 @@ impl<I: Io> Partition<I> {
     }
 
     /// Consumers that read here now, and how many subscriptions each has.
-    pub(super) fn connected_counts(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn connected_counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for reading in self.readers.borrow().iter() {
             *counts.entry(reading.consumer.clone()).or_insert(0) += 1;
         }
         counts
-    }
-
-    /// Names of consumers that read here now.
-    pub(crate) fn connected_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .readers
-            .borrow()
-            .iter()
-            .map(|reading| reading.consumer.clone())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 }

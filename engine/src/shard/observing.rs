@@ -172,14 +172,14 @@ impl<I: Io, P: Peers> Shard<I, P> {
         let mut found = Vec::new();
         for partition in ids.iter().filter_map(|id| partitions.get(id)) {
             let mut known = partition.cursors().all();
-            for name in partition.connected_names() {
-                if !known.iter().any(|(known, _)| *known == name) {
-                    known.push((name, partition.trim_end()));
-                }
+            let connected = partition.connected_counts();
+            for name in connected.keys().filter(|name| partition.cursor(name).is_none()) {
+                known.push((name.clone(), partition.trim_end()));
             }
             for (consumer, next) in known {
+                let count = connected.get(&consumer).copied().unwrap_or(0);
                 found.push(ConsumerInfo {
-                    connected: u32::try_from(partition.connected(&consumer)).unwrap_or(u32::MAX),
+                    connected: u32::try_from(count).unwrap_or(u32::MAX),
                     consumer,
                     partition: partition.spec().record.id,
                     index: partition.spec().record.index,
