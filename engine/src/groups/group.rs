@@ -283,9 +283,10 @@ impl Group {
                 .collect();
             // Who insists on partitions gets no others.
             let ended = |target: &u32| {
-                self.places
-                    .iter()
-                    .any(|place| place.index == *target && place.complete)
+                let place = usize::try_from(*target)
+                    .ok()
+                    .and_then(|place| self.places.get(place));
+                place.is_some_and(|place| place.complete)
             };
             let is_over = !member.targets.is_empty() && member.targets.iter().all(ended);
             let now = (given, self.complete || is_over);

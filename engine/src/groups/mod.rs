@@ -159,6 +159,11 @@ fn look<I: Io, P: Peers>(
     let topic = catalog
         .topic(&request.topic)
         .ok_or_else(|| unknown_topic(&request.topic))?;
+    let partitions: Vec<bool> = catalog
+        .partitions_of(topic.id)
+        .map(|record| record.complete)
+        .collect();
+    check_targets(&topic.name, partitions.len(), &request.targets)?;
     let key = (topic.id, request.consumer.clone());
     let mut groups = shard.groups().groups.borrow_mut();
     let member_count: usize = match groups.contains_key(&key) {
@@ -178,10 +183,6 @@ fn look<I: Io, P: Peers>(
         );
         return Err(WireError::new(ErrorCode::Overloaded, message));
     }
-    let partitions: Vec<bool> = catalog
-        .partitions_of(topic.id)
-        .map(|record| record.complete)
-        .collect();
     group.set_topic(&partitions, topic.complete);
     let mut outcome = Ok(());
     if !*is_known {
@@ -217,6 +218,22 @@ fn look<I: Io, P: Peers>(
         WireError::new(ErrorCode::Superseded, message)
     })?;
     Ok((view, settles_us))
+}
+
+/// Whoever insists on partitions insists on some that are there, each named once: what is kept of a member is bounded by the topic.
+fn check_targets(topic: &str, partition_count: usize, targets: &[u32]) -> Result<(), WireError> {
+    let is_there = |target: &u32| usize::try_from(*target).is_ok_and(|target| target < partition_count);
+    let message = match targets.iter().find(|target| !is_there(target)) {
+        Some(target) => {
+            format!("target {target}: topic \"{topic}\" has {partition_count} partitions, numbered from 0 on")
+        }
+        None if targets.len() > partition_count => format!(
+            "{} targets are more than topic \"{topic}\" has partitions, which are {partition_count}",
+            targets.len()
+        ),
+        None => return Ok(()),
+    };
+    Err(WireError::new(ErrorCode::InvalidArgument, message))
 }
 
 fn answer<I: Io, P: Peers>(

@@ -140,6 +140,25 @@ fn credit_beyond_reason_is_refused() {
     client.answer(11).unwrap();
 }
 
+#[test]
+fn targets_are_partitions_that_are_there() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    let sync = |id: u64, targets: &str| {
+        let member = Uuid::from_u128(id.into());
+        let body = format!(
+            r#"{{"topic":"t","consumer":"c{id}","member":"{member}","generation":0,"wait_ms":0,"targets":{targets}}}"#
+        );
+        client.ask(Opcode::GroupSync, id, body.as_bytes());
+        node.settle();
+        client.answer(id).map_err(|error| error.code)
+    };
+    for (id, targets) in [(10, "[3]"), (11, "[0,4294967295]"), (12, "[0,1,2,0]")] {
+        assert_eq!(sync(id, targets), Err(ErrorCode::InvalidArgument), "{targets}");
+    }
+    assert!(sync(13, "[0,1,2]").is_ok());
+}
+
 fn group_sync(client: &Client, id: u64, member: u128, generation: u64, wait_ms: u32) -> u64 {
     let member = Uuid::from_u128(member);
     let body = format!(
