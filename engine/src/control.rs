@@ -206,9 +206,7 @@ async fn topic_create<I: Io, P: Peers>(
             Ok(records)
         })
         .await?;
-    for record in created {
-        open(shard, topic.clone(), record).await?;
-    }
+    open_all(shard, &topic, created).await?;
     tracing::info!(topic = %topic.name, partitions = count, durability = ?topic.durability, "topic created");
     topic_info(shard, &catalog, &topic.name)
 }
@@ -298,16 +296,28 @@ fn place<I: Io, P: Peers>(
     }
 }
 
-async fn open<I: Io, P: Peers>(
+/// Opens partitions that the catalog has already: each is tried, whatever becomes of the others.
+async fn open_all<I: Io, P: Peers>(
     shard: &Rc<Shard<I, P>>,
-    topic: TopicRecord,
-    record: PartitionRecord,
+    topic: &TopicRecord,
+    records: Vec<PartitionRecord>,
 ) -> Result<(), WireError> {
-    let owner = shard.owner(&record);
-    shard
-        .ask(owner, ShardCall::Open(Box::new((topic, record))))
-        .await
-        .map(|_| ())
+    let mut first = None;
+    for record in records {
+        let (owner, index) = (shard.owner(&record), record.index);
+        let call = ShardCall::Open(Box::new((topic.clone(), record)));
+        if let Err(error) = shard.ask(owner, call).await {
+            first.get_or_insert((index, error));
+        }
+    }
+    let Some((index, error)) = first else {
+        return Ok(());
+    };
+    let message = format!(
+        "topic \"{}\" is there, but its partition {index} is broken until the node is started again: {}",
+        topic.name, error.message
+    );
+    Err(WireError::new(error.code, message))
 }
 
 async fn partition_add<I: Io, P: Peers>(
@@ -360,8 +370,9 @@ async fn partition_add<I: Io, P: Peers>(
         unreachable!("the change was made")
     };
     tracing::info!(topic = %topic.name, partition = record.index, kind = ?record.kind, id = %record.id, "partition added");
-    open(shard, topic, record.clone()).await?;
+    let opened = open_all(shard, &topic, vec![record.clone()]).await;
     shard.groups().wake();
+    opened?;
     Ok(partition_info(shard, &record))
 }
 

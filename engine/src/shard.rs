@@ -205,9 +205,9 @@ impl<I: Io, P: Peers> Shard<I, P> {
                         && places
                             .as_ref()
                             .is_some_and(|places| !places.contains(&partition.id));
-                    shard
-                        .open_or_note(topic.clone(), partition.clone(), is_gone)
-                        .await;
+                    // The others are served all the same.
+                    let opened = shard.open_or_note(topic.clone(), partition.clone(), is_gone);
+                    opened.await.ok();
                 }
             }
         }
@@ -318,7 +318,13 @@ impl<I: Io, P: Peers> Shard<I, P> {
         }
     }
 
-    async fn open_or_note(&self, topic: TopicRecord, record: PartitionRecord, is_gone: bool) {
+    /// Opens a partition, or notes why that cannot be done.
+    async fn open_or_note(
+        &self,
+        topic: TopicRecord,
+        record: PartitionRecord,
+        is_gone: bool,
+    ) -> Result<(), OpenError> {
         let (id, name, index) = (record.id, topic.name.clone(), record.index);
         let opened = match is_gone {
             true => Err(OpenError::new(format!(
@@ -327,10 +333,11 @@ impl<I: Io, P: Peers> Shard<I, P> {
             ))),
             false => self.open_partition(topic, record).await,
         };
-        if let Err(error) = opened {
+        if let Err(error) = &opened {
             tracing::error!(state = "broken", topic = %name, partition = index, %id, %error, "partition could not be opened");
             self.broken.borrow_mut().insert(id, error.to_string());
         }
+        opened
     }
 
     async fn open_partition(&self, topic: TopicRecord, record: PartitionRecord) -> Result<(), OpenError> {
@@ -379,7 +386,11 @@ impl<I: Io, P: Peers> Shard<I, P> {
             ShardCall::Open(records) => {
                 let (topic, record) = *records;
                 let id = record.id;
-                let opened = self.open_partition(topic, record).await;
+                let opened = self.open_or_note(topic, record, false).await;
+                if opened.is_err() && self.catalog().partition(id).is_none() {
+                    // The topic was deleted meanwhile.
+                    self.drop_partition(id).await;
+                }
                 opened.map(|()| ShardReply::Done).map_err(|error| {
                     WireError::new(
                         ErrorCode::Internal,

@@ -1,11 +1,24 @@
-//! What the catalog takes.
+//! What the catalog takes, and what becomes of partitions that cannot be opened.
 
 use mofka_net::ErrorCode;
+use mofka_net::control::{PartitionState, PartitionStatus};
 
 use super::*;
+use crate::sim::Fault;
 
 fn create(node: &Node, client: &Client, id: u64, body: &str) -> Result<TopicInfo, WireError> {
     client.ask(Opcode::TopicCreate, id, body.as_bytes());
+    node.settle();
+    let answer = client.answer(id)?;
+    Ok(serde_json::from_slice(&answer).unwrap())
+}
+
+fn describe(node: &Node, client: &Client, id: u64, name: &str) -> Result<TopicInfo, WireError> {
+    client.ask(
+        Opcode::TopicDescribe,
+        id,
+        format!(r#"{{"name":"{name}"}}"#).as_bytes(),
+    );
     node.settle();
     let answer = client.answer(id)?;
     Ok(serde_json::from_slice(&answer).unwrap())
@@ -44,4 +57,38 @@ fn what_the_catalog_cannot_hold_is_refused() {
     client.ask(Opcode::TopicDelete, 200, br#"{"name":"t100"}"#);
     node.settle();
     create(&node, &client, 201, &with_config("b", 200, 64 << 10)).unwrap();
+}
+
+#[test]
+fn a_partition_that_cannot_be_opened_is_broken_and_those_after_it_are_there() {
+    let mut broken_count = 0;
+    for n in 0..12 {
+        let node = Node::open(|_| ());
+        let client = Client::connect(&node);
+        node.io.place_fault(Fault::OpenError, n);
+        let created = create(&node, &client, 10, r#"{"name":"new","num_partitions":6}"#);
+        let Ok(topic) = describe(&node, &client, 11, "new") else {
+            assert!(created.is_err());
+            continue;
+        };
+        let own = topic.partitions.iter().filter(|partition| partition.shard == 0);
+        let states: Vec<PartitionState> = (20..)
+            .zip(own)
+            .map(|(id, partition)| {
+                let body = format!(r#"{{"partition":"{}"}}"#, partition.id);
+                client.ask(Opcode::PartitionDescribe, id, body.as_bytes());
+                node.settle();
+                let status: PartitionStatus = serde_json::from_slice(&client.answer(id).unwrap()).unwrap();
+                status.state
+            })
+            .collect();
+        let broken = states
+            .iter()
+            .filter(|state| **state == PartitionState::Broken)
+            .count();
+        assert_eq!(broken > 0, created.is_err(), "{created:?}");
+        assert!(broken <= 1 && states.len() == 3, "{states:?}");
+        broken_count += broken;
+    }
+    assert!(broken_count > 0, "no fault hit the opening of a partition");
 }
