@@ -95,7 +95,7 @@ pub(crate) struct CatalogStore<I: Io> {
     /// The file had no record when it was opened.
     was_empty: bool,
     size: Cell<Size>,
-    changing: async_lock::Mutex<()>,
+    changing: Arc<async_lock::Mutex<()>>,
 }
 
 /// How large the catalog is at most.
@@ -155,7 +155,7 @@ impl<I: Io> CatalogStore<I> {
                 bytes: bytes_read,
                 is_counted: false,
             }),
-            changing: async_lock::Mutex::new(()),
+            changing: Arc::default(),
         }))
     }
 
@@ -170,15 +170,16 @@ impl<I: Io> CatalogStore<I> {
     }
 
     /// Makes one change: `plan` looks at the catalog and gives the records, which are stored as a whole, then shown.
-    /// Changes are made one after the other.
+    /// Changes are made one after the other. Whoever asked for one may be gone before it is made: it is made all the same, since
+    /// nobody could go on behind half of one.
     ///
     /// # Errors
     /// What `plan` objects to, or why the change could not be stored.
     pub(crate) async fn change(
-        &self,
+        self: &Rc<Self>,
         plan: impl FnOnce(&Catalog) -> Result<Vec<CatalogRecord>, WireError>,
     ) -> Result<Arc<Catalog>, WireError> {
-        let _one_at_a_time = self.changing.lock().await;
+        let one_at_a_time = self.changing.lock_arc().await;
         let mut next = Catalog::clone(&self.view.get());
         let records = plan(&next)?;
         if records.is_empty() {
@@ -198,7 +199,14 @@ impl<I: Io> CatalogStore<I> {
             encoded,
             gone,
         };
-        self.make(change).await
+        let (keep, kept) = promise();
+        let me = Rc::clone(self);
+        self.io.spawn(async move {
+            let made = me.make(change).await;
+            drop(one_at_a_time);
+            keep(made);
+        });
+        kept.await
     }
 
     async fn make(&self, change: Change) -> Result<Arc<Catalog>, WireError> {
@@ -345,5 +353,83 @@ impl<I: Io> CatalogStore<I> {
     pub(crate) async fn stop(&self) {
         let _one_at_a_time = self.changing.lock().await;
         self.log.stop().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future;
+    use mofka_log::{Durability, Retention, TopicRecord};
+    use serde_json::json;
+
+    use super::*;
+    use crate::sim::{Image, SimIo};
+
+    const NODE: Uuid = Uuid::from_u128(7);
+
+    async fn open(io: SimIo) -> Rc<CatalogStore<SimIo>> {
+        let path = PathBuf::from("/d/catalog");
+        let store = CatalogStore::open(io, path, NODE, CatalogView::default()).await;
+        store.map_err(|error| error.to_string()).unwrap()
+    }
+
+    fn topic(name: &str, validator_bytes: usize) -> Vec<CatalogRecord> {
+        vec![CatalogRecord::TopicCreated(TopicRecord {
+            id: Uuid::new_v4(),
+            name: name.to_owned(),
+            durability: Durability::Synced,
+            validator: json!({"type": "v".repeat(validator_bytes)}),
+            partition_selector: json!({}),
+            serializer: json!({}),
+            created_us: 1,
+            complete: false,
+            retention: Retention::default(),
+            producers_expected: 0,
+            producers_done: BTreeSet::new(),
+        })]
+    }
+
+    async fn create(store: Rc<CatalogStore<SimIo>>, name: &str) {
+        store.change(|_| Ok(topic(name, 10))).await.unwrap();
+    }
+
+    #[test]
+    fn a_change_is_made_although_nobody_waits_for_it_any_more() {
+        // Given up after each of its steps; the file is written anew by the first ones that get so far.
+        for steps in 0..60 {
+            let io = SimIo::stepping(&Image::new(), 3);
+            let store = io.block_on(open(io.clone()));
+            let own = Rc::clone(&store);
+            io.block_on(async move {
+                own.change(|_| Ok(topic("large", 5 << 20))).await.unwrap();
+                let delete = |catalog: &Catalog| {
+                    let topic = catalog.topic("large").unwrap().id;
+                    Ok(vec![CatalogRecord::TopicDeleted { topic }])
+                };
+                own.change(delete).await.unwrap();
+            });
+            let mut given_up = Box::pin(create(Rc::clone(&store), "given-up"));
+            let mut is_done = future::block_on(future::poll_once(&mut given_up)).is_some();
+            for _ in 0..steps {
+                is_done =
+                    is_done || !io.step() || future::block_on(future::poll_once(&mut given_up)).is_some();
+            }
+            drop(given_up);
+            io.block_on(create(Rc::clone(&store), "after-it"));
+            io.block_on(async move { store.stop().await });
+            let again = io.block_on(open(io.clone()));
+            let names: Vec<String> = again
+                .view
+                .get()
+                .topics()
+                .map(|topic| topic.name.clone())
+                .collect();
+            assert_eq!(names, ["after-it", "given-up"], "after {steps} steps");
+            io.shut_down();
+            if is_done {
+                return;
+            }
+        }
+        panic!("it takes more steps than were tried");
     }
 }
