@@ -5,9 +5,10 @@
 //! a consumer asks for data asks the one that has it: of the bytes only handles travel between the two.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use mofka_log::{Batch, EventId, PartitionKind};
+use mofka_log::{Batch, EventId, PartitionKind, PartitionRecord};
 use mofka_net::{DataDescriptor, DataReference, ErrorCode, FetchResponse, WireError};
 use uuid::Uuid;
 
@@ -90,26 +91,44 @@ fn targets<I: Io, P: Peers>(
         let reference = DataReference::deserialize(reference.bytes())
             .map_err(|error| refused(event.index, &error.to_string()))?;
         let target = reference.partition();
-        let record = catalog
-            .partition(target)
-            .ok_or_else(|| unknown(event.index, target))?;
-        let own_kind = partition.spec().record.kind;
-        if (own_kind, record.kind) == (PartitionKind::Default, PartitionKind::Memory) {
-            let message = format!(
-                "partition {target} is in memory and ends with the process, and partition {} of topic \"{}\", which is to \
-                 refer to it, does not",
-                partition.spec().record.index,
-                partition.spec().topic.name
-            );
-            return Err(refused(event.index, &message));
-        }
-        targets.entry(target).or_default().push(Wanted {
+        // Each is looked for once: the catalog looks through all partitions.
+        let wanted = match targets.entry(target) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let record = catalog
+                    .partition(target)
+                    .ok_or_else(|| unknown(event.index, target))?;
+                refuse_if_fleeting(partition, record, event.index)?;
+                new.insert(Vec::new())
+            }
+        };
+        wanted.push(Wanted {
             index: event.index,
             event_id: reference.event_id(),
             base_bytes: reference.descriptor().base_bytes(),
         });
     }
     Ok(targets)
+}
+
+/// What is on the device cannot refer to what ends with the process.
+fn refuse_if_fleeting<I: Io>(
+    partition: &Partition<I>,
+    target: &PartitionRecord,
+    index: u32,
+) -> Result<(), WireError> {
+    let own_kind = partition.spec().record.kind;
+    if (own_kind, target.kind) != (PartitionKind::Default, PartitionKind::Memory) {
+        return Ok(());
+    }
+    let message = format!(
+        "partition {} is in memory and ends with the process, and partition {} of topic \"{}\", which is to refer to it, \
+         does not",
+        target.id,
+        partition.spec().record.index,
+        partition.spec().topic.name
+    );
+    Err(refused(index, &message))
 }
 
 /// What descriptors of a partition's events select, of its own data and of what its events refer to, at most `bytes_max`.
