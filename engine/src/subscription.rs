@@ -161,8 +161,10 @@ impl<I: Io> Subscription<I> {
             let read = match &self.picking {
                 None => reader.next(from).await.and_then(|slice| {
                     self.refuse_if_unknown(&slice)?;
-                    self.next.set(slice.end_event_id);
-                    self.send(outbox, &slice, missed, false);
+                    if !self.closed.get() {
+                        self.next.set(slice.end_event_id);
+                        self.send(outbox, &slice, missed, false);
+                    }
                     Ok(())
                 }),
                 Some(picking) => self.feed_picked(&mut reader, picking, outbox, from, missed).await,
@@ -171,6 +173,7 @@ impl<I: Io> Subscription<I> {
                 Ok(()) => {}
                 // It went while it was read: the next round goes on at the first event that is left.
                 Err(error) if error.code == ErrorCode::Trimmed => continue,
+                Err(_) if self.closed.get() => return,
                 Err(error) => {
                     let error = self.refuse_if_over().err().unwrap_or(error);
                     return self.fail(outbox, &error);
@@ -193,6 +196,10 @@ impl<I: Io> Subscription<I> {
         let picks = picking
             .pick(&self.partition, &slice, self.limits.bytes_max)
             .await?;
+        if self.closed.get() {
+            // Its number may be another subscription's by now.
+            return Ok(());
+        }
         self.next.set(picks.end_event_id);
         // An error comes next: what was looked at before it is told.
         let is_cut = picks.end_event_id < slice.end_event_id;

@@ -1,6 +1,7 @@
 //! Clients of a real shard on the simulated machine.
 
 mod bounds;
+mod feeding;
 mod fetching;
 mod life;
 mod topics;
@@ -141,6 +142,7 @@ impl Drop for Node {
     }
 }
 
+#[derive(Clone)]
 struct Client {
     pipe: Pipe,
     ended: Rc<Cell<bool>>,
