@@ -490,7 +490,7 @@ pub(crate) fn partition_status<I: Io, P: Peers>(
         synced_end: ends.synced_end.get(),
         visible_end: partition.visible_end().get(),
         appended_end: ends.appended_end.get(),
-        events: ends.appended_end.get() - partition.trim_end().get(),
+        events: ends.appended_end.get().saturating_sub(partition.trim_end().get()),
         bytes: partition.used_bytes(),
         pins: deleting::pins(&shard.catalog(), partition),
     }

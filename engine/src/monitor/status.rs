@@ -25,7 +25,9 @@ const DISK_PART: u64 = 20;
 
 /// The document of a snapshot.
 pub fn of(snapshot: &NodeSnapshot, around: &Surroundings) -> NodeReport {
-    let stored_bytes = snapshot.partitions.iter().map(|p| p.gauges.bytes).sum();
+    // What files say is not to be trusted to add up.
+    let sizes = snapshot.partitions.iter().map(|p| p.gauges.bytes);
+    let stored_bytes = sizes.fold(0, u64::saturating_add);
     let disk = around.disk.map(|disk| DiskReport {
         size_bytes: disk.size_bytes,
         available_bytes: disk.available_bytes,
@@ -123,8 +125,8 @@ fn topics(snapshot: &NodeSnapshot) -> Vec<TopicReport> {
         });
         topic.partitions += 1;
         topic.unwell += u64::from(!is_well(partition));
-        topic.events += partition.gauges.events;
-        topic.bytes += partition.gauges.bytes;
+        topic.events = topic.events.saturating_add(partition.gauges.events);
+        topic.bytes = topic.bytes.saturating_add(partition.gauges.bytes);
         counts.add(&partition.counts);
     }
     for row in by_topic(snapshot) {

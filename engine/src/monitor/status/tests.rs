@@ -96,3 +96,16 @@ fn the_document_is_bounded() {
     assert_eq!((status.problems.len(), status.problems_left_out), (100, 1900));
     assert!(serde_json::to_vec(&status).unwrap().len() < 2 << 20);
 }
+
+#[test]
+fn figures_of_files_that_nobody_wrote_so_do_not_overflow() {
+    let mut snapshot = node(1, 2);
+    for partition in &mut snapshot.partitions {
+        partition.gauges.bytes = u64::MAX - 1;
+        partition.gauges.events = u64::MAX - 1;
+    }
+    let status = of(&snapshot, &around());
+    let topic = &status.topics[0];
+    assert_eq!((topic.events, topic.bytes), (u64::MAX, u64::MAX));
+    assert_eq!(status.disk.unwrap().stored_bytes, u64::MAX);
+}
