@@ -80,6 +80,8 @@ pub(super) struct Gathering {
     pub(super) times: Times,
     /// Of a producer with a source.
     pub(super) places: Option<Places>,
+    /// Some of its data is no copy of the library's, and may be kept.
+    has_foreign: bool,
 }
 
 /// When events came into a batch. Not looked at unless a timeout needs it.
@@ -197,6 +199,7 @@ impl Gathering {
             wanted: false,
             times: Times::default(),
             places: None,
+            has_foreign: false,
         }
     }
 
@@ -229,6 +232,7 @@ impl Gathering {
         }
         self.builder
             .push_shared(metadata, data.segments(), shared_bytes_min)?;
+        self.has_foreign |= !data.is_copy();
         Ok(index)
     }
 
@@ -254,6 +258,7 @@ impl Gathering {
             event_count: self.builder.event_count(),
             times: self.times,
             places: self.places,
+            has_foreign: self.has_foreign,
             content: Content::Gathered(self.builder),
             rest,
             sent_on: None,
@@ -272,6 +277,7 @@ pub(super) struct Outgoing {
     pub(super) event_count: u32,
     pub(super) times: Times,
     places: Option<Places>,
+    has_foreign: bool,
     pub(super) content: Content,
     /// How the data ends, when that was filled in place: dropped with the batch, and not later, so that whoever is told of it finds
     /// the room again.
@@ -304,7 +310,18 @@ pub(super) enum Content {
         data: DataParts,
         /// Nothing of it is the application's.
         is_all_copied: bool,
+        /// Dropping it may run the application's code.
+        is_foreign: bool,
     },
+}
+
+impl Content {
+    pub(super) fn is_foreign(&self) -> bool {
+        match self {
+            Self::Gathered(builder) => !builder.is_all_copied(),
+            Self::Stamped { is_foreign, .. } => *is_foreign,
+        }
+    }
 }
 
 impl Outgoing {
@@ -372,6 +389,7 @@ impl Outgoing {
             frame,
             data,
             is_all_copied,
+            is_foreign: self.has_foreign && !is_all_copied,
         };
         match std::mem::replace(&mut self.content, stamped) {
             Content::Gathered(builder) => Some(builder),

@@ -20,7 +20,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use futures::{FlushFuture, PushFuture};
 pub use in_place::InPlace;
@@ -30,9 +30,10 @@ pub use writer::DataWriter;
 use mofka_log::EventId;
 use mofka_net::Opcode;
 use mofka_net::control::{ProducerDoneRequest, ProducerDoneResponse};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
-use self::batch::BatchPromise;
+use self::batch::{BatchPromise, Content};
 use self::loose::{Loose, Ticket};
 use self::patience::Patience;
 use self::queue::{Parked, Queue};
@@ -64,9 +65,36 @@ struct Shared {
     driver: Arc<DriverCore>,
     counters: Counters,
     spares: Spares,
+    /// What a chore is about to drop.
+    gone: Mutex<Vec<Gone>>,
 }
 
+/// What was sent, and may be the application's.
+type Gone = (SmallVec<[Content; 1]>, Vec<Data>);
+
 impl Shared {
+    /// Drops what may run code of the application where that may wait for answers.
+    fn let_go(self: &Arc<Self>, contents: SmallVec<[Content; 1]>, data: Vec<Data>) {
+        let is_first = {
+            let mut gone = lock(&self.gone);
+            gone.push((contents, data));
+            gone.len() == 1
+        };
+        if !is_first {
+            return;
+        }
+        let me = Arc::clone(self);
+        self.driver.chores.after(Duration::ZERO, move || {
+            let gone = std::mem::take(&mut *lock(&me.gone));
+            for (contents, data) in gone {
+                drop(data);
+                contents
+                    .into_iter()
+                    .for_each(|content| me.spares.keep_content(content));
+            }
+        });
+    }
+
     fn check_process(&self) -> Result<(), PushError> {
         self.driver
             .check_process()
@@ -102,6 +130,7 @@ impl Producer {
             driver,
             counters: Counters::default(),
             spares: Spares::default(),
+            gone: Mutex::default(),
         });
         let core = Arc::new(Core {
             topic,

@@ -112,6 +112,8 @@ struct Settled {
     events: Vec<(Ticket, Result<Placed, DeliveryError>)>,
     spent: SmallVec<[Content; 1]>,
     spent_data: Vec<Data>,
+    /// An answer is taken: whoever does that has what the connection receives to himself, and nobody else can take answers.
+    is_receiving: bool,
 }
 
 impl Queue {
@@ -318,6 +320,16 @@ impl Queue {
             promise.settled.set(outcome);
         }
         // Last: an owner may wait for the very event whose data it had.
+        let is_foreign = || {
+            settled.spent.iter().any(Content::is_foreign)
+                || !settled
+                    .spent_data
+                    .iter()
+                    .all(|data| data.is_copy() || data.is_empty())
+        };
+        if settled.is_receiving && is_foreign() {
+            return self.shared.let_go(settled.spent, settled.spent_data);
+        }
         drop(settled.spent_data);
         for content in settled.spent {
             self.shared.spares.keep_content(content);
@@ -416,7 +428,10 @@ impl Queue {
         let Some(place) = state.outgoing.find(number) else {
             return;
         };
-        let mut settled = Settled::default();
+        let mut settled = Settled {
+            is_receiving: true,
+            ..Settled::default()
+        };
         let owed = |batch: &Outgoing| batch.is_owed_by(connection);
         let is_owed = state.outgoing.get(place).is_some_and(owed);
         let mut nonsense = None;

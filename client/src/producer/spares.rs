@@ -95,6 +95,7 @@ impl Spares {
             frame,
             data,
             is_all_copied,
+            ..
         } = content
         {
             self.keep_buffer(frame);
@@ -199,6 +200,7 @@ mod tests {
             frame: Bytes::from(vec![1; KEPT_BYTES_MIN]),
             data: smallvec![Bytes::from(vec![2; data_bytes])],
             is_all_copied: true,
+            is_foreign: false,
         }
     }
 
@@ -243,6 +245,7 @@ mod tests {
             frame: shared.clone(),
             data: smallvec![Bytes::from(vec![4; KEPT_BYTES_MIN])],
             is_all_copied,
+            is_foreign: false,
         };
         spares.keep_content(content(false));
         assert_eq!(
@@ -285,6 +288,7 @@ mod tests {
             frame,
             data: smallvec![],
             is_all_copied: true,
+            is_foreign: false,
         };
         let frame = Bytes::from(vec![1; 400]);
         let frame_at = frame.as_ptr();

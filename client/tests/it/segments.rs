@@ -284,3 +284,48 @@ fn an_owner_that_panics_does_not_leave_a_connection_without_a_reader() {
     eventually("the next one is, too", || second.completed());
     assert_eq!(second.wait().unwrap().get(), 1);
 }
+
+/// Memory of an application that pushes another event, and waits for it, when this one is done with.
+struct Pusher {
+    memory: Vec<u8>,
+    producer: Producer,
+    pushed: std::sync::mpsc::Sender<u64>,
+}
+
+impl AsRef<[u8]> for Pusher {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl Drop for Pusher {
+    fn drop(&mut self) {
+        let pushed = self.producer.push(json!({}), "", None).unwrap().wait();
+        self.pushed.send(pushed.unwrap().get()).unwrap();
+    }
+}
+
+#[test]
+fn an_owner_may_push_and_wait_where_it_is_dropped() {
+    let node = Node::start();
+    node.on_produce(|_| Action::Hold);
+    let topic = node.topic(1);
+    let producer = topic.producer(ProducerOptions {
+        max_num_batches: 1,
+        batch_size: BatchSize::fixed(1),
+        ..Default::default()
+    });
+    let (pushed, told) = std::sync::mpsc::channel();
+    let owner = Pusher {
+        memory: vec![1; LONG],
+        producer: producer.clone(),
+        pushed,
+    };
+    let first = producer.push(json!({}), Data::from_owner(owner), None).unwrap();
+    eventually("it is sent", || node.state().held.len() == 1);
+    // Nobody else waits: the thread that reads takes the answer.
+    node.on_produce(|_| Action::Accept);
+    node.change(|_| ());
+    assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)).unwrap(), 1);
+    assert_eq!(first.wait().unwrap().get(), 0);
+}
