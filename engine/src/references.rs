@@ -44,7 +44,7 @@ pub(crate) async fn admit<I: Io, P: Peers>(
         .flat_map(|(target, wanted)| wanted.iter().map(|one| (*target, one.event_id)));
     let referral = partition.begin_referral(events.collect());
     for (target, wanted) in targets {
-        let Some(owner) = owner(shard, target) else {
+        let Some(owner) = owner_of(shard, target) else {
             let index = wanted.first().map_or(0, |one| one.index);
             return Err(unknown(index, target));
         };
@@ -71,7 +71,7 @@ fn unknown(index: u32, target: Uuid) -> WireError {
     refused(index, &message)
 }
 
-fn owner<I: Io, P: Peers>(shard: &Shard<I, P>, partition: Uuid) -> Option<usize> {
+fn owner_of<I: Io, P: Peers>(shard: &Shard<I, P>, partition: Uuid) -> Option<usize> {
     let catalog = shard.catalog();
     catalog.partition(partition).map(|record| shard.owner(record))
 }
@@ -142,6 +142,7 @@ pub(crate) async fn fetch<I: Io, P: Peers>(
         shard,
         response: FetchResponse::new(),
         left: bytes_max,
+        owners: BTreeMap::new(),
         run: None,
     };
     let (mut last, mut turn) = (None, Turn::default());
@@ -169,6 +170,8 @@ struct Fetching<'a, I: Io, P: Peers> {
     shard: &'a Rc<Shard<I, P>>,
     response: FetchResponse,
     left: u64,
+    /// Who has the partitions that were asked for, each looked for once.
+    owners: BTreeMap<Uuid, Option<usize>>,
     /// What was not asked for yet, all of one partition.
     run: Option<(Uuid, Vec<DataDescriptor>)>,
 }
@@ -199,7 +202,8 @@ impl<I: Io, P: Peers> Fetching<'_, I, P> {
             return;
         };
         let count = items.len();
-        let fetched = match owner(self.shard, partition) {
+        let owner = self.owners.entry(partition);
+        let fetched = match *owner.or_insert_with(|| owner_of(self.shard, partition)) {
             None => Err(ErrorCode::UnknownEvent),
             Some(owner) => {
                 let call = ShardCall::Fetch {
@@ -260,7 +264,7 @@ async fn first_reference<I: Io, P: Peers>(
     by: Uuid,
     to: Uuid,
 ) -> Result<Option<EventId>, WireError> {
-    let Some(owner) = owner(shard, by) else {
+    let Some(owner) = owner_of(shard, by) else {
         return Ok(None);
     };
     match shard.ask(owner, ShardCall::FirstReference { by, to }).await? {
