@@ -86,10 +86,20 @@ impl Home {
             let path = path.to_path_buf();
             move |source| HomeError::Io { what, path, source }
         };
+        let is_missing = |place: &&Path| !place.as_os_str().is_empty() && !place.exists();
+        let new_count = dir.ancestors().take_while(is_missing).count();
         std::fs::create_dir_all(dir).map_err(failed("create the data directory", dir))?;
         let dir = dir
             .canonicalize()
             .map_err(failed("find the data directory", dir))?;
+        for parent in dir.ancestors().skip(1).take(new_count) {
+            // Else the name could be gone after a power cut, with all that is promised in it.
+            match File::open(parent).and_then(|parent| parent.sync_all()) {
+                // Whoever may add names may not be allowed to read them.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+                synced => synced.map_err(failed("sync the names in", parent))?,
+            }
+        }
         let lock_path = dir.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)

@@ -60,6 +60,10 @@ impl<I: Io> Partition<I> {
     }
 
     pub(super) fn note_poisoned(&self, reason: &str) {
+        if self.refuse_if_deleted().is_err() {
+            // A trim that was under way: the files are gone, and so is whoever would care.
+            return;
+        }
         line!(
             error,
             "poisoned",
