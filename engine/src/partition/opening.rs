@@ -365,8 +365,16 @@ impl<I: Io> Opening<'_, I> {
             Opened::NeverUsed => return Ok(Last::Headerless),
             Opened::Segment(opened) => opened,
         };
-        check_header(&path, &opened.header, self.partition, base)?;
         let recovered = &opened.recovered;
+        let begins_at = opened.header.base_event_id();
+        let is_blank = recovered.next_event_id == begins_at && recovered.residue_end == recovered.meta_end;
+        let is_ours = opened.header.expect(SegmentKind::Meta, self.partition).is_ok();
+        if is_blank && is_ours && begins_at < base {
+            // An earlier life had made it ready for an earlier segment: its removal was lost, and the name that was given to the file
+            // made after it was not.
+            return Ok(Last::NeverBegun);
+        }
+        check_header(&path, &opened.header, self.partition, base)?;
         let is_empty = matches!(recovered.verdict, Verdict::Clean) && recovered.next_event_id == base;
         let data = match data {
             Some(data) if self.is_data_of(&data, &opened.header).await? => data,
