@@ -84,12 +84,7 @@ pub(crate) fn part<I: Io, P: Peers>(session: &Session<I, P>, request: Request) {
             let StreamPart { prefix, data } = part;
             let known = session.streams.borrow().get(&prefix.stream).cloned();
             let (_, upload) = known.ok_or_else(|| not_here(prefix.stream))?;
-            let written = upload.write(prefix.offset, data);
-            if upload.is_over() {
-                // What it holds is wanted back.
-                session.streams.borrow_mut().remove(&prefix.stream);
-            }
-            written
+            upload.write(prefix.offset, data)
         });
     let written = match begun {
         Ok(written) => written,

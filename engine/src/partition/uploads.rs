@@ -86,11 +86,6 @@ impl<I: Io> Upload<I> {
         self.stream
     }
 
-    /// Whether it takes no more parts: it was committed or given up, or one could not be written.
-    pub fn is_over(&self) -> bool {
-        self.state.borrow().failed.is_some()
-    }
-
     /// Takes the next part; the future gives where it ends when it is written. Parts that follow each other are written side
     /// by side.
     ///

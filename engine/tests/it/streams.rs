@@ -10,6 +10,7 @@ use mofka_engine::io::Io;
 use mofka_engine::partition::{Appended, Partition};
 use mofka_engine::sim::{Image, Random, SimIo};
 use mofka_log::{Durability, PartitionKind, ProducerId, StreamedData};
+use mofka_net::ErrorCode;
 
 use crate::model::{Content, Sent, open, random_events, read_all, send, spec};
 use crate::sweep::Sweep;
@@ -225,7 +226,8 @@ fn a_part_behind_the_commit_does_not_touch_what_others_wrote() {
     io.run_tasks();
     assert_eq!(sent.acknowledged().unwrap().base_event_id.get(), 1);
     let late = upload.write(PART_BYTES as u64, Bytes::from(vec![0xee; 4096]));
-    assert!(late.is_err() && upload.is_over(), "its file is the log's");
+    let refused = late.err().expect("its file is the log's");
+    assert_eq!(refused.code, ErrorCode::UnknownStream);
     io.run_tasks();
     let expected = BTreeMap::from([(0, event), (1, other)]);
     assert_eq!(io.block_on(read_all(Rc::clone(&partition))).unwrap(), expected);

@@ -2,7 +2,7 @@
 
 use mofka_log::EventId;
 use mofka_net::control::GroupSyncResponse;
-use mofka_net::{AcknowledgeRequest, ErrorCode, FlushRequest};
+use mofka_net::{AcknowledgeRequest, ErrorCode, FlushRequest, StreamPrefix};
 
 use super::*;
 
@@ -38,6 +38,33 @@ fn streams_that_are_opened_all_at_once_are_bounded_like_others() {
     node.settle();
     client.answer(31).unwrap();
     assert_eq!(client.answer(32).unwrap_err().code, ErrorCode::Overloaded);
+}
+
+#[test]
+fn a_stream_that_failed_gives_its_place_back_when_its_client_goes() {
+    const PART_BYTES: u64 = 65_536;
+    let node = Node::open(|limits| limits.shard_streams_max = 1);
+    let client = Client::connect(&node);
+    stream_open(&client, 10, node.log);
+    node.settle();
+    let opened: serde_json::Value = serde_json::from_slice(&client.answer(10).unwrap()).unwrap();
+    let stream = opened["stream"].as_u64().unwrap();
+    node.io.fail_write(0);
+    // The second one is refused for the first, and neither is the end of it.
+    for (id, offset) in [(11, 0), (12, PART_BYTES)] {
+        let prefix = StreamPrefix { stream, offset }.encode();
+        let body = [&prefix[..], &[7; PART_BYTES as usize]].concat();
+        let header = FrameHeader::self_checked(Opcode::StreamPart, id, body.len() as u64);
+        client.pipe.send([&header[..], &body].concat());
+        node.settle();
+        assert_eq!(client.answer(id).unwrap_err().code, ErrorCode::Internal);
+    }
+    client.pipe.end();
+    node.settle();
+    let other = Client::connect(&node);
+    stream_open(&other, 10, node.log);
+    node.settle();
+    other.answer(10).unwrap();
 }
 
 #[test]
