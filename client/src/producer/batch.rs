@@ -10,7 +10,9 @@ use mofka_log::{
     ProducerId, Reference,
 };
 use mofka_net::control::NodeLimits;
-use mofka_net::{ErrorCode, FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix};
+use mofka_net::{
+    ErrorCode, FRAME_HEADER_BYTES, FrameHeader, Opcode, PRODUCE_PREFIX_BYTES, ProducePrefix, WireError,
+};
 use uuid::Uuid;
 
 use super::queue::Queue;
@@ -356,9 +358,7 @@ impl Outgoing {
     /// What is told of it when this was answered.
     pub(super) fn told(&self, error: DeliveryError) -> DeliveryError {
         match error {
-            DeliveryError::Refused(error) if self.is_in_doubt && !says_it_is_not_there(error.code) => {
-                DeliveryError::InDoubt(error)
-            }
+            DeliveryError::Refused(error) => refusal(error, self.is_in_doubt),
             error => error,
         }
     }
@@ -455,9 +455,14 @@ impl Outgoing {
     }
 }
 
-/// Whether this is only answered when the partition was asked for the batch and does not have it.
-pub(super) fn says_it_is_not_there(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::SequenceGap | ErrorCode::UnknownStream)
+/// What is told of a batch that is refused. `is_in_doubt`: it may have been taken when it was sent before.
+pub(super) fn refusal(error: Arc<WireError>, is_in_doubt: bool) -> DeliveryError {
+    // These are only answered when the partition was asked for the batch and does not have it.
+    let is_not_there = matches!(error.code, ErrorCode::SequenceGap | ErrorCode::UnknownStream);
+    match is_in_doubt && !is_not_there {
+        true => DeliveryError::InDoubt(error),
+        false => DeliveryError::Refused(error),
+    }
 }
 
 /// Holds data against the checksums of its batch.

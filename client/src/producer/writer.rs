@@ -15,7 +15,7 @@ use mofka_net::{
 };
 
 use super::Shared;
-use super::batch::{random_producer, says_it_is_not_there};
+use super::batch::{random_producer, refusal};
 use crate::driver::Repeat;
 use crate::error::{DeliveryError, DriverError, StreamError};
 use crate::link::{Answer, Connection};
@@ -188,7 +188,11 @@ impl DataWriter {
                             }
                             error.to_string()
                         }
-                        Answer::Refused(error) => return Err(refusal(error, may_be_stored)),
+                        Answer::Refused(error) => {
+                            // The device may have failed at it.
+                            let is_in_doubt = may_be_stored || error.code == ErrorCode::Poisoned;
+                            return Err(refusal(Arc::new(error), is_in_doubt));
+                        }
                     }
                 }
             };
@@ -465,15 +469,6 @@ impl Trouble {
                 may_be_stored: false,
             },
         }
-    }
-}
-
-/// What is told of a commit that is refused, and may have been taken when it was sent before.
-fn refusal(error: WireError, may_be_stored: bool) -> DeliveryError {
-    let is_in_doubt = may_be_stored || error.code == ErrorCode::Poisoned;
-    match is_in_doubt && !says_it_is_not_there(error.code) {
-        true => DeliveryError::InDoubt(Arc::new(error)),
-        false => DeliveryError::Refused(Arc::new(error)),
     }
 }
 
