@@ -15,14 +15,14 @@ use std::rc::Rc;
 use mofka_engine::partition::Partition;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{
-    Appender, AppenderConfig, Batch, BatchBuilder, BatchPlace, CatalogRecord, Durability, EventId, Footer,
-    FooterTail, PartitionKind, ProducerId, Reference, SegmentFacts, SegmentHeader, SegmentKind,
+    Batch, BatchBuilder, BatchPlace, CatalogRecord, Durability, EventId, Footer, FooterTail, PartitionKind,
+    ProducerId, Reference, SegmentHeader, SegmentKind,
 };
 use mofka_net::{DataDescriptor, DataReference, Segment};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::{Content, Sent, batch, id, open, partition_id, read_all, send, spec};
+use crate::model::{Content, Sent, batch, id, open, partition_id, read_all, record_appender, send, spec};
 
 const LOG: &str = "tests/data/loghub/BGL_2k.log";
 /// More of it than a segment takes of data.
@@ -284,20 +284,7 @@ fn catalog() -> (Image, Value) {
         1,
     );
     let mut file = header.to_block().to_vec();
-    let config = AppenderConfig {
-        commits_in_flight_max: 1,
-        commit_bytes_max: 1 << 20,
-        pipeline_bytes_min: 0,
-        meta_pipeline_bytes_min: 0,
-        segment_meta_bytes: u64::MAX,
-        segment_data_bytes: u64::MAX,
-    };
-    let facts_of_segment = SegmentFacts {
-        salt,
-        base_event_id: EventId::new(0),
-        incarnation: 1,
-    };
-    let mut appender = Appender::new(config, facts_of_segment);
+    let mut appender = record_appender(EventId::new(0), salt);
     for (n, records) in batches.iter().enumerate() {
         let events: Vec<Content> = records
             .iter()

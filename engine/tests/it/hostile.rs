@@ -7,13 +7,13 @@ use std::rc::Rc;
 use mofka_engine::io::IoDir;
 use mofka_engine::sim::{Image, Random, Sectors, SimIo};
 use mofka_log::{
-    Appender, AppenderConfig, Batch, BatchBuilder, EventId, FilePos, Footer, FooterFacts, FooterTail,
-    SegmentFacts, SegmentHeader, SegmentKind, SparseIndex,
+    Batch, BatchBuilder, EventId, FilePos, Footer, FooterFacts, FooterTail, SegmentHeader, SegmentKind,
+    SparseIndex,
 };
 use uuid::Uuid;
 
 use crate::lost_segments::{Opened, bases, filled, open_synced, path, push, settle};
-use crate::model::{id, partition_id, read_all};
+use crate::model::{id, partition_id, read_all, record_appender};
 
 /// Opens it, and says why it takes nothing.
 fn reason(image: &Image, seed: u64) -> (SimIo, Opened, String) {
@@ -341,20 +341,7 @@ fn a_file_that_was_free_and_is_not_there_is_made_anew() {
 fn cursors(base: u64, data: &[u8]) -> Image {
     let salt = 5;
     let header = SegmentHeader::new(SegmentKind::Cursors, partition_id(), id(base), salt, 1, 1);
-    let config = AppenderConfig {
-        commits_in_flight_max: 1,
-        commit_bytes_max: 1 << 20,
-        pipeline_bytes_min: 0,
-        meta_pipeline_bytes_min: 0,
-        segment_meta_bytes: u64::MAX,
-        segment_data_bytes: u64::MAX,
-    };
-    let facts = SegmentFacts {
-        salt,
-        base_event_id: id(base),
-        incarnation: 1,
-    };
-    let mut appender = Appender::new(config, facts);
+    let mut appender = record_appender(id(base), salt);
     let record = mofka_log::CursorRecord {
         name: "reader".to_owned(),
         next_event_id: id(0),

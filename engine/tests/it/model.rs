@@ -10,7 +10,8 @@ use mofka_engine::EngineLimits;
 use mofka_engine::partition::{Appended, Partition, PartitionSpec, ReadLimits};
 use mofka_engine::sim::{Random, SimIo};
 use mofka_log::{
-    Batch, BatchBuilder, Durability, EventId, PartitionKind, PartitionRecord, ProducerId, TopicRecord,
+    Appender, AppenderConfig, Batch, BatchBuilder, Durability, EventId, PartitionKind, PartitionRecord,
+    ProducerId, SegmentFacts, TopicRecord,
 };
 use mofka_net::DataDescriptor;
 use serde_json::Value;
@@ -69,6 +70,24 @@ pub(crate) fn spec(kind: PartitionKind, durability: Durability) -> PartitionSpec
         dir: PathBuf::from("/p"),
         limits,
     }
+}
+
+/// What writes a file of records that begins at `base`.
+pub(crate) fn record_appender(base: EventId, salt: u64) -> Appender {
+    let config = AppenderConfig {
+        commits_in_flight_max: 1,
+        commit_bytes_max: 1 << 20,
+        pipeline_bytes_min: 0,
+        meta_pipeline_bytes_min: 0,
+        segment_meta_bytes: u64::MAX,
+        segment_data_bytes: u64::MAX,
+    };
+    let facts = SegmentFacts {
+        salt,
+        base_event_id: base,
+        incarnation: 1,
+    };
+    Appender::new(config, facts)
 }
 
 /// A batch as a client would send it.
