@@ -94,7 +94,7 @@ impl Home {
             .map_err(failed("find the data directory", dir))?;
         for parent in dir.ancestors().skip(1).take(new_count) {
             // Else the name could be gone after a power cut, with all that is promised in it.
-            match File::open(parent).and_then(|parent| parent.sync_all()) {
+            match sync_names(parent) {
                 // Whoever may add names may not be allowed to read them.
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
                 synced => synced.map_err(failed("sync the names in", parent))?,
@@ -262,5 +262,10 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)?;
-    File::open(parent)?.sync_all()
+    sync_names(parent)
+}
+
+/// Makes the names in a directory durable.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }

@@ -203,7 +203,8 @@ impl<I: Io> Opening<'_, I> {
     /// The footer of a segment, if it has one.
     async fn footer(&self, base: EventId) -> Result<Option<Footer>, OpenError> {
         let (path, meta) = self.open(base).await?;
-        own_footer(&path, &meta, self.partition, base).await
+        let found = own_footer(&path, &meta, self.partition, base).await?;
+        Ok(found.map(|(footer, _)| footer))
     }
 
     /// No segment before the last has a footer that says what producers sent: what was kept of them does. `is_last_sealed`: the footer

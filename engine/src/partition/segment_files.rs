@@ -270,7 +270,7 @@ pub(super) async fn read_footer<F: IoFile>(path: &Path, meta: &Rc<F>) -> Result<
 }
 
 /// The same, and it is the footer of the segment that the file's name says. A footer alone says where its segment ends and what
-/// producers sent: a file with a wrong name would say that of another segment.
+/// producers sent: a file with a wrong name would say that of another segment. With it comes the segment's header, or how that is lost.
 ///
 /// # Errors
 /// What the machine said, or that the file is that of another segment.
@@ -279,7 +279,7 @@ pub(super) async fn own_footer<F: IoFile>(
     meta: &Rc<F>,
     partition: Uuid,
     base: EventId,
-) -> Result<Option<Footer>, OpenError> {
+) -> Result<Option<(Footer, Result<SegmentHeader, SegmentHeaderError>)>, OpenError> {
     let Some(footer) = read_footer(path, meta).await? else {
         return Ok(None);
     };
@@ -288,9 +288,10 @@ pub(super) async fn own_footer<F: IoFile>(
     }
     let block = meta.read_at(FilePos::new(0), BLOCK_BYTES).await;
     let block = block.map_err(|error| OpenError::io("reading", path, &error))?;
-    match SegmentHeader::check(&block) {
+    let header = SegmentHeader::check(&block);
+    match &header {
         Ok(header) => {
-            check_header(path, &header, partition, base)?;
+            check_header(path, header, partition, base)?;
             if header.salt() != footer.salt() {
                 let message = format!("{}: the footer is that of another segment", path.display());
                 return Err(OpenError::new(message));
@@ -302,7 +303,7 @@ pub(super) async fn own_footer<F: IoFile>(
         // Lost, which whoever reads the segment is told.
         Err(_) => {}
     }
-    Ok(Some(footer))
+    Ok(Some((footer, header)))
 }
 
 /// # Errors

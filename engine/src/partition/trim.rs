@@ -273,7 +273,7 @@ impl<I: Io> Partition<I> {
         let (io, dir, id) = store.place();
         let path = meta_path(dir, oldest.base);
         let meta = store.meta_of(oldest).await?;
-        if let Some(footer) = own_footer(&path, &meta, id, oldest.base).await? {
+        if let Some((footer, _)) = own_footer(&path, &meta, id, oldest.base).await? {
             return Ok(footer.producers());
         }
         let kept = match kept_producers(io, dir, id, oldest.base).await {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use mofka_log::{BLOCK_BYTES, EventId, FilePos, Footer, SegmentHeader, SparseIndex};
+use mofka_log::{BLOCK_BYTES, EventId, Footer, SparseIndex};
 
 use super::super::segment::Segment;
 use super::super::segment_files::{check_header, data_path, meta_path, own_footer};
@@ -102,10 +102,9 @@ impl<I: Io> Store<I> {
         let failed = |error: std::io::Error| OpenError::io("reading", &path, &error);
         let end = segment.end().unwrap_or(segment.base);
         let size = files.meta.size_bytes().await.map_err(failed)?;
-        if let Some(footer) = own_footer(&path, &files.meta, self.partition, segment.base).await? {
-            let block = files.meta.read_at(FilePos::new(0), BLOCK_BYTES).await;
+        if let Some((footer, header)) = own_footer(&path, &files.meta, self.partition, segment.base).await? {
             // Who reads it goes by the footer's salt, which is the header's.
-            SegmentHeader::check(&block.map_err(failed)?).map_err(|error| wrong(error.to_string()))?;
+            header.map_err(|error| wrong(error.to_string()))?;
             let footer_end = footer.end_event_id();
             if footer_end > end {
                 return Err(wrong(format!(
