@@ -12,7 +12,7 @@
 //! | `ids` | event ids, file positions, producer ids |
 //! | `batch` | the batch frame: building it, checking it, stamping it |
 //! | `segment`, `footer` | the first block of every file; what a sealed segment ends with |
-//! | `index`, `producers` | where events are, roughly; what each producer sent last |
+//! | `index`, `producers` | where events are, roughly; what each producer sent last, and the file that keeps it |
 //! | `appender`, `write_plan` | gathers batches into commits and plans their writes |
 //! | `scan`, `verdict` | reads a meta file back after a crash; decides what that means |
 //! | `retention` | which segments are to go, and by what clock |
@@ -73,7 +73,9 @@ pub use ids::{EventId, FilePos, ProducerId};
 pub use index::{IndexError, SparseIndex};
 pub use limits::*;
 pub use name::{NameError, check_consumer_name, check_topic_name};
-pub use producers::{ProducerFacts, ProducerTable, ProducersError, SequenceVerdict};
+pub use producers::{
+    KeptProducers, KeptProducersError, ProducerFacts, ProducerTable, ProducersError, SequenceVerdict,
+};
 pub use retention::{
     AcknowledgedBy, Look, PartitionFacts, RETENTION_CONSUMERS_MAX, Retention, RetentionClock, RetentionError,
     SealedFacts, TrimReason,

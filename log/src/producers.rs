@@ -10,6 +10,8 @@
 //!
 //! Rebuilt from the frames after the last footer, so it is as durable as the batches themselves.
 
+mod kept;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytemuck::{Pod, Zeroable};
@@ -19,6 +21,8 @@ use crate::ids::{EventId, ProducerId};
 use crate::le::{Le32, Le64};
 use crate::limits::{EVENT_ID_END, PRODUCERS_PER_PARTITION_MAX, SEQUENCE_WINDOW};
 use crate::width::wide;
+
+pub use kept::{KeptProducers, KeptProducersError};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]

@@ -153,7 +153,8 @@ fn producers_that_cannot_be_read_now_may_be_read_at_the_next_start() {
             knows_all(&left, end);
         }
     }
-    assert!(refused >= 3, "{refused}");
+    // To open it, and to read it.
+    assert!(refused >= 2, "{refused}");
 }
 
 #[test]

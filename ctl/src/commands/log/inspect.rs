@@ -5,7 +5,9 @@ use std::io::BufReader;
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use mofka_log::{CatalogRecord, CursorRecord, Footer, FramePlace, SeenFrame, SegmentHeader, SegmentKind};
+use mofka_log::{
+    CatalogRecord, CursorRecord, Footer, FramePlace, KeptProducers, SeenFrame, SegmentHeader, SegmentKind,
+};
 use serde_json::{Value, json};
 
 use super::durable::failed;
@@ -115,14 +117,15 @@ impl Inspector<'_> {
             .listing
             .producers
             .as_deref()
-            .map(|path| kept_producers::read(path, found.id));
+            .and_then(|path| kept_producers::read(path, found.id).ok())
+            .map(KeptProducers::into_producers);
         self.sink.fields(|| {
             json!({
                 "id": found.id.map(|id| id.to_string()),
                 "topic": name.as_ref().map(|(topic, _)| topic),
                 "index": name.as_ref().map(|(_, index)| index),
                 "end_event_id": found.end().get(),
-                "kept_producers": kept.as_ref().and_then(|kept| kept.as_ref().ok()).map(|(_, table)| producers_json(table)),
+                "kept_producers": kept.as_ref().map(producers_json),
                 "trimmed_data_files": found.listing.leftovers,
                 "reserved_files": found.listing.reserved,
                 "other_files": found.listing.others,
@@ -153,8 +156,8 @@ impl Inspector<'_> {
             self.sink
                 .text(|| format!("  durable up to event {witness}, says the cursors file"));
         }
-        if let Some(Ok(kept)) = &kept {
-            let count = kept.1.len();
+        if let Some(kept) = &kept {
+            let count = kept.len();
             self.sink
                 .text(|| format!("  {count} producers known from segments that were trimmed"));
         }

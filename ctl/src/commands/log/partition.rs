@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use mofka_log::{
-    BLOCK_BYTES, Cursors, EventId, FooterTail, ProducerTable, SeenFrame, SegmentHeader, Verdict,
+    BLOCK_BYTES, Cursors, EventId, FooterTail, KeptProducers, ProducerTable, SeenFrame, SegmentHeader,
+    Verdict,
 };
 use uuid::Uuid;
 
@@ -123,7 +124,7 @@ impl PartitionFound {
     pub(super) fn kept_producers(&self) -> ProducerTable {
         let path = self.listing.producers.as_deref();
         let kept = path.and_then(|path| kept_producers::read(path, self.id).ok());
-        kept.map(|(_, table)| table).unwrap_or_default()
+        kept.map(KeptProducers::into_producers).unwrap_or_default()
     }
 
     /// What was kept of producers before segments that went since knows too little, where no footer knows better.
@@ -132,13 +133,13 @@ impl PartitionFound {
             return;
         };
         let first = self.own_segments().next().map(|segment| segment.files.base);
-        let (Some(first), Ok((base, _))) = (first, kept_producers::read(&path, self.id)) else {
+        let (Some(first), Ok(kept)) = (first, kept_producers::read(&path, self.id)) else {
             return;
         };
-        if base < first && !self.own_segments().any(SegmentFound::is_sealed) {
-            let text = format!(
-                "it has what producers sent before event {base}, the first segment begins at {first}, and no segment has a footer"
-            );
+        if let Err(error) = kept.reaches(first)
+            && !self.own_segments().any(SegmentFound::is_sealed)
+        {
+            let text = format!("{error}, and no segment has a footer");
             self.problems
                 .push(Problem::damage("producers_damaged", &path, text));
         }
@@ -215,7 +216,7 @@ pub(super) fn examine(
         .map(|path| (path, kept_producers::read(path, id)))
     {
         None => ProducerTable::default(),
-        Some((_, Ok((_, table)))) => table,
+        Some((_, Ok(kept))) => kept.into_producers(),
         Some((path, Err(reason))) => {
             let text = format!("what producers sent to segments that were trimmed is lost: {reason}");
             found

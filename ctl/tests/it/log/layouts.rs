@@ -5,10 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, FooterTail, ProducerId, ProducerTable, SegmentHeader,
-    SegmentKind, SparseIndex,
-};
+use mofka_log::{EventId, Footer, FooterFacts, FooterTail, KeptProducers, ProducerId, ProducerTable};
 use serde_json::json;
 
 use super::stored::{Stored, bgl_lines, flip, parse};
@@ -202,21 +199,9 @@ fn write_kept_producers(stored: &Stored, base: u64) {
         .unwrap()
         .parse()
         .unwrap();
-    let (base, salt) = (EventId::new(base), 0x5a17);
     let mut producers = ProducerTable::default();
     producers.note((ProducerId::new(0xabc), 3, 41).into(), EventId::new(7), 2);
-    let frames_end = FilePos::new(BLOCK_BYTES as u64);
-    let facts = FooterFacts {
-        salt,
-        base_event_id: base,
-        end_event_id: base,
-        meta_end: frames_end,
-        data_end: frames_end,
-        index: SparseIndex::default(),
-        producers,
-    };
-    let header = SegmentHeader::new(SegmentKind::Meta, id, base, salt, 1, 1);
-    let bytes = [&header.to_block()[..], &Footer::encode(&facts, frames_end)].concat();
+    let bytes = KeptProducers::encode(id, EventId::new(base), producers, 0x5a17, 1);
     std::fs::write(stored.partition().join("producers"), bytes).unwrap();
 }
 
