@@ -15,6 +15,7 @@
 //! | `index`, `producers` | where events are, roughly; what each producer sent last, and the file that keeps it |
 //! | `appender`, `write_plan` | gathers batches into commits and plans their writes |
 //! | `scan`, `verdict` | reads a meta file back after a crash; decides what that means |
+//! | `begun` | whether the last segment of a partition was ever begun |
 //! | `retention` | which segments are to go, and by what clock |
 //! | `catalog`, `cursor`, `name` | records of the catalog and of the cursors files; rules for names |
 //! | `export` | a partition in one portable file |
@@ -33,6 +34,7 @@
 
 mod appender;
 mod batch;
+mod begun;
 mod catalog;
 mod cursor;
 mod export;
@@ -59,6 +61,7 @@ pub use batch::{
     DataParts, EventView, Events, EventsMark, PieceCrcs, REFERENCE_HEAD_BYTES, Reference, Stamp,
     StreamedData, check_piece, check_pieces, combine_crc, frame_bytes_hint,
 };
+pub use begun::LastSegment;
 pub use catalog::{
     Catalog, CatalogError, CatalogRecord, CatalogRecordError, Durability, PartitionKind, PartitionRecord,
     TopicRecord,

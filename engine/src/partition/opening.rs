@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mofka_log::{
-    Appender, AppenderConfig, BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, ProducerTable, Reach,
-    Recovered, SegmentFacts, SegmentHeader, SegmentKind, SparseIndex, Verdict,
+    Appender, AppenderConfig, BLOCK_BYTES, EventId, FilePos, Footer, FooterFacts, LastSegment, ProducerTable,
+    Reach, Recovered, SegmentFacts, SegmentHeader, SparseIndex, Verdict,
 };
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ enum Last<F> {
     Tail(Tail<F>),
     /// Nobody begins the next before it seals one, but somebody did once.
     Sealed(EventId),
-    /// Its files were being named when the machine stopped.
+    /// Its files were being named when the machine stopped ([`LastSegment`]).
     NeverBegun,
     /// The same, where the file system made a later change of names durable and not an earlier one; or the header was lost, and what was
     /// in it with it. Nobody can tell, so it stays under another name.
@@ -366,21 +366,23 @@ impl<I: Io> Opening<'_, I> {
             Opened::NeverUsed => return Ok(Last::Headerless),
             Opened::Segment(opened) => opened,
         };
-        let recovered = &opened.recovered;
-        let begins_at = opened.header.base_event_id();
-        let is_blank = recovered.next_event_id == begins_at && recovered.residue_end == recovered.meta_end;
-        let is_ours = opened.header.expect(SegmentKind::Meta, self.partition).is_ok();
-        if is_blank && is_ours && begins_at < base {
-            // An earlier life had made it ready for an earlier segment: its removal was lost, and the name that was given to the file
-            // made after it was not.
+        let data_header = match &data {
+            Some(data) => header_of(data).await?,
+            None => None,
+        };
+        let files = LastSegment {
+            partition: self.partition,
+            base,
+            meta: &opened.header,
+            recovered: &opened.recovered,
+            data: data_header.as_ref(),
+        };
+        if files.was_never_begun() {
             return Ok(Last::NeverBegun);
         }
         check_header(&path, &opened.header, self.partition, base)?;
-        let is_empty = matches!(recovered.verdict, Verdict::Clean) && recovered.next_event_id == base;
         let data = match data {
-            Some(data) if self.is_data_of(&data, &opened.header).await? => data,
-            // Both names are made durable before the first frame is written.
-            _ if is_empty => return Ok(Last::NeverBegun),
+            Some(data) if files.has_its_data() => data,
             found => {
                 let wrong = if found.is_some() {
                     "is not that of this segment"
@@ -412,16 +414,6 @@ impl<I: Io> Opening<'_, I> {
         }
     }
 
-    /// Whether the data file was begun together with the meta file that has this header.
-    async fn is_data_of(&self, data: &Rc<I::File>, header: &SegmentHeader) -> Result<bool, OpenError> {
-        let block = data.read_at(FilePos::new(0), BLOCK_BYTES).await;
-        let block =
-            block.map_err(|error| OpenError::new(format!("reading a data file's header: {error}")))?;
-        Ok(SegmentHeader::check(&block).is_ok_and(|found| {
-            found.salt() == header.salt() && found.expect(SegmentKind::Data, self.partition).is_ok()
-        }))
-    }
-
     /// Removes the files of the last segment, in which there never was anything.
     async fn forget(&self, base: EventId) -> Result<(), OpenError> {
         for path in [meta_path(self.dir, base), data_path(self.dir, base)] {
@@ -450,6 +442,13 @@ impl<I: Io> Opening<'_, I> {
         let synced = self.io.sync_dir(self.dir).await;
         synced.map_err(|error| OpenError::io("syncing the directory", self.dir, &error))
     }
+}
+
+/// The header of a data file, where it has one.
+async fn header_of<F: IoFile>(data: &Rc<F>) -> Result<Option<SegmentHeader>, OpenError> {
+    let block = data.read_at(FilePos::new(0), BLOCK_BYTES).await;
+    let block = block.map_err(|error| OpenError::new(format!("reading a data file's header: {error}")))?;
+    Ok(SegmentHeader::check(&block).ok())
 }
 
 /// A name with the ending `.lost` for this file, or `.lost-2` and so on when others were kept before it.

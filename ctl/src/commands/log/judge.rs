@@ -38,6 +38,18 @@ pub(super) fn judge(found: &mut SegmentFound, place: &Place) {
         found.problems.extend(problems);
         return;
     };
+    if let HeaderFound::NeverBegun(header) = &found.header {
+        let (begins_at, base) = (header.base_event_id(), found.files.base);
+        let made_for = match begins_at == base {
+            true => String::new(),
+            false => format!("it was made ready for a segment from event {begins_at} on; "),
+        };
+        let text = format!(
+            "{made_for}nothing is in it: the segment from event {base} on was never begun, and the daemon removes it when it starts"
+        );
+        found.problems.push(Problem::note("never_begun", &meta, text));
+        return;
+    }
     let is_ours = matches!(found.header, HeaderFound::Fine(_) | HeaderFound::Rebuilt(_));
     match &found.verdict {
         // A daemon that works here is writing it.

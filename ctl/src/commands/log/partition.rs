@@ -226,7 +226,12 @@ pub(super) fn examine(
         }
     };
     let files = found.listing.segments.clone();
-    let ours: Vec<bool> = files.iter().map(|files| !is_of_another(files, id)).collect();
+    let last_named = files.iter().rposition(|files| files.meta.is_some());
+    let is_ours = |(place, files)| {
+        // The name of one that was never begun testifies as that of any other, whatever its file was made for.
+        !is_of_another(files, id) || (last_named == Some(place) && was_never_begun(files, id))
+    };
+    let ours: Vec<bool> = files.iter().enumerate().map(is_ours).collect();
     let last = files.iter().zip(&ours).rfind(|(_, ours)| **ours);
     let last_is_sealed = last.is_some_and(|(last, _)| ends_with_footer(last));
     for (place, segment) in files.iter().enumerate() {
@@ -251,6 +256,9 @@ pub(super) fn examine(
             }
         };
         producers = looked.producers().unwrap_or_default();
+        if last_named == Some(place) && looked.was_never_begun(id) {
+            looked.note_never_begun();
+        }
         let place = Place {
             next,
             from_last: ours.iter().skip(place + 1).filter(|ours| **ours).count(),
@@ -275,6 +283,17 @@ fn is_of_another(files: &SegmentFiles, id: Option<Uuid>) -> bool {
         SegmentHeader::check(&source.read(0, BLOCK_BYTES).ok()?).ok()
     };
     header().is_some_and(|header| expect(&header, id, files.base).is_err())
+}
+
+/// Whether the last segment, whose file has the header of another, was being named when the machine stopped.
+fn was_never_begun(files: &SegmentFiles, id: Option<Uuid>) -> bool {
+    let context = Context {
+        partition: id,
+        witness: EventId::new(0),
+        producers: ProducerTable::default(),
+        depth: Depth::Tail,
+    };
+    look(files, &context, &ProgressBar::hidden(), &mut |_| ()).is_ok_and(|found| found.was_never_begun(id))
 }
 
 /// Whether the meta file's last bytes are the tail of a footer.

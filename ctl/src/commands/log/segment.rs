@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use mofka_log::{
-    BLOCK_BYTES, EventId, FilePos, Footer, FooterTail, MetaScan, ProducerTable, Recovered, SeenFrame,
-    SegmentHeader, SegmentHeaderError, SegmentKind, Verdict,
+    BLOCK_BYTES, EventId, FilePos, Footer, FooterTail, LastSegment, MetaScan, ProducerTable, Recovered,
+    SeenFrame, SegmentHeader, SegmentHeaderError, SegmentKind, Verdict,
 };
 use uuid::Uuid;
 
@@ -74,6 +74,8 @@ pub(super) enum HeaderFound {
     Rebuilt(SegmentHeader),
     /// It is a header of something else.
     Other(SegmentHeader),
+    /// Of the last segment, which was being named when the machine stopped: its own, or of an earlier one that the file was made for.
+    NeverBegun(SegmentHeader),
     /// It is lost.
     Lost,
 }
@@ -82,7 +84,9 @@ impl HeaderFound {
     /// The header to read the file by.
     pub(super) fn header(&self) -> Option<&SegmentHeader> {
         match self {
-            Self::Fine(header) | Self::Rebuilt(header) | Self::Other(header) => Some(header),
+            Self::Fine(header) | Self::Rebuilt(header) | Self::Other(header) | Self::NeverBegun(header) => {
+                Some(header)
+            }
             Self::Lost => None,
         }
     }
@@ -118,6 +122,35 @@ impl SegmentFound {
 
     pub(super) fn is_sealed(&self) -> bool {
         matches!(self.footer, FooterFound::Checks { .. })
+    }
+
+    /// Whether the daemon will say of this one, the last, that it was never begun, and remove it.
+    pub(super) fn was_never_begun(&self, partition: Option<Uuid>) -> bool {
+        let (HeaderFound::Fine(meta) | HeaderFound::Other(meta)) = &self.header else {
+            return false;
+        };
+        let (Some(recovered), FooterFound::None) = (&self.recovered, &self.footer) else {
+            return false;
+        };
+        let data = self.data_header.as_ref().and_then(|data| data.as_ref().ok());
+        LastSegment {
+            partition: partition.unwrap_or(meta.partition()),
+            base: self.files.base,
+            meta,
+            recovered,
+            data,
+        }
+        .was_never_begun()
+    }
+
+    /// It was never begun: what its files say otherwise does not matter.
+    pub(super) fn note_never_begun(&mut self) {
+        if let Some(header) = self.header.header().copied() {
+            self.header = HeaderFound::NeverBegun(header);
+            self.verdict = Verdict::EmptyTorn;
+            self.recovered = None;
+            self.problems.clear();
+        }
     }
 
     /// What the segments after it are to know of producers.

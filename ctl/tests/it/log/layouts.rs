@@ -2,10 +2,13 @@
 //! yet, a tail that moves, data larger than what is read at once.
 
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use mofka_log::{EventId, Footer, FooterFacts, FooterTail, KeptProducers, ProducerId, ProducerTable};
+use mofka_log::{
+    EventId, Footer, FooterFacts, FooterTail, KeptProducers, ProducerId, ProducerTable, SegmentHeader,
+    SegmentKind,
+};
 use serde_json::json;
 
 use super::stored::{Stored, bgl_lines, flip, parse};
@@ -286,6 +289,78 @@ fn what_was_kept_of_producers_before_segments_that_are_gone_is_not_enough() {
     stored.verify().ok();
     write_kept_producers(&stored, first - 1);
     assert_eq!(stored.problems(), ["producers_damaged"]);
+    stored.run("mofka-ctl log repair --apply data").ok();
+    stored.verify().ok();
+}
+
+/// Makes a file with this name ready for the segment from `base` on, as a start does.
+fn prepare(stored: &Stored, name: u64, kind: SegmentKind, base: u64) -> PathBuf {
+    let id = stored
+        .partition()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    // Files that were made ready together have one salt.
+    let header = SegmentHeader::new(kind, id, EventId::new(base), base, 1, 1);
+    let mut bytes = header.to_block().to_vec();
+    bytes.resize(1 << 20, 0);
+    let ending = match kind {
+        SegmentKind::Meta => "meta",
+        _ => "data",
+    };
+    let path = stored.partition().join(format!("{name:020}.{ending}"));
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn files_that_got_the_names_of_a_segment_that_was_never_begun_are_no_damage() {
+    let stored = Stored::new();
+    // Made ready for an earlier segment, both or one of them; or for this one, and the other's name was lost.
+    for (meta, data) in [(1900, Some(1900)), (1900, None), (2000, None), (2000, Some(1900))] {
+        let meta = prepare(&stored, 2000, SegmentKind::Meta, meta);
+        let data_path = meta.with_extension("data");
+        match data {
+            Some(base) => drop(prepare(&stored, 2000, SegmentKind::Data, base)),
+            None => drop(std::fs::remove_file(&data_path)),
+        }
+        let made = std::fs::read(&meta).unwrap();
+        let found = parse(&stored.verify().ok());
+        let last = found["partitions"][0]["segments"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap()
+            .clone();
+        let problems = last["problems"].as_array().unwrap();
+        let kinds: Vec<_> = problems.iter().map(|problem| &problem["kind"]).collect();
+        assert_eq!(kinds, ["never_begun"], "{found}");
+        assert_eq!(found["partitions"][0]["end_event_id"], json!(2000), "{found}");
+        let done = parse(&stored.run("mofka-ctl --json log repair data").ok());
+        assert_eq!(done["partitions"][0]["steps"], json!([]), "{done}");
+        stored.run("mofka-ctl log inspect data").ok();
+        // What is said is what the daemon does.
+        stored.start();
+        assert!(
+            std::fs::read(&meta).is_ok_and(|now| now[..4096] != made[..4096]),
+            "begun anew"
+        );
+        assert!(stored.consumed("bgl", 0, 2000) == bgl_lines());
+        stored.stop();
+        stored.verify().ok();
+    }
+    // With something behind its header it is not one of these.
+    let meta = prepare(&stored, 2000, SegmentKind::Meta, 1900);
+    flip(&meta, 9000, 0);
+    assert_eq!(stored.problems(), ["foreign"]);
+    std::fs::remove_file(&meta).unwrap();
+    std::fs::remove_file(meta.with_extension("data")).unwrap();
+    // Its name says that everything before it had been durable.
+    prepare(&stored, 2010, SegmentKind::Meta, 1900);
+    assert!(!stored.problems().is_empty());
     stored.run("mofka-ctl log repair --apply data").ok();
     stored.verify().ok();
 }

@@ -180,7 +180,9 @@ pub(super) fn plan(found: &PartitionFound) -> Outcome<Plan> {
         stopped: None,
         kept_segments: 0,
     };
-    let last = found.own_segments().last().map(|last| last.files.base);
+    // One that was never begun goes, so the one before it is the last.
+    let is_begun = |segment: &&SegmentFound| !matches!(segment.header, HeaderFound::NeverBegun(_));
+    let last = found.own_segments().rfind(is_begun).map(|last| last.files.base);
     for segment in &found.segments {
         planning.segment(segment, last == Some(segment.files.base));
     }
@@ -240,6 +242,11 @@ impl Planning<'_> {
             };
             return self.set_aside(segment, &why);
         }
+        if matches!(segment.header, HeaderFound::NeverBegun(_)) {
+            // The daemon removes it.
+            self.expected = Some(base);
+            return;
+        }
         let (Some(meta), Some(header)) = (&segment.files.meta, usable_header(segment)) else {
             // The daemon makes a segment that was being named when the machine stopped: the data file gets its name first.
             if is_last && segment.files.meta.is_none() {
@@ -247,9 +254,10 @@ impl Planning<'_> {
             }
             let why = match &segment.header {
                 HeaderFound::Other(_) => "it is not a segment of this partition that begins here",
-                HeaderFound::Fine(_) | HeaderFound::Rebuilt(_) | HeaderFound::Lost => {
-                    "its header is lost, and with it what its frames are"
-                }
+                HeaderFound::Fine(_)
+                | HeaderFound::Rebuilt(_)
+                | HeaderFound::Lost
+                | HeaderFound::NeverBegun(_) => "its header is lost, and with it what its frames are",
             };
             self.set_aside(segment, why);
             if !matches!(segment.header, HeaderFound::Other(_)) {
@@ -427,6 +435,8 @@ fn usable_header(segment: &SegmentFound) -> Option<SegmentHeader> {
         HeaderFound::Rebuilt(header) if segment.good_meta_end > FilePos::new(BLOCK_BYTES as u64) => {
             Some(header)
         }
-        HeaderFound::Rebuilt(_) | HeaderFound::Other(_) | HeaderFound::Lost => None,
+        HeaderFound::Rebuilt(_) | HeaderFound::Other(_) | HeaderFound::Lost | HeaderFound::NeverBegun(_) => {
+            None
+        }
     }
 }
