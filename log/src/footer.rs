@@ -249,6 +249,7 @@ impl Footer {
         let index = SparseIndex::decode(index, header.index_count.get().into(), times)?;
         header.check_index(&index)?;
         let producers = ProducerTable::decode(producers, header.producer_count.get().into())?;
+        producers.check_before(EventId::new(header.end_event_id.get()))?;
         Ok(Self {
             header,
             index,

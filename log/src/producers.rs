@@ -277,6 +277,25 @@ impl ProducerTable {
         earlier
     }
 
+    /// Whether it can be what was known before the event `end` was accepted.
+    ///
+    /// # Errors
+    /// The first producer that sent something later.
+    pub(crate) fn check_before(&self, end: EventId) -> Result<(), ProducersError> {
+        for (place, (id, producer)) in (0..).zip(&self.producers) {
+            let is_later = |answer: &Answer| answer.end() > end;
+            // Whose batches are all later may be there with the end for its last: see [`ProducerTable::before`].
+            if producer.last_base > end || producer.window.iter().any(is_later) {
+                return Err(ProducersError::Producer {
+                    place,
+                    id: *id,
+                    rule: "its batches lie before the end of what the table is of",
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The producers in the order of their ids, for people to look at.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = ProducerFacts> {
         self.producers.iter().map(|(id, producer)| ProducerFacts {

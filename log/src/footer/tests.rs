@@ -234,6 +234,40 @@ fn an_index_leads_only_to_places_of_frames() {
 }
 
 #[test]
+fn producers_sent_nothing_after_the_segment() {
+    // The segment ends at event 103, and another producer's batch before it does not matter.
+    for (base, count, is_fine) in [
+        (0, 1, true),
+        (100, 3, true),
+        (102, 1, true),
+        (102, 2, false),
+        (103, 1, false),
+        (5000, 1, false),
+    ] {
+        let mut facts = facts(3, 2);
+        facts
+            .producers
+            .note((ProducerId::new(9), 0, 0).into(), EventId::new(base), count);
+        let (_, bytes) = sealed(&facts);
+        let checked = Footer::check(&bytes, facts.salt);
+        match is_fine {
+            true => assert_eq!(checked.unwrap().producers(), facts.producers),
+            false => {
+                let refused = checked.unwrap_err().to_string();
+                assert!(refused.contains("producer 2 (0000000000000009)"), "{refused}");
+            }
+        }
+    }
+    // What `before` leaves of a producer that sent nothing yet, and fences an earlier epoch.
+    let mut facts = facts(3, 2);
+    let mut later = facts.producers.clone();
+    later.note((ProducerId::new(9), 7, 0).into(), EventId::new(500), 4);
+    facts.producers = later.before(facts.end_event_id);
+    assert_eq!(facts.producers.len(), 3);
+    assert!(Footer::check(&sealed(&facts).1, facts.salt).is_ok());
+}
+
+#[test]
 fn bytes_after_the_producers_are_refused() {
     let (_, mut bytes) = sealed(&facts(1, 1));
     bytes[4031] = 1;
