@@ -36,6 +36,9 @@ pub(crate) struct Found {
     pub(crate) reserved: Reach,
 }
 
+/// A segment's meta file, and where it is.
+type Meta<F> = (PathBuf, Rc<F>);
+
 /// The last segment, which is gone on with.
 struct Tail<F> {
     base: EventId,
@@ -168,13 +171,16 @@ impl<I: Io> Opening<'_, I> {
         let Some((last, before)) = bases.split_last() else {
             return Ok(None);
         };
-        let last_footer = self.footer(*last).await?;
+        let last_meta = self.open(*last).await?;
+        let last_footer = self.footer(*last, &last_meta).await?;
         (self.producers, self.producers_missing) = (ProducerTable::default(), false);
         let mut unsealed = Vec::new();
         let mut known = None;
         for (place, base) in before.iter().enumerate().rev() {
             let end = bases.get(place + 1).copied().unwrap_or(*base);
-            known = self.footer(*base).await?.map(|footer| footer.producers());
+            // Opened again when its frames are read: there may be many.
+            let meta = self.open(*base).await?;
+            known = self.footer(*base, &meta).await?.map(|footer| footer.producers());
             if known.is_some() {
                 break;
             }
@@ -196,14 +202,13 @@ impl<I: Io> Opening<'_, I> {
         }
         match last_footer {
             Some(footer) => self.sealed(*last, &footer).map(Some),
-            None => self.last(*last).await.map(Some),
+            None => self.last(*last, last_meta).await.map(Some),
         }
     }
 
     /// The footer of a segment, if it has one.
-    async fn footer(&self, base: EventId) -> Result<Option<Footer>, OpenError> {
-        let (path, meta) = self.open(base).await?;
-        let found = own_footer(&path, &meta, self.partition, base).await?;
+    async fn footer(&self, base: EventId, (path, meta): &Meta<I::File>) -> Result<Option<Footer>, OpenError> {
+        let found = own_footer(path, meta, self.partition, base).await?;
         Ok(found.map(|(footer, _)| footer))
     }
 
@@ -271,7 +276,7 @@ impl<I: Io> Opening<'_, I> {
         Ok(last)
     }
 
-    async fn open(&self, base: EventId) -> Result<(PathBuf, Rc<I::File>), OpenError> {
+    async fn open(&self, base: EventId) -> Result<Meta<I::File>, OpenError> {
         let path = meta_path(self.dir, base);
         let meta = self.io.open(&path).await;
         let meta = meta.map_err(|error| OpenError::io("opening", &path, &error))?;
@@ -355,8 +360,7 @@ impl<I: Io> Opening<'_, I> {
     }
 
     /// The last segment, which has no footer.
-    async fn last(&mut self, base: EventId) -> Result<Last<I::File>, OpenError> {
-        let (path, meta) = self.open(base).await?;
+    async fn last(&mut self, base: EventId, (path, meta): Meta<I::File>) -> Result<Last<I::File>, OpenError> {
         let data = self.data(base).await?;
         let known = Known {
             producers: self.producers.clone(),
