@@ -105,9 +105,14 @@ impl Outbox {
 
     /// Waits until less than the bound is queued, or the connection is gone.
     pub(crate) async fn room(&self) {
+        self.until(Self::has_room).await;
+    }
+
+    /// Waits until this is so, or the connection is gone.
+    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
         loop {
             let listener = self.changed.listen();
-            if self.bytes.get() < self.bytes_max.get() || self.closed.get() {
+            if is_so(self) || self.closed.get() {
                 return;
             }
             listener.await;
@@ -127,13 +132,7 @@ impl Outbox {
 
     /// Waits until [`Outbox::expect`] would give room, or the connection is gone.
     pub(crate) async fn room_for_more(&self) {
-        loop {
-            let listener = self.changed.listen();
-            if self.has_room_for_more() || self.closed.get() {
-                return;
-            }
-            listener.await;
-        }
+        self.until(Self::has_room_for_more).await;
     }
 
     fn has_room_for_more(&self) -> bool {
@@ -170,13 +169,7 @@ impl Outbox {
 
     /// Waits until all that was queued is written, or the connection is gone.
     pub(crate) async fn drained(&self) {
-        loop {
-            let listener = self.changed.listen();
-            if self.bytes.get() == 0 || self.closed.get() {
-                return;
-            }
-            listener.await;
-        }
+        self.until(|outbox| outbox.bytes.get() == 0).await;
     }
 
     /// Writes what is queued until the outbox is closed.
