@@ -9,6 +9,7 @@ mod call;
 mod entries;
 mod op;
 mod operations;
+mod refusal;
 mod spot;
 mod submit;
 mod syncs;
@@ -44,7 +45,7 @@ use super::quiet::QuietFiles;
 use super::rings::Rings;
 use super::settled::Device;
 use super::watch::Watches;
-use crate::io::{FileWrite, StepError, Then};
+use crate::io::{FileWrite, Step, StepError, Then};
 
 /// Entries of the submission queue; what is beyond is submitted earlier.
 const ENTRIES: u32 = 256;
@@ -93,6 +94,9 @@ struct Inner {
     /// Polled by its task while something goes through them.
     rings: Rings,
     activity: Activity,
+    /// What the next submissions fail with, in place of being made.
+    #[cfg(test)]
+    refusals: Vec<i32>,
 }
 
 impl Ring {
@@ -135,6 +139,8 @@ impl Ring {
             watches: watches.clone(),
             rings: rings.clone(),
             activity: activity.clone(),
+            #[cfg(test)]
+            refusals: Vec::new(),
         }));
         glommio::spawn_local(attend::attend(Rc::downgrade(&inner), Looker::new()?)).detach();
         Ok(Self(inner))
@@ -177,18 +183,21 @@ impl Ring {
         writes: Vec<FileWrite<UringFile, IoBuf>>,
         then: Then,
     ) -> Result<(), StepError> {
-        let place = self.0.borrow_mut().begin_write(writes, then)?;
+        self.room(2 * writes.len() + 1).await.map_err(unwritten)?;
+        let place = self.0.borrow_mut().begin_write(writes, then);
         self.finish(place).await.outcome.map(|_| ())
     }
 
     /// Syncs these files at the same time.
     pub(super) async fn sync(&self, files: Vec<Rc<UringFile>>) -> Result<(), StepError> {
-        let place = self.0.borrow_mut().begin_sync(files)?;
+        self.room(files.len()).await.map_err(unwritten)?;
+        let place = self.0.borrow_mut().begin_sync(files);
         self.finish(place).await.outcome.map(|_| ())
     }
 
     /// Reads `bytes` bytes at `at`, both as the device wants them; fewer at the end of the file.
     pub(super) async fn read(&self, file: &Rc<UringFile>, at: FilePos, bytes: usize) -> io::Result<Bytes> {
+        self.room(1).await?;
         let place = self.0.borrow_mut().begin_read(file, at, bytes)?;
         let finished = self.finish(place).await;
         let read = finished.outcome.map_err(|error| error.source)?;
@@ -232,12 +241,8 @@ fn wake(wakers: Vec<Waker>) {
 }
 
 impl Inner {
-    fn begin_write(
-        &mut self,
-        writes: Vec<FileWrite<UringFile, IoBuf>>,
-        then: Then,
-    ) -> Result<usize, StepError> {
-        self.make_room(2 * writes.len() + 1)?;
+    /// Room for two entries of each write, and one, was made.
+    fn begin_write(&mut self, writes: Vec<FileWrite<UringFile, IoBuf>>, then: Then) -> usize {
         let mut held = Held::default();
         let place = self.operations.place();
         let mut entries = Vec::with_capacity(2 * writes.len() + 1);
@@ -299,7 +304,7 @@ impl Inner {
         self.ends_with_pair = held.files.len() == 2 && entries.len() == 2;
         let op = Op::new(syncs, others, None, held);
         self.launch(place, &entries, op);
-        Ok(place)
+        place
     }
 
     /// The device whose next sync will do for all of these writes.
@@ -325,8 +330,8 @@ impl Inner {
             .then(|| self.quiet.of(device))?
     }
 
-    fn begin_sync(&mut self, files: Vec<Rc<UringFile>>) -> Result<usize, StepError> {
-        self.make_room(files.len())?;
+    /// Room for an entry of each was made.
+    fn begin_sync(&mut self, files: Vec<Rc<UringFile>>) -> usize {
         let place = self.operations.place();
         let entries: Vec<_> = files
             .iter()
@@ -339,14 +344,14 @@ impl Inner {
             ..Held::default()
         };
         self.launch(place, &entries, Op::new(count, 0, None, held));
-        Ok(place)
+        place
     }
 
+    /// Room for an entry was made.
     fn begin_read(&mut self, file: &Rc<UringFile>, at: FilePos, bytes: usize) -> io::Result<usize> {
         // Not from the region: what was read may be kept for long, and writes need the region.
         let mut buf = self.pool.take_from_heap(bytes);
         let length = u32::try_from(bytes).map_err(io::Error::other)?;
-        self.make_room(1).map_err(|error| error.source)?;
         let place = self.operations.place();
         let entry = opcode::Read::new(types::Fd(file.fd()), buf.as_mut().as_mut_ptr(), length)
             .offset(at.get())
@@ -474,6 +479,12 @@ impl Drop for Inner {
         self.drain();
         self.attendant.take().into_iter().for_each(Waker::wake);
     }
+}
+
+/// Why nothing of an operation was begun, and so no sync either.
+fn unwritten(source: io::Error) -> StepError {
+    let step = Step::Write;
+    StepError { step, source }
 }
 
 /// How much is written.

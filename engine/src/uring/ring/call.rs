@@ -68,9 +68,9 @@ impl Ring {
 
     /// `held`: everything that the entry names.
     async fn call(&self, entry: squeue::Entry, held: Box<dyn Any>) -> io::Result<()> {
+        self.room(1).await?;
         let place = {
             let mut inner = self.0.borrow_mut();
-            inner.make_room(1).map_err(|error| error.source)?;
             let place = inner.operations.place();
             let held = Held {
                 other: Some(held),

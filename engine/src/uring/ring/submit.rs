@@ -7,6 +7,7 @@
 //! [`Syncs`]: super::syncs::Syncs
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::Waker;
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use super::op::Kind;
 use super::{Inner, entries, is_passing};
-use crate::io::{Step, StepError};
 
 /// How long what is queued may wait for more, or for the shard to wait.
 const QUEUED_MAX: Duration = Duration::from_micros(15);
@@ -23,18 +23,34 @@ const QUEUED_MAX: Duration = Duration::from_micros(15);
 const LONE_WRITES: usize = 2;
 
 impl Inner {
-    /// Lets the kernel take what is queued, when so many entries more would not fit.
-    pub(super) fn make_room(&mut self, entries: usize) -> Result<(), StepError> {
-        let submission = self.ring.submission();
-        let room = submission.capacity() - submission.len();
-        drop(submission);
-        if room < entries
-            && let Err(source) = self.ring.submit()
-        {
-            let step = Step::Write;
-            return Err(StepError { step, source });
+    /// Lets the kernel take what is queued, until so many entries more fit. It stops behind an entry that cannot be, and takes what
+    /// follows when it is asked again.
+    ///
+    /// # Errors
+    /// When it takes nothing; what is queued stays so. See [`Ring::room`].
+    ///
+    /// [`Ring::room`]: super::Ring::room
+    pub(super) fn make_room(&mut self, entries: usize) -> io::Result<()> {
+        loop {
+            let submission = self.ring.submission();
+            let room = submission.capacity() - submission.len();
+            drop(submission);
+            if room >= entries {
+                return Ok(());
+            }
+            if self.submit()? == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
         }
-        Ok(())
+    }
+
+    /// Tells the kernel what is queued, and says how much of it was taken. Where this fails, nothing was.
+    fn submit(&mut self) -> io::Result<usize> {
+        #[cfg(test)]
+        if let Some(code) = self.refusals.pop() {
+            return Err(io::Error::from_raw_os_error(code));
+        }
+        self.ring.submit()
     }
 
     /// Queues what belongs to the submission that is about to be made: syncs that are due, and what makes the kernel hand two writes to
@@ -99,7 +115,7 @@ impl Inner {
     pub(super) fn submit_and_reap(&mut self) -> Vec<Waker> {
         let mut woken = Vec::new();
         self.complete_submission(&mut woken);
-        if let Err(error) = self.ring.submit()
+        if let Err(error) = self.submit()
             && !is_passing(&error)
         {
             // The queue holds what was not taken, so nothing is lost; it goes with the next submission.

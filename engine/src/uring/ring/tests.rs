@@ -105,6 +105,55 @@ fn writes_beside_each_other_are_all_made() {
     });
 }
 
+/// Fills the queue with entries of which nobody hears, after this one.
+fn fill_queue(ring: &Ring, first: squeue::Entry) {
+    let inner = &mut *ring.0.borrow_mut();
+    let nothing = entries::nothing(inner.skip_success);
+    let mut submission = inner.ring.submission();
+    let mut next = first;
+    // SAFETY: they touch no memory.
+    while unsafe { submission.push(&next) }.is_ok() {
+        next = nothing.clone();
+    }
+}
+
+#[test]
+fn a_kernel_that_takes_nothing_for_a_moment_is_asked_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let file = Rc::new(io.create(&scratch.path().join("file")).await.unwrap());
+        let ring = file.ring();
+        for code in [libc::EAGAIN, libc::EBUSY, libc::ENOMEM] {
+            fill_queue(&ring, entries::nothing(false));
+            ring.0.borrow_mut().refusals = vec![code; 3];
+            let written = ring.write(vec![write_of(&io, &file, 0, BLOCK)], Then::Sync).await;
+            assert!(written.is_ok(), "{code}: {written:?}");
+            // The attendant may have submitted for it since.
+            assert!(ring.0.borrow().refusals.len() < 3, "{code}");
+        }
+        // What does not pass is told, of a write and nothing else: no sync was begun.
+        fill_queue(&ring, entries::nothing(false));
+        ring.0.borrow_mut().refusals = vec![libc::EINVAL];
+        let outcome = ring.write(vec![write_of(&io, &file, 0, BLOCK)], Then::Sync).await;
+        assert_eq!(steps(&[outcome]), [Some(Step::Write)]);
+        assert!(ring.sync(vec![Rc::clone(&file)]).await.is_ok());
+    });
+}
+
+#[test]
+fn room_is_made_past_an_entry_that_the_kernel_stops_at() {
+    let scratch = tempfile::tempdir().unwrap();
+    on_a_shard(async |io| {
+        let file = Rc::new(io.create(&scratch.path().join("file")).await.unwrap());
+        let ring = file.ring();
+        // Nothing needs no buffer: as a call that an older kernel does not know, it ends the submission.
+        let refused = entries::nothing(false).flags(Flags::BUFFER_SELECT);
+        fill_queue(&ring, refused);
+        let writes = vec![write_of(&io, &file, 0, BLOCK), write_of(&io, &file, BLOCK, BLOCK)];
+        ring.write(writes, Then::Sync).await.unwrap();
+    });
+}
+
 #[test]
 fn a_failed_sync_fails_every_write_that_it_was_for() {
     on_a_shard(async |io| {
@@ -415,7 +464,7 @@ fn a_failed_sync_fails_what_was_under_way_beside_it_also_on_other_shards() {
         let ring = here.ring();
         let begin = |file: &Rc<UringFile>, then| {
             let writes = vec![write_of(&io, file, 0, BLOCK), write_of(&io, file, BLOCK, BLOCK)];
-            ring.0.borrow_mut().begin_write(writes, then).unwrap()
+            ring.0.borrow_mut().begin_write(writes, then)
         };
         let before = (begin(&here, Then::Sync), begin(&there, Then::Sync));
         FLUSHES.failed(1001);
