@@ -13,10 +13,16 @@ use crate::io::Io;
 /// whole content.
 #[derive(Default)]
 pub(crate) struct Recent {
-    batches: VecDeque<Batch>,
+    held: VecDeque<Held>,
     bytes: u64,
     /// Whose budget it takes from, if any.
     memory: Option<Rc<ShardMemory>>,
+}
+
+struct Held {
+    batch: Batch,
+    /// The latest time of this batch and of those before it, also of some that are gone: clocks go back.
+    latest_us: u64,
 }
 
 impl Drop for Recent {
@@ -29,7 +35,7 @@ impl Recent {
     /// Empty, taking from a budget.
     pub(crate) fn within(memory: &Rc<ShardMemory>) -> Self {
         Self {
-            batches: VecDeque::new(),
+            held: VecDeque::new(),
             bytes: 0,
             memory: Some(Rc::clone(memory)),
         }
@@ -48,34 +54,36 @@ impl Recent {
 
     /// The first id in memory, if there is any.
     pub(crate) fn first_event_id(&self) -> Option<EventId> {
-        self.batches.front().map(Batch::base_event_id)
+        self.held.front().map(|held| held.batch.base_event_id())
     }
 
     pub(crate) fn push(&mut self, batch: Batch) {
-        if let Some(last) = self.batches.back() {
+        let mut latest_us = batch.timestamp_us();
+        if let Some(last) = self.held.back() {
             assert_eq!(
-                last.end_event_id(),
+                last.batch.end_event_id(),
                 batch.base_event_id(),
                 "batches enter in order, without gaps"
             );
+            latest_us = latest_us.max(last.latest_us);
         }
         let cost = cost_bytes(&batch);
         self.bytes += cost;
         if let Some(memory) = &self.memory {
             memory.add(cost);
         }
-        self.batches.push_back(batch);
+        self.held.push_back(Held { batch, latest_us });
     }
 
     /// Drops the oldest until at most `bytes_max` are held, but nothing at or after `keep_from`: what is not on the
     /// device yet can only be read here.
     pub(crate) fn evict(&mut self, bytes_max: u64, keep_from: EventId) {
         while self.bytes > bytes_max {
-            match self.batches.front() {
-                Some(batch) if batch.end_event_id() <= keep_from => {
+            match self.held.front() {
+                Some(Held { batch, .. }) if batch.end_event_id() <= keep_from => {
                     let cost = cost_bytes(batch);
                     self.bytes -= cost;
-                    self.batches.pop_front();
+                    self.held.pop_front();
                     self.note_less(cost);
                 }
                 _ => return,
@@ -85,7 +93,9 @@ impl Recent {
 
     /// The batches, the oldest first, and what each of them takes.
     pub(crate) fn costs(&self) -> impl Iterator<Item = (&Batch, u64)> {
-        self.batches.iter().map(|batch| (batch, cost_bytes(batch)))
+        self.held
+            .iter()
+            .map(|held| (&held.batch, cost_bytes(&held.batch)))
     }
 
     /// Drops the batches whose events are all before `end`.
@@ -98,21 +108,23 @@ impl Recent {
         self.from(id).next().map_or(id, Batch::base_event_id)
     }
 
-    /// The first event of the first batch that was accepted at this time or later.
+    /// The first event of the first batch that was accepted at this time or later. Found by halves; gone through one by one is only what
+    /// was accepted while the clock stood before a time that it had shown already.
     pub(crate) fn first_at(&self, timestamp_us: u64) -> Option<EventId> {
-        self.batches
-            .iter()
-            .find(|batch| batch.timestamp_us() >= timestamp_us)
-            .map(Batch::base_event_id)
+        let start = self.held.partition_point(|held| held.latest_us < timestamp_us);
+        self.held
+            .range(start..)
+            .find(|held| held.batch.timestamp_us() >= timestamp_us)
+            .map(|held| held.batch.base_event_id())
     }
 
     /// The batches from the one that holds `id` on; nothing when `id` is not in memory.
     pub(crate) fn from(&self, id: EventId) -> impl Iterator<Item = &Batch> {
         let start = match self.first_event_id() {
-            Some(first) if first <= id => self.batches.partition_point(|batch| batch.end_event_id() <= id),
-            _ => self.batches.len(),
+            Some(first) if first <= id => self.held.partition_point(|held| held.batch.end_event_id() <= id),
+            _ => self.held.len(),
         };
-        self.batches.range(start..)
+        self.held.range(start..).map(|held| &held.batch)
     }
 }
 
@@ -131,7 +143,7 @@ impl<I: Io> Holder for Partition<I> {
 /// receive buffer, see `session.rs`.
 fn cost_bytes(batch: &Batch) -> u64 {
     let data_bytes = batch.data().map_or(0, |data| data.len() as u64);
-    size_of::<Batch>() as u64 + batch.frame_bytes() + data_bytes
+    size_of::<Held>() as u64 + batch.frame_bytes() + data_bytes
 }
 
 #[cfg(test)]
@@ -141,6 +153,10 @@ mod tests {
     use mofka_log::{BatchBuilder, Stamp};
 
     fn batch(base: u64, events: u32) -> Batch {
+        batch_at(base, events, 0)
+    }
+
+    fn batch_at(base: u64, events: u32, timestamp_us: u64) -> Batch {
         let mut builder = BatchBuilder::new();
         for _ in 0..events {
             builder.push(b"{}", [&b"0123456789"[..]]).unwrap();
@@ -149,6 +165,7 @@ mod tests {
         let mut batch = Batch::check_client(frame, data).unwrap();
         batch.stamp(Stamp {
             base_event_id: EventId::new(base),
+            timestamp_us,
             ..Stamp::default()
         });
         batch
@@ -194,5 +211,35 @@ mod tests {
         recent.evict(2 * each, EventId::new(4));
         assert_eq!(recent.first_event_id(), Some(EventId::new(2)));
         assert_eq!(recent.bytes(), 2 * each);
+    }
+    /// A clock that goes on, and jumps back now and then.
+    fn times(count: u64) -> Vec<u64> {
+        let mut now = 1000;
+        let tick = |n: u64| {
+            now = match n % 17 {
+                16 => now - 40,
+                step => now + step % 3 * 5,
+            };
+            now
+        };
+        (0..count).map(tick).collect()
+    }
+
+    #[test]
+    fn the_place_of_a_time_is_the_first_batch_that_is_not_before_it() {
+        let times = times(200);
+        let mut recent = Recent::default();
+        for (base, time) in (0..).zip(&times) {
+            recent.push(batch_at(base, 1, *time));
+        }
+        // Those with the latest times go, too.
+        for gone in 0..=times.len() {
+            recent.drop_before(EventId::new(gone as u64));
+            for wanted in (950..1600).step_by(7) {
+                let expected = (0..).zip(&times).skip(gone).find(|(_, time)| **time >= wanted);
+                let expected = expected.map(|(base, _)| EventId::new(base));
+                assert_eq!(recent.first_at(wanted), expected, "{wanted} after {gone}");
+            }
+        }
     }
 }
