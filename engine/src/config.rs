@@ -269,6 +269,8 @@ impl NodeConfig {
             ("segment_data_bytes", limits.segment_data_bytes),
             ("commits_in_flight_max", limits.commits_in_flight_max as u64),
             ("commit_bytes_max", limits.commit_bytes_max),
+            // Half of the machine's is not 0.
+            ("memory_bytes_max", limits.memory_bytes_max.unwrap_or(1)),
             ("frame_bytes_max", limits.frame_bytes_max),
             ("batch_events_max", u64::from(limits.batch_events_max)),
             (

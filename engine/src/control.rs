@@ -578,6 +578,7 @@ async fn node_status<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>) -> Result<NodeSta
         direct_io: facts.direct_io,
         topics: shard.catalog().topics().count() as u64,
         monitoring: facts.monitoring.get().cloned(),
+        memory: facts.memory_status(),
         shards,
     })
 }

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use mofka_net::control::MemoryStatus;
 use uuid::Uuid;
 
 use crate::config::{ConfigFile, NodeConfig};
 use crate::home::Home;
 use crate::monitor::Monitoring;
+use crate::partition::NodeMemory;
 use crate::ring::RingQuota;
 
 /// Who may open a Unix socket's file; who may say something there is decided when he has come.
@@ -36,6 +38,8 @@ pub struct NodeFacts {
     pub started: Instant,
     /// What its rings in shared memory take.
     pub(crate) rings: RingQuota,
+    /// What its memory partitions take.
+    pub(crate) memory: NodeMemory,
     /// Set when the node is to stop.
     pub stop: AtomicBool,
     /// The configuration that it was started with.
@@ -69,6 +73,7 @@ impl NodeFacts {
             direct_io,
             started: Instant::now(),
             rings: RingQuota::default(),
+            memory: NodeMemory::of_this_machine(),
             stop: AtomicBool::new(false),
             configured: config.clone(),
             now: Mutex::new(config.clone()),
@@ -93,6 +98,12 @@ impl NodeFacts {
     pub(crate) fn now(&self) -> MutexGuard<'_, NodeConfig> {
         // Changed by one assignment: a panic leaves nothing half done.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its memory partitions take, and may.
+    pub(crate) fn memory_status(&self) -> MemoryStatus {
+        let limits = self.now().limits;
+        self.memory.status(&limits)
     }
 
     /// A shard got to its tasks.

@@ -25,6 +25,7 @@ mod intake;
 pub mod io;
 mod limits;
 pub mod logging;
+mod machine_memory;
 pub mod measures;
 pub mod monitor;
 mod nearest;

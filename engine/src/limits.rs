@@ -28,6 +28,9 @@ pub struct EngineLimits {
     pub shard_read_ahead_bytes_max: u64,
     /// Memory that a memory partition may take; beyond it events are refused.
     pub memory_partition_bytes_max: u64,
+    /// Memory that all memory partitions of the node may take together. `None`: half of the machine's, or of what the process's
+    /// control group leaves it.
+    pub memory_bytes_max: Option<u64>,
     /// Bytes waiting to be written in one partition from which on its producers' sockets are not read.
     pub partition_pending_bytes_max: u64,
     /// Largest frame that a client may send or be sent.
@@ -76,6 +79,7 @@ impl Default for EngineLimits {
             shard_recent_bytes_max: 128 << 20,
             shard_read_ahead_bytes_max: 64 << 20,
             memory_partition_bytes_max: 1 << 30,
+            memory_bytes_max: None,
             partition_pending_bytes_max: 32 << 20,
             frame_bytes_max: 256 << 20,
             batch_events_max: 1 << 17,

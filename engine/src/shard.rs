@@ -176,7 +176,7 @@ impl<I: Io, P: Peers> Shard<I, P> {
             None
         };
         let shard = Rc::new(Self {
-            memory: ShardMemory::new(&parts.facts.configured.limits),
+            memory: ShardMemory::of_node(&parts.facts.configured.limits, parts.facts.memory.clone()),
             tuned: Tuned::new(&parts.facts.configured),
             parts,
             partitions: RefCell::new(BTreeMap::new()),

@@ -1,5 +1,6 @@
 //! `status`: what the node says about itself.
 
+use mofka_log::PartitionKind;
 use mofka_net::control::{NodeStatus, PartitionState, PartitionStatus, PinStatus};
 
 use crate::failure::{Failure, Outcome};
@@ -42,6 +43,18 @@ fn text(status: &NodeStatus) -> String {
     if let Some(monitoring) = &status.monitoring {
         lines.push(format!(
             "metrics   {monitoring}/metrics; status page {monitoring}/"
+        ));
+    }
+    let of_memory = |p: &PartitionStatus| p.info.kind == PartitionKind::Memory;
+    if status.partitions().any(of_memory) {
+        let max = status
+            .memory
+            .max_bytes
+            .map(|max| format!(" of {}", bytes_text(max)));
+        lines.push(format!(
+            "memory    {}{} in memory partitions",
+            bytes_text(status.memory.used_bytes),
+            max.unwrap_or_default()
         ));
     }
     for shard in &status.shards {

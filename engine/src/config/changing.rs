@@ -23,7 +23,7 @@ const LAYOUT: Change =
     Restart("it decides how the files of partitions are written, which is settled when they are opened");
 
 /// Every setting by its key, with dots for what is inside of another one.
-const CHANGES: [(&str, Change); 43] = [
+const CHANGES: [(&str, Change); 44] = [
     ("data_dir", Restart("the node has its files there open")),
     (
         "group_file",
@@ -88,6 +88,10 @@ const CHANGES: [(&str, Change); 43] = [
     ("limits.shard_read_ahead_bytes_max", MORE),
     (
         "limits.memory_partition_bytes_max",
+        Live("for events that come from now on; those that are there stay"),
+    ),
+    (
+        "limits.memory_bytes_max",
         Live("for events that come from now on; those that are there stay"),
     ),
     ("limits.partition_pending_bytes_max", AT_ONCE),

@@ -209,6 +209,12 @@ pub const KEYS: &[Key] = &[
     )
     .bytes(),
     key(
+        "limits.memory_bytes_max",
+        "Bytes of memory of all partitions of type memory of the node together; beyond it events are refused. null: half of the \
+         machine's memory, or of the control group's limit when that is lower.",
+    )
+    .min(1),
+    key(
         "limits.partition_pending_bytes_max",
         "Bytes that wait to be written in a partition from which on its producers' connections are not read.",
     )

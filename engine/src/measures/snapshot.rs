@@ -1,6 +1,6 @@
 //! A copy of all that is counted, of a whole node, at about one moment.
 
-use mofka_net::control::{PartitionState, ReadStatus, RingStatus};
+use mofka_net::control::{MemoryStatus, PartitionState, ReadStatus, RingStatus};
 use uuid::Uuid;
 
 use super::{PartitionCounts, ShardCounts};
@@ -20,6 +20,8 @@ pub struct NodeSnapshot {
     pub direct_io: bool,
     /// Topics in its catalog.
     pub topic_count: u64,
+    /// What its memory partitions take, and may.
+    pub memory: MemoryStatus,
     /// Its shards, by number.
     pub shards: Vec<ShardSnapshot>,
     /// The partitions of all of them.

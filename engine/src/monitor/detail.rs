@@ -220,6 +220,7 @@ pub(super) mod tests {
     /// A node with so many topics of so many partitions each, over two shards, with two consumers each.
     pub(in crate::monitor) fn node(topics: usize, partitions: u32) -> NodeSnapshot {
         let mut snapshot = NodeSnapshot::default();
+        snapshot.memory.max_bytes = Some(1 << 30);
         for shard in 0..2 {
             let gone = PartitionCounts {
                 accepted_events: 1000,

@@ -7,7 +7,7 @@ use mofka_net::control::PartitionState;
 pub use self::list::families;
 use self::list::{
     BUILD, CONNECTED, CONSUMERS_LEFT_OUT, COUNTS, DISK_AVAILABLE, DISK_SIZE, DURATIONS, ERRORS, GAUGES, LAG,
-    PROCESS, REQUESTS, ROWS, SHARDS, STARTED, STATES, SUMMED, TOPICS,
+    MEMORY_MAX, MEMORY_USED, PROCESS, REQUESTS, ROWS, SHARDS, STARTED, STATES, SUMMED, TOPICS,
 };
 use super::Monitoring;
 use super::detail::{Consumers, Detail, Level, Row};
@@ -79,6 +79,12 @@ fn node(out: &mut Exposition, snapshot: &NodeSnapshot, around: &Surroundings) {
         out.sample(&DISK_SIZE, &[], Value::Whole(disk.size_bytes));
         out.begin(&DISK_AVAILABLE);
         out.sample(&DISK_AVAILABLE, &[], Value::Whole(disk.available_bytes));
+    }
+    out.begin(&MEMORY_USED);
+    out.sample(&MEMORY_USED, &[], Value::Whole(snapshot.memory.used_bytes));
+    if let Some(max_bytes) = snapshot.memory.max_bytes {
+        out.begin(&MEMORY_MAX);
+        out.sample(&MEMORY_MAX, &[], Value::Whole(max_bytes));
     }
     out.begin(&STARTED);
     out.sample(&STARTED, &[], Value::Whole(around.started_s));

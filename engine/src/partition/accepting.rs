@@ -3,6 +3,7 @@
 use mofka_log::{AckAt, Batch, Durability, EVENT_ID_END, EventId, SequenceVerdict, Stamp};
 use mofka_net::{ErrorCode, WireError};
 
+use super::recent::cost_bytes;
 use super::refusal::refusal;
 use super::{AppendDone, Appended, Partition, poisoned};
 use crate::commit::Done;
@@ -78,8 +79,39 @@ impl<I: Io> Partition<I> {
         match self.admit(&batch, asked) {
             Err(error) => done(Err(error)),
             Ok(Admitted::Again(again)) => self.again(again, done),
-            Ok(Admitted::New { at }) => self.accept(batch, at, done),
+            Ok(Admitted::New { at }) => match self.take_memory(&batch) {
+                Ok(()) => self.accept(batch, at, done),
+                Err(error) => done(Err(error)),
+            },
         }
+    }
+
+    /// Takes what a batch will keep of the memory that all memory partitions of the node share. If there is not enough, what
+    /// the topic's retention lets go makes room, as when the batch were there already.
+    fn take_memory(&self, batch: &Batch) -> Result<(), WireError> {
+        if self.store.is_some() {
+            return Ok(());
+        }
+        let bytes = cost_bytes(batch);
+        if self.memory.take_of_node(bytes) {
+            return Ok(());
+        }
+        self.trim_memory(bytes);
+        if self.memory.take_of_node(bytes) {
+            return Ok(());
+        }
+        let max = self.memory.node_bytes_max();
+        let message = format!(
+            "partition {} of topic {} took nothing: the memory partitions of this node are full, {bytes} bytes beside the {} \
+             that they keep would exceed limits.memory_bytes_max ({}), and the topic's retention lets nothing more go; give \
+             such topics a retention, delete one, or raise the limit",
+            self.spec.record.index,
+            self.spec.topic.name,
+            self.memory.node_used_bytes(),
+            max.unwrap_or(u64::MAX)
+        );
+        self.note_full(&message);
+        Err(WireError::new(ErrorCode::NoSpace, message))
     }
 
     fn accept(&self, mut batch: Batch, at: AckAt, done: AppendDone) {

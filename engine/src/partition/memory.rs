@@ -1,4 +1,5 @@
-//! What the partitions of a shard share: memory for the batches accepted last, and for reading ahead.
+//! What the partitions of a shard share: memory for the batches accepted last, and for reading ahead; and, with those of all
+//! other shards, what memory partitions may keep.
 //!
 //! The recent batches of all log partitions of a shard have one budget. When it is used up, the partition that holds
 //! most gives up its oldest batches first, so that a busy partition cannot push out what the tail readers of a quiet one
@@ -12,6 +13,7 @@ use std::rc::{Rc, Weak};
 use mofka_log::BLOCK_BYTES;
 use mofka_net::control::ReadStatus;
 
+use super::node_memory::NodeMemory;
 use crate::limits::EngineLimits;
 
 /// After eviction, one part in this many of the budget is free: so that eviction does not run for every batch.
@@ -49,12 +51,20 @@ pub struct ShardMemory {
     streams: Cell<usize>,
     /// Bounds of each partition.
     memory_partition_bytes_max: Cell<u64>,
+    /// What all memory partitions of the node take, and what they may.
+    node: NodeMemory,
+    node_bytes_max: Cell<Option<u64>>,
     pending_bytes_max: Cell<u64>,
 }
 
 impl ShardMemory {
-    /// Empty, with the budgets of these limits.
+    /// Empty, with the budgets of these limits, beside no other shard.
     pub fn new(limits: &EngineLimits) -> Rc<Self> {
+        Self::of_node(limits, NodeMemory::default())
+    }
+
+    /// Empty, with the budgets of these limits, beside the shards that take from the same memory of a node.
+    pub fn of_node(limits: &EngineLimits, node: NodeMemory) -> Rc<Self> {
         Rc::new(Self {
             recent_bytes_max: Cell::new(limits.shard_recent_bytes_max),
             recent_bytes: Cell::new(0),
@@ -65,6 +75,8 @@ impl ShardMemory {
             streams_max: Cell::new(limits.shard_streams_max),
             streams: Cell::new(0),
             memory_partition_bytes_max: Cell::new(limits.memory_partition_bytes_max),
+            node_bytes_max: Cell::new(node.bytes_max(limits)),
+            node,
             pending_bytes_max: Cell::new(limits.partition_pending_bytes_max),
         })
     }
@@ -77,6 +89,7 @@ impl ShardMemory {
         self.streams_max.set(limits.shard_streams_max);
         self.memory_partition_bytes_max
             .set(limits.memory_partition_bytes_max);
+        self.node_bytes_max.set(self.node.bytes_max(limits));
         self.pending_bytes_max.set(limits.partition_pending_bytes_max);
         self.shrink();
     }
@@ -89,6 +102,26 @@ impl ShardMemory {
     /// What a memory partition may hold.
     pub(super) fn memory_partition_bytes_max(&self) -> u64 {
         self.memory_partition_bytes_max.get()
+    }
+
+    /// What all memory partitions of the node may take; `None`: nobody says.
+    pub(super) fn node_bytes_max(&self) -> Option<u64> {
+        self.node_bytes_max.get()
+    }
+
+    /// What they take.
+    pub fn node_used_bytes(&self) -> u64 {
+        self.node.used_bytes()
+    }
+
+    /// Takes so much for events of a memory partition, if there is room.
+    pub(super) fn take_of_node(&self, bytes: u64) -> bool {
+        self.node.take(bytes, self.node_bytes_max.get())
+    }
+
+    /// Gives back what was taken so.
+    pub(super) fn give_back_to_node(&self, bytes: u64) {
+        self.node.give_back(bytes);
     }
 
     /// What may wait to be written in a partition before its producers have to.

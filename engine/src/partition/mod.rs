@@ -11,6 +11,7 @@ mod finding;
 mod kept;
 mod measured;
 mod memory;
+mod node_memory;
 mod opening;
 mod pins;
 mod read;
@@ -46,6 +47,7 @@ pub(crate) use cursors::is_reserved;
 pub use fetch::{Fetched, FetchedBatch};
 use finding::Places;
 pub use memory::{ReadCounts, ShardMemory};
+pub use node_memory::NodeMemory;
 use pins::Pins;
 pub use pins::Wanted;
 pub(crate) use pins::refused;
@@ -221,7 +223,7 @@ impl<I: Io> Partition<I> {
             spec,
             recent: RefCell::new(match &store {
                 Some(_) => Recent::within(&memory),
-                None => Recent::default(),
+                None => Recent::of_memory_partition(&memory),
             }),
             places: Places::default(),
             store,

@@ -15,8 +15,19 @@ use crate::io::Io;
 pub(crate) struct Recent {
     held: VecDeque<Held>,
     bytes: u64,
-    /// Whose budget it takes from, if any.
-    memory: Option<Rc<ShardMemory>>,
+    budget: Budget,
+}
+
+/// What the memory is counted in.
+#[derive(Default)]
+enum Budget {
+    /// Nothing.
+    #[default]
+    None,
+    /// The shard's, for log partitions.
+    Recent(Rc<ShardMemory>),
+    /// The node's, for memory partitions. It is taken before a batch enters, so that one without room is refused.
+    Node(Rc<ShardMemory>),
 }
 
 struct Held {
@@ -32,18 +43,30 @@ impl Drop for Recent {
 }
 
 impl Recent {
-    /// Empty, taking from a budget.
+    /// Empty, taking from the shard's budget.
     pub(crate) fn within(memory: &Rc<ShardMemory>) -> Self {
+        Self::counted_in(Budget::Recent(Rc::clone(memory)))
+    }
+
+    /// Empty. What enters was taken from the node's memory ([`ShardMemory::take_of_node`], [`cost_bytes`]), and goes back there
+    /// when it leaves.
+    pub(crate) fn of_memory_partition(memory: &Rc<ShardMemory>) -> Self {
+        Self::counted_in(Budget::Node(Rc::clone(memory)))
+    }
+
+    fn counted_in(budget: Budget) -> Self {
         Self {
             held: VecDeque::new(),
             bytes: 0,
-            memory: Some(Rc::clone(memory)),
+            budget,
         }
     }
 
     fn note_less(&self, bytes: u64) {
-        if let Some(memory) = &self.memory {
-            memory.sub(bytes);
+        match &self.budget {
+            Budget::None => {}
+            Budget::Recent(memory) => memory.sub(bytes),
+            Budget::Node(memory) => memory.give_back_to_node(bytes),
         }
     }
 
@@ -69,7 +92,7 @@ impl Recent {
         }
         let cost = cost_bytes(&batch);
         self.bytes += cost;
-        if let Some(memory) = &self.memory {
+        if let Budget::Recent(memory) = &self.budget {
             memory.add(cost);
         }
         self.held.push_back(Held { batch, latest_us });
@@ -141,7 +164,7 @@ impl<I: Io> Holder for Partition<I> {
 
 /// What a batch takes: its bytes, and what holds them. Small bodies do not share a
 /// receive buffer, see `session.rs`.
-fn cost_bytes(batch: &Batch) -> u64 {
+pub(super) fn cost_bytes(batch: &Batch) -> u64 {
     let data_bytes = batch.data().map_or(0, |data| data.len() as u64);
     size_of::<Held>() as u64 + batch.frame_bytes() + data_bytes
 }

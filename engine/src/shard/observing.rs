@@ -47,6 +47,7 @@ pub async fn gather<I: Io, P: Peers>(shard: &Rc<Shard<I, P>>) -> Result<NodeSnap
         data_dir: facts.data_dir.clone(),
         direct_io: facts.direct_io,
         topic_count: shard.catalog().topics().count() as u64,
+        memory: facts.memory_status(),
         shards: Vec::with_capacity(facts.shards),
         partitions: Vec::new(),
     };

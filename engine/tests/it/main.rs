@@ -11,6 +11,7 @@ mod id_end;
 mod judge;
 mod kept;
 mod lost_segments;
+mod memory_node;
 mod memory_retention;
 mod model;
 mod partition;

@@ -25,7 +25,7 @@ pub use consumer::{
     SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
 };
 pub use hello::{HelloRequest, HelloResponse, NodeLimits};
-pub use node::{EmptyRequest, NodeStatus, ReadStatus, RingStatus, ShardStatus};
+pub use node::{EmptyRequest, MemoryStatus, NodeStatus, ReadStatus, RingStatus, ShardStatus};
 pub use partition::{
     PartitionAddRequest, PartitionDescribeRequest, PartitionInfo, PartitionState, PartitionStatus, PinStatus,
 };

@@ -33,6 +33,9 @@ pub struct NodeStatus {
     /// Where its metrics and its status page are, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<String>,
+    /// What its memory partitions take.
+    #[serde(default)]
+    pub memory: MemoryStatus,
     /// Its shards, with their partitions.
     pub shards: Vec<ShardStatus>,
 }
@@ -61,6 +64,16 @@ pub struct ShardStatus {
     /// Its clients in shared memory.
     #[serde(default)]
     pub rings: RingStatus,
+}
+
+/// What the memory partitions of all shards keep together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Bytes of their events.
+    pub used_bytes: u64,
+    /// Beyond this many, events are refused. Absent: the configuration does not say, and the machine does not tell its memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
 }
 
 /// The rings in shared memory that a shard has with clients.

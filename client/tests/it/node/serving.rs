@@ -8,10 +8,10 @@ use std::sync::{Arc, MutexGuard};
 use bytes::Bytes;
 use mofka_log::Batch;
 use mofka_net::control::{
-    ConsumerListResponse, GroupSyncRequest, HelloResponse, NodeLimits, NodeStatus, PartitionAddRequest,
-    SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse, SubscribeRequest,
-    SubscribeResponse, TopicAlterRequest, TopicListResponse, TopicRequest, UnsubscribeRequest, decode,
-    encode,
+    ConsumerListResponse, GroupSyncRequest, HelloResponse, MemoryStatus, NodeLimits, NodeStatus,
+    PartitionAddRequest, SeekResponse, StreamAbortRequest, StreamOpenRequest, StreamOpenResponse,
+    SubscribeRequest, SubscribeResponse, TopicAlterRequest, TopicListResponse, TopicRequest,
+    UnsubscribeRequest, decode, encode,
 };
 use mofka_net::limits::{FEATURE_SOURCES, VERSION_MAX};
 use mofka_net::{
@@ -371,6 +371,7 @@ fn control(state: &mut State, opcode: Opcode, body: &Bytes) -> Result<Bytes, Wir
             topics: 1,
             shards: vec![],
             monitoring: None,
+            memory: MemoryStatus::default(),
         }),
         Opcode::Shutdown => json_body(&json!({})),
         other => Err(WireError::new(ErrorCode::UnknownOpcode, format!("{other:?}"))),

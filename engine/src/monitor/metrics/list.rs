@@ -52,6 +52,20 @@ pub(super) const DISK_AVAILABLE: Family = family!(
     NONE,
     "What is left of it for the node."
 );
+pub(super) const MEMORY_USED: Family = family!(
+    Gauge,
+    "mofka_memory_partitions_bytes",
+    BYTES,
+    NONE,
+    "Events that all memory partitions keep."
+);
+pub(super) const MEMORY_MAX: Family = family!(
+    Gauge,
+    "mofka_memory_partitions_max_bytes",
+    BYTES,
+    NONE,
+    "What that may be; beyond it events are refused."
+);
 pub(super) const SUMMED: Family = family!(
     Gauge,
     "mofka_summed",
@@ -597,6 +611,8 @@ pub fn families() -> Vec<Family> {
         TOPICS,
         DISK_SIZE,
         DISK_AVAILABLE,
+        MEMORY_USED,
+        MEMORY_MAX,
         SUMMED,
         CONSUMERS_LEFT_OUT,
         STARTED,
