@@ -16,6 +16,7 @@ mod commit;
 pub mod config;
 mod control;
 mod enforcing;
+mod errands;
 pub mod facts;
 mod fresh;
 mod groups;

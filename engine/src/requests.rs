@@ -18,13 +18,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::enforcing::own_serializer;
+use crate::errands;
 use crate::intake::Request;
 use crate::io::Io;
 use crate::partition::{Appended, Partition, ReadLimits, Referral, is_reserved};
 use crate::references;
 use crate::ring;
 use crate::session::Session;
-use crate::shard::{HOME_SHARD, Peers, ShardCall, ShardReply};
+use crate::shard::{Peers, ShardCall};
 use crate::streams;
 use crate::subscription::{Picking, Subscription, Terms};
 use crate::uses::{self, Use};
@@ -88,13 +89,14 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
             Ok(sync) => {
                 session.joined();
                 let call = ShardCall::GroupSync(session.id, Box::new(sync));
-                ask_home(session, header, call);
+                group_sync(session, header, call);
             }
             Err(error) => session.fail(header.request_id(), &error),
         },
         _ => {
             let call = ShardCall::Control(opcode, request.body.to_vec());
-            ask_home(session, header, call);
+            let answer = answer_later(session, header);
+            session.errands.add(&session.shard, &session.outbox, call, answer);
         }
     }
 }
@@ -502,17 +504,14 @@ fn consumer_delete<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) 
     }
 }
 
-/// Requests about topics, groups and the node: the shard with the catalog handles them.
-fn ask_home<I: Io, P: Peers>(session: &Session<I, P>, header: FrameHeader, call: ShardCall) {
+/// What a consumer is to read. It may wait for news, and so holds nothing else up; a member has one such question at a time.
+fn group_sync<I: Io, P: Peers>(session: &Session<I, P>, header: FrameHeader, call: ShardCall) {
     let answer = answer_later(session, header);
     let shard = Rc::clone(&session.shard);
-    session.shard.io().spawn(async move {
-        answer(match shard.ask(HOME_SHARD, call).await {
-            Ok(ShardReply::Control(body)) => Ok(Bytes::from(body)),
-            Ok(_) => unreachable!("a control call gets a control reply"),
-            Err(error) => Err(error),
-        });
-    });
+    session
+        .shard
+        .io()
+        .spawn(async move { answer(errands::ask_home(&shard, call).await) });
 }
 
 pub(crate) fn check_consumer(name: &str) -> Result<(), WireError> {

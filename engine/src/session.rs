@@ -21,6 +21,7 @@ use mofka_net::shm::ReceiveError;
 use mofka_net::{ErrorCode, FrameHeader, Opcode, ServerSession, WireError};
 
 use crate::config::LocalClients;
+use crate::errands::Errands;
 use crate::groups::SessionId;
 use crate::intake::{Intake, Nonsense, Request};
 use crate::io::Io;
@@ -119,6 +120,8 @@ pub(crate) struct Session<I: Io, P: Peers> {
     pub(crate) shard: Rc<Shard<I, P>>,
     pub(crate) outbox: Rc<Outbox>,
     pub(crate) subscriptions: RefCell<HashMap<u64, Rc<Subscription<I>>>>,
+    /// Requests about topics and the node.
+    pub(crate) errands: Rc<Errands>,
     /// Events whose data comes over this connection.
     pub(crate) streams: RefCell<HashMap<u64, Stream<I>>>,
     /// How many more are about to be among them.
@@ -184,6 +187,7 @@ impl<I: Io, P: Peers> Session<I, P> {
             shard: Rc::clone(shard),
             outbox: Rc::new(Outbox::new(limits.connection_outbox_bytes_max)),
             subscriptions: RefCell::new(HashMap::new()),
+            errands: Rc::default(),
             streams: RefCell::new(HashMap::new()),
             streams_opening: Cell::new(0),
             state: RefCell::new(

@@ -23,6 +23,7 @@ use crate::facts::NodeFacts;
 use crate::home::Home;
 use crate::io::Io;
 use crate::limits::EngineLimits;
+use crate::measures::snapshot::ShardSnapshot;
 use crate::shard::{Peers, Shard, ShardCall, ShardParts, ShardReply, SnapshotPage};
 use crate::sim::{Image, Pipe, SimIo};
 
@@ -110,12 +111,16 @@ impl Node {
 
     /// What the clients have unanswered.
     fn unanswered_bytes(&self) -> u64 {
+        self.counted().unanswered_bytes
+    }
+
+    fn counted(&self) -> ShardSnapshot {
         let all = ShardCall::Snapshot(SnapshotPage { after: None });
         let reply = self.io.block_on(Rc::clone(&self.shard).handle(all)).unwrap();
         let ShardReply::Snapshot(page) = reply else {
             panic!("not what was asked for")
         };
-        page.shard.unwrap().unanswered_bytes
+        page.shard.unwrap()
     }
 
     /// Goes on until this client got so many frames more; says how often another task of the shard had its turn meanwhile.

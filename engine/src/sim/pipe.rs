@@ -21,6 +21,7 @@ struct Stream {
     sent: VecDeque<Vec<u8>>,
     ended: bool,
     received: Vec<u8>,
+    takes_nothing: bool,
 }
 
 impl Pipe {
@@ -40,6 +41,11 @@ impl Pipe {
     /// Sends nothing more.
     pub fn end(&self) {
         self.0.borrow_mut().ended = true;
+    }
+
+    /// Takes nothing of what comes from now on, or takes it again.
+    pub fn take_nothing(&self, takes_nothing: bool) {
+        self.0.borrow_mut().takes_nothing = takes_nothing;
     }
 
     /// What came, which is whole frames.
@@ -84,7 +90,11 @@ impl AsyncRead for ShardEnd {
 
 impl AsyncWrite for ShardEnd {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().received.extend_from_slice(buf);
+        let mut stream = self.0.borrow_mut();
+        if stream.takes_nothing {
+            return Poll::Pending;
+        }
+        stream.received.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
 

@@ -5,6 +5,8 @@ use mofka_net::control::GroupSyncResponse;
 use mofka_net::{AcknowledgeRequest, ErrorCode, FlushRequest, StreamPrefix};
 
 use super::*;
+use crate::errands::Errands;
+use crate::outbox::Outbox;
 
 const EVENT: (&[u8], &[u8]) = (b"{}", b"data");
 
@@ -132,6 +134,57 @@ fn all_that_comes_in_one_go_is_bounded_too() {
     assert!((4096..4096 + 1024).contains(&unanswered), "{unanswered}");
     node.settle();
     (10..11 + FLUSHES).for_each(|id| drop(client.answer(id).unwrap()));
+}
+
+#[test]
+fn large_answers_wait_for_a_client_that_does_not_take_them() {
+    const QUESTIONS: u64 = 300;
+    const DOCUMENT_BYTES: u64 = 200_000;
+    const OUTBOX_BYTES: u64 = 1 << 20;
+    let node = Node::open(|limits| limits.connection_outbox_bytes_max = OUTBOX_BYTES);
+    let client = Client::connect(&node);
+    let document = "x".repeat(DOCUMENT_BYTES as usize);
+    let create = format!(r#"{{"name":"large","validator":{{"type":"elsewhere","schema":"{document}"}}}}"#);
+    client.ask(Opcode::TopicCreate, 10, create.as_bytes());
+    node.settle();
+    client.answer(10).unwrap();
+    client.pipe.take_nothing(true);
+    let question = br#"{"name":"large"}"#;
+    let burst = (100..100 + QUESTIONS).flat_map(|id| {
+        let header = FrameHeader::request(Opcode::TopicDescribe, id, question);
+        [&header[..], question].concat()
+    });
+    client.pipe.send(burst.collect());
+    node.settle();
+    let outbox_bytes = node.counted().outbox_bytes;
+    assert!(
+        (OUTBOX_BYTES..OUTBOX_BYTES + 5 * DOCUMENT_BYTES).contains(&outbox_bytes),
+        "{outbox_bytes} bytes of answers wait"
+    );
+    client.pipe.take_nothing(false);
+    node.settle();
+    (100..100 + QUESTIONS).for_each(|id| assert!(client.answer(id).unwrap().len() as u64 > DOCUMENT_BYTES));
+    assert_eq!(node.unanswered_bytes(), 0);
+}
+
+#[test]
+fn a_change_that_waits_for_a_client_is_made_when_that_is_gone() {
+    let node = Node::open(|_| ());
+    let client = Client::connect(&node);
+    let is_there = |id: u64| {
+        client.ask(Opcode::TopicDescribe, id, br#"{"name":"behind"}"#);
+        node.settle();
+        client.answer(id).is_ok()
+    };
+    let outbox = Rc::new(Outbox::new(10));
+    outbox.push([Bytes::from_static(&[0; 100])]);
+    let create = ShardCall::Control(Opcode::TopicCreate, br#"{"name":"behind"}"#.to_vec());
+    Rc::<Errands>::default().add(&node.shard, &outbox, create, |outcome| drop(outcome.unwrap()));
+    node.settle();
+    assert!(!is_there(10), "nothing is begun for a client that takes nothing");
+    outbox.close();
+    node.settle();
+    assert!(is_there(11));
 }
 
 #[test]
