@@ -6,6 +6,7 @@
 //! A partition that comes back shorter (in memory, or cut by a crash) has other events under the numbers that were
 //! delivered: it is read from there on, and the old ones cannot be acknowledged any more.
 
+mod allowance;
 mod sink;
 
 use std::sync::{Arc, Mutex, Weak};
@@ -31,6 +32,7 @@ use crate::retry::Retry;
 use crate::route::Route;
 use crate::topic::position;
 
+pub(super) use allowance::Allowance;
 use sink::SourceSink;
 
 /// Events of an adaptive feed: bounded by its bytes, not by this.
@@ -104,6 +106,7 @@ pub(super) struct Subscription {
 /// Room for one feed, given back to the node when it is dropped: when the last event of the feed was asked for.
 pub(super) struct FeedCredit {
     subscription: Subscription,
+    allowance: Arc<Allowance>,
 }
 
 impl Drop for FeedCredit {
@@ -115,6 +118,7 @@ impl Drop for FeedCredit {
         }
         .encode();
         let header = FrameHeader::request(Opcode::Credit, connection.fresh_id(), &body);
+        self.allowance.grant();
         // On a dead connection there is nothing to give back.
         connection.send([header, body]).ok();
     }
@@ -321,6 +325,7 @@ impl Source {
             source: me,
             generation,
             id,
+            allowance: Arc::new(Allowance::new(credits(&core))),
         });
         connection
             .add_sink(id, sink)
@@ -420,9 +425,7 @@ impl Source {
                 BatchSize::Fixed(n) => n.get(),
             },
             batch_bytes_max: options.batch_bytes_max.max(1),
-            credits: u32::try_from(options.max_num_batches.max(1))
-                .unwrap_or(u32::MAX)
-                .min(1 << 16),
+            credits: credits(core),
             selection: match &options.data_selector.kind {
                 SelectorKind::All if core.local_filter.is_none() => Selection::All,
                 SelectorKind::Views(recipe) if core.local_filter.is_none() => {
@@ -486,6 +489,12 @@ impl Source {
     }
 }
 
+/// Feeds that the node may send before any of them was taken.
+fn credits(core: &Core) -> u32 {
+    let credits = u32::try_from(core.options.max_num_batches.max(1));
+    credits.unwrap_or(u32::MAX).min(1 << 16)
+}
+
 impl State {
     /// Where a subscription begins.
     fn from(&self) -> Position {
@@ -516,12 +525,14 @@ impl State {
 }
 
 impl Subscription {
-    pub(super) fn credit(connection: &Arc<Connection>, id: u64) -> FeedCredit {
+    /// The room that a feed takes.
+    pub(super) fn credit(connection: &Arc<Connection>, id: u64, allowance: &Arc<Allowance>) -> FeedCredit {
         FeedCredit {
             subscription: Self {
                 connection: Arc::clone(connection),
                 id,
             },
+            allowance: Arc::clone(allowance),
         }
     }
 

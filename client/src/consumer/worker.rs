@@ -14,7 +14,7 @@ use super::event::{Event, Parts};
 use super::fetching::{self, Abandoned};
 use super::preparing::{Prepared, Preparer, Raw};
 use super::selector::SelectorKind;
-use super::subscription::{Source, Subscription};
+use super::subscription::{Allowance, Source, Subscription};
 use super::{CLOSE_TIMEOUT, Core};
 use crate::error::PullError;
 use crate::link::Connection;
@@ -29,6 +29,7 @@ pub(super) struct Incoming {
     pub(super) generation: u64,
     pub(super) connection: Arc<Connection>,
     pub(super) subscription: u64,
+    pub(super) allowance: Arc<Allowance>,
     pub(super) what: Sent,
 }
 
@@ -98,7 +99,7 @@ pub(super) fn take(core: &Core, incoming: Incoming) {
         Sent::Feed(body) => body,
         Sent::End(reason) => return incoming.source.gives_no_more(incoming.generation, reason),
     };
-    let credit = Subscription::credit(&incoming.connection, incoming.subscription);
+    let credit = Subscription::credit(&incoming.connection, incoming.subscription, &incoming.allowance);
     let mut taking = Taking {
         core,
         incoming: &incoming,

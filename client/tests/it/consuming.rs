@@ -140,6 +140,31 @@ fn a_partition_that_others_are_to_read_gives_no_more_and_the_rest_flows_on() {
 }
 
 #[test]
+fn a_node_that_feeds_beyond_its_credit_is_told_on_and_fed_from_no_more() {
+    let node = Node::start();
+    let topic = node.topic(1);
+    push(&topic, 0..40);
+    node.state().is_generous = true;
+    let options = ConsumerOptions {
+        batch_size: BatchSize::fixed(1),
+        max_num_batches: 3,
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    eventually("it is unsubscribed", || node.state().subscriptions.is_empty());
+    for n in 0..3 {
+        let event = consumer.pull().wait_timeout(LONG).unwrap().unwrap().unwrap();
+        assert_eq!(event.id().get(), n, "what there was credit for is there");
+    }
+    let error = consumer.pull().wait_timeout(LONG).unwrap_err();
+    assert!(
+        matches!(&error, PullError::Partition { partition: 0, reason } if reason.contains("no credit")),
+        "{error}"
+    );
+    assert_eq!(node.state().subscribes.len(), 1, "nor is it asked again");
+}
+
+#[test]
 fn credit_bounds_what_is_sent() {
     let node = Node::start();
     let topic = node.topic(2);

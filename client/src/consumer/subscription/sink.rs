@@ -7,7 +7,7 @@ use mofka_net::{ErrorCode, WireError};
 
 use super::super::membership;
 use super::super::worker::{Incoming, Sent};
-use super::Source;
+use super::{Allowance, Source, Subscription};
 use crate::link::{Connection, Lost, Sink};
 use crate::promise::lock;
 
@@ -16,6 +16,7 @@ pub(super) struct SourceSink {
     pub(super) source: Arc<Source>,
     pub(super) generation: u64,
     pub(super) id: u64,
+    pub(super) allowance: Arc<Allowance>,
 }
 
 impl SourceSink {
@@ -38,9 +39,26 @@ impl SourceSink {
                 generation: self.generation,
                 connection: Arc::clone(connection),
                 subscription: self.id,
+                allowance: Arc::clone(&self.allowance),
                 what,
             });
         }
+    }
+
+    /// The node sent what it had no credit for, and would go on doing so. What it was allowed to send is taken, and this is told
+    /// behind it.
+    fn overfed(&self, connection: &Arc<Connection>) {
+        let subscription = Subscription {
+            connection: Arc::clone(connection),
+            id: self.id,
+        };
+        // What else comes of it finds nobody.
+        subscription.end();
+        let reason = format!(
+            "the node at {} sent a feed for which it had no credit, which breaks the protocol",
+            connection.address()
+        );
+        self.receive(connection, Sent::End(reason));
     }
 
     fn superseded(&self) {
@@ -56,7 +74,10 @@ impl SourceSink {
 
 impl Sink for SourceSink {
     fn feed(&self, connection: &Arc<Connection>, body: Bytes) {
-        self.receive(connection, Sent::Feed(body));
+        match self.allowance.take() {
+            true => self.receive(connection, Sent::Feed(body)),
+            false => self.overfed(connection),
+        }
     }
 
     fn ended(&self, connection: &Arc<Connection>, error: WireError) {

@@ -88,6 +88,8 @@ pub(crate) struct State {
     /// Feeds sent and credit granted so far, over all subscriptions.
     pub(crate) feeds: usize,
     pub(crate) credits: usize,
+    /// Feeds are sent without credit, too.
+    pub(crate) is_generous: bool,
     pub(crate) subscribes: Vec<SubscribeRequest>,
     pub(crate) hold_subscribes: bool,
     pub(crate) held_subscribes: Vec<(u64, mofka_net::FrameHeader, SubscribeRequest)>,
@@ -131,6 +133,7 @@ impl State {
             told: Vec::new(),
             feeds: 0,
             credits: 0,
+            is_generous: false,
             subscribes: Vec::new(),
             hold_subscribes: false,
             held_subscribes: Vec::new(),
@@ -418,10 +421,11 @@ impl State {
             let missed = part.trim_end.saturating_sub(feeding.next);
             let from = feeding.next.max(part.trim_end);
             let end_of_stream = from >= part.end && part.complete;
-            if feeding.request.credits == 0 || feeding.ended || from >= part.end && !end_of_stream {
+            let may_feed = feeding.request.credits > 0 || self.is_generous;
+            if !may_feed || feeding.ended || from >= part.end && !end_of_stream {
                 continue;
             }
-            feeding.request.credits -= 1;
+            feeding.request.credits = feeding.request.credits.saturating_sub(1);
             feeding.ended = end_of_stream;
             let mut events = 0;
             let batches: Vec<&Batch> = part
