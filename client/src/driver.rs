@@ -25,7 +25,7 @@ use crate::error::{DriverError, ThreadPoolError};
 use crate::link::{Answer, Connection, Links, Nearness};
 use crate::options::{DriverOptions, PartitionOptions, TopicOptions};
 use crate::pool::{THREADS_MAX, ThreadPool};
-use crate::promise::{Deadline, lock};
+use crate::promise::{Deadline, Promise, lock};
 use crate::retry::Retry;
 use crate::topic::TopicHandle;
 
@@ -277,6 +277,20 @@ impl DriverCore {
 
     pub(crate) fn reconnect_timeout(&self) -> Duration {
         self.options.reconnect_timeout
+    }
+
+    /// Waits for the answer to a request for data, which was sent already.
+    ///
+    /// # Errors
+    /// When it does not come in time, in words.
+    pub(crate) fn await_data<'a>(&self, answer: &'a Promise<Answer>) -> Result<&'a Answer, String> {
+        let timeout = self.options.fetch_timeout;
+        answer
+            .wait(timeout.map_or(Deadline::Never, Deadline::after))
+            .ok_or_else(|| {
+                let timeout = timeout.unwrap_or_default();
+                format!("a request for data was not answered within {timeout:.1?} (fetch_timeout)")
+            })
     }
 
     /// Bounds of the nodes, as one of them told.

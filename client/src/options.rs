@@ -24,6 +24,10 @@ pub struct DriverOptions {
     pub connect_timeout: Duration,
     /// How long a lost node is looked for before events, pulls and requests fail. Default: 60 s.
     pub reconnect_timeout: Duration,
+    /// How long a node may take to answer a request for data, of which each has 8 MiB at most: it may live, and answer all else, while
+    /// its device does not. The request is made again then, within `reconnect_timeout` from the first failure on; after that pulls and reads
+    /// fail. `None`: as long as the node lives. Default: 60 s.
+    pub fetch_timeout: Option<Duration>,
     /// Which shared libraries may be loaded for the components of topics, whose documents name them: a topic's document comes
     /// from whoever created it. What is loaded is known in the whole process, for all of its drivers. Default: what
     /// `MOFKA_PLUGIN_PATH` says, plain names on the system's search path when it is not set.
@@ -60,6 +64,7 @@ impl Default for DriverOptions {
             addresses: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             reconnect_timeout: Duration::from_secs(60),
+            fetch_timeout: Some(Duration::from_secs(60)),
             libraries: LibraryPolicy::default(),
             client_name: format!("pid {}", std::process::id()),
             shared_memory: Some(RingSize::default()),

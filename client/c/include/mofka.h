@@ -686,6 +686,11 @@ typedef struct {
      * How long a lost node is looked for before events, pulls and requests fail. 0: 60000. Negative: it is not looked for.
      */
     int64_t reconnect_timeout_ms;
+    /**
+     * How long a node may take to answer a request for data, of which each has 8 MiB at most. It is made again then, within
+     * `reconnect_timeout_ms` from the first failure on. 0: 60000. Negative: as long as the node lives.
+     */
+    int64_t fetch_timeout_ms;
 } mofka_driver_options;
 
 /**

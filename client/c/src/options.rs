@@ -69,6 +69,9 @@ pub struct mofka_driver_options {
     pub connect_timeout_ms: i64,
     /// How long a lost node is looked for before events, pulls and requests fail. 0: 60000. Negative: it is not looked for.
     pub reconnect_timeout_ms: i64,
+    /// How long a node may take to answer a request for data, of which each has 8 MiB at most. It is made again then, within
+    /// `reconnect_timeout_ms` from the first failure on. 0: 60000. Negative: as long as the node lives.
+    pub fetch_timeout_ms: i64,
 }
 
 /// What a new topic is like.
@@ -257,6 +260,10 @@ impl mofka_driver_options {
             connect_timeout: some_ms(self.connect_timeout_ms, "connect_timeout_ms")?
                 .unwrap_or(defaults.connect_timeout),
             reconnect_timeout: ms_or(self.reconnect_timeout_ms, defaults.reconnect_timeout),
+            fetch_timeout: match self.fetch_timeout_ms {
+                0 => defaults.fetch_timeout,
+                ms => u64::try_from(ms).ok().map(Duration::from_millis),
+            },
             shared_memory: (self.sockets_only == 0).then(|| self.ring()),
             libraries: library_path.map_or(defaults.libraries, libraries),
             client_name: client_name.map_or(defaults.client_name, str::to_owned),

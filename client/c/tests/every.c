@@ -666,6 +666,7 @@ int main(int argc, char **argv)
         .ring_bytes = 4 << 20,
         .connect_timeout_ms = 10000,
         .reconnect_timeout_ms = 30000,
+        .fetch_timeout_ms = 30000,
     };
     mofka_driver *driver = NULL;
     OK(mofka_driver_connect(group_file, &options, &driver));

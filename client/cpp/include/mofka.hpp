@@ -1880,6 +1880,7 @@ struct DriverOptions {
     std::uint64_t ringBytes = 0;
     std::int64_t connectTimeoutMs = 0;
     std::int64_t reconnectTimeoutMs = 0;
+    std::int64_t fetchTimeoutMs = 0;
 };
 
 /// The way to the nodes.
@@ -2056,6 +2057,7 @@ class Driver {
         chosen.ring_bytes = options.ringBytes;
         chosen.connect_timeout_ms = options.connectTimeoutMs;
         chosen.reconnect_timeout_ms = options.reconnectTimeoutMs;
+        chosen.fetch_timeout_ms = options.fetchTimeoutMs;
         mofka_driver* made = nullptr;
         detail::check(mofka_driver_connect(options.groupFile.empty() ? nullptr : options.groupFile.c_str(), &chosen,
                                            &made));

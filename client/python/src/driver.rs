@@ -43,7 +43,7 @@ impl Driver {
     #[new]
     #[pyo3(signature = (
         group_file=None, *, addresses=None, connect_timeout_ms=None, reconnect_timeout_ms=None, client_name=None,
-        libraries=None, shared_memory=true, ring_slots=None, ring_bytes=None
+        libraries=None, shared_memory=true, ring_slots=None, ring_bytes=None, fetch_timeout_ms=60000.0
     ))]
     fn make(
         py: Python<'_>,
@@ -56,6 +56,7 @@ impl Driver {
         shared_memory: bool,
         ring_slots: Option<u32>,
         ring_bytes: Option<u64>,
+        fetch_timeout_ms: Option<f64>,
     ) -> PyResult<Self> {
         let ring = RingSize::default();
         let mut options = DriverOptions {
@@ -73,6 +74,9 @@ impl Driver {
         if let Some(ms) = reconnect_timeout_ms {
             options.reconnect_timeout = milliseconds("reconnect_timeout_ms", ms)?;
         }
+        options.fetch_timeout = fetch_timeout_ms
+            .map(|ms| milliseconds("fetch_timeout_ms", ms))
+            .transpose()?;
         if let Some(name) = client_name {
             options.client_name = name;
         }

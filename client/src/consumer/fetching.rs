@@ -9,7 +9,7 @@ use super::Core;
 use super::preparing::Prepared;
 use super::worker::Incoming;
 use crate::link::Answer;
-use crate::promise::{Deadline, Promise};
+use crate::promise::Promise;
 
 /// Data in one request: enough to make the round trip cheap, little enough for events to flow meanwhile.
 const REQUEST_BYTES: u64 = 8 << 20;
@@ -55,9 +55,8 @@ pub(super) fn fetch(
         let Some((wants, answer)) = in_flight.pop_front() else {
             break;
         };
-        let Some(answer) = answer.wait(Deadline::Never) else {
-            break;
-        };
+        // From when the one before was answered on: these may have to share the way.
+        let answer = core.driver.await_data(&answer).map_err(Abandoned)?;
         if let Answer::Response(body) = answer {
             core.counters.fetched(body.len());
         }

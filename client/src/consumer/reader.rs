@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use mofka_net::{DataDescriptor, ErrorCode, FetchItemError, FetchRequest, FetchResponse, Opcode};
 
 use crate::link::{Answer, Connection};
-use crate::promise::{Deadline, Promise};
+use crate::promise::Promise;
 use crate::retry::Retry;
 use crate::route::{Route, RouteError};
 
@@ -22,8 +22,9 @@ const PIECES_MAX: usize = 2;
 /// need the consumer any more, and looks for a lost node as every other request does.
 ///
 /// An error that came is not the end: reading goes on where it stopped. `NotFound` says that retention dropped the event, or
-/// that the topic is gone; `InvalidData` that bytes were damaged, where they are stored or on the way; `TimedOut` that the node could not be reached
-/// within [`reconnect_timeout`](crate::DriverOptions::reconnect_timeout).
+/// that the topic is gone; `InvalidData` that bytes were damaged, where they are stored or on the way; `TimedOut` that the node could not be reached,
+/// or did not answer ([`fetch_timeout`](crate::DriverOptions::fetch_timeout)), within
+/// [`reconnect_timeout`](crate::DriverOptions::reconnect_timeout).
 pub struct DataReader {
     route: Route,
     wanted: DataDescriptor,
@@ -115,9 +116,8 @@ impl DataReader {
         let Some(asked) = self.in_flight.pop_front() else {
             unreachable!("a piece was asked for")
         };
-        let Some(answer) = asked.answer.wait(Deadline::Never) else {
-            unreachable!("the wait has no end")
-        };
+        let answer = self.route.driver().await_data(&asked.answer);
+        let answer = answer.map_err(Trouble::Passing)?;
         let piece = self.check(&asked, answer)?;
         if asked.start != self.position {
             return Err(Trouble::Passing(format!(
@@ -149,7 +149,8 @@ impl DataReader {
             while self.in_flight.len() + self.stale.len() >= PIECES_MAX
                 && let Some(unwanted) = self.stale.pop_front()
             {
-                unwanted.wait(Deadline::Never);
+                // One that does not come in time does not count any more: a node that lost a request would not answer any other.
+                self.route.driver().await_data(&unwanted).ok();
             }
             let asked = self.send(&connection, start, bytes_max)?;
             self.in_flight.push_back(asked);

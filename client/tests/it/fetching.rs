@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mofka_client::{
-    BatchSize, ConsumerOptions, DataAllocator, DataSegment, DataSelector, ProducerOptions, PullError,
-    Segment, TopicHandle,
+    BatchSize, ConsumerOptions, DataAllocator, DataSegment, DataSelector, Driver, DriverOptions,
+    ProducerOptions, PullError, Segment, TopicHandle,
 };
 use serde_json::json;
 
-use crate::node::Node;
+use crate::node::{Node, eventually};
 
 const ALPHABET: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const SHORT: Duration = Duration::from_millis(300);
@@ -41,6 +41,64 @@ fn consume(topic: &TopicHandle, data_selector: DataSelector) -> Vec<Result<Strin
         .chain(consumer.events(SHORT))
         .map(|event| event.map(text))
         .collect()
+}
+
+/// A topic whose consumers want answers to requests for data within 100 ms, and give up soon.
+fn impatient(node: &Node) -> TopicHandle {
+    let name = node.topic(1).name();
+    let options = DriverOptions {
+        fetch_timeout: Some(Duration::from_millis(100)),
+        reconnect_timeout: SHORT,
+        ..node.options()
+    };
+    Driver::connect(options).unwrap().open_topic(&name).unwrap()
+}
+
+#[test]
+fn data_that_does_not_come_is_asked_for_again_and_then_told() {
+    let node = Node::start();
+    let topic = impatient(&node);
+    push(&topic, 5, |_| vec![7; 100]);
+    {
+        let mut state = node.state();
+        state.spare_data = true;
+        state.swallows_fetches_from = 0;
+    }
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    let error = consumer.pull().wait_timeout(Duration::from_secs(10)).unwrap_err();
+    assert!(
+        matches!(&error, PullError::Partition { reason, .. } if reason.contains("fetch_timeout")),
+        "{error}"
+    );
+    assert!(node.state().fetches.len() > 1, "it was tried again");
+}
+
+#[test]
+fn data_that_came_too_late_once_comes_the_next_time() {
+    let node = Node::start();
+    let topic = impatient(&node);
+    push(&topic, 5, |_| vec![7; 100]);
+    {
+        let mut state = node.state();
+        state.spare_data = true;
+        state.swallows_fetches_from = 0;
+    }
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        ..Default::default()
+    };
+    let consumer = topic.consumer("c", options).unwrap();
+    eventually("it is asked for", || !node.state().fetches.is_empty());
+    node.state().swallows_fetches_from = usize::MAX;
+    for n in 0..5 {
+        let event = consumer.pull().wait_timeout(Duration::from_secs(10));
+        let event = event.unwrap().unwrap().unwrap();
+        assert_eq!((event.id().get(), event.data().to_bytes().len()), (n, 100));
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! An event's data in pieces.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::time::Duration;
 
 use mofka_client::{
-    ConsumerOptions, DataReader, DataSelector, Event, ProducerOptions, PullError, TopicHandle,
+    ConsumerOptions, DataReader, DataSelector, Driver, DriverOptions, Event, ProducerOptions, PullError,
+    TopicHandle,
 };
 use serde_json::json;
 
@@ -147,6 +149,36 @@ fn a_lost_node_is_found_again_in_the_middle() {
         rest.join().unwrap()
     });
     assert_eq!([first, second, rest].concat(), data);
+}
+
+#[test]
+fn a_piece_that_is_never_answered_is_an_error_in_time_and_reading_goes_on_after_it() {
+    let (node, data) = (node(), bytes(5000));
+    let topic = node.topic(1);
+    push(&topic, &data);
+    let options = DriverOptions {
+        fetch_timeout: Some(Duration::from_millis(100)),
+        reconnect_timeout: Duration::from_millis(300),
+        ..node.options()
+    };
+    let topic = Driver::connect(options)
+        .unwrap()
+        .open_topic(&topic.name())
+        .unwrap();
+    let mut reader = pull(&topic, DataSelector::none()).open_data();
+    node.state().swallows_fetches_from = 1;
+    let mut first = vec![0; 1000];
+    reader.read_exact(&mut first).unwrap();
+    let error = reader.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    let text = error.to_string();
+    assert!(
+        text.contains("fetch_timeout") && text.contains("at byte 1000"),
+        "{text}"
+    );
+    assert!(node.state().fetches.len() > 2, "it was tried again");
+    node.state().swallows_fetches_from = usize::MAX;
+    assert_eq!([first, read_all(&mut reader)].concat(), data);
 }
 
 #[test]

@@ -55,6 +55,7 @@ class Driver:
         shared_memory: bool = True,
         ring_slots: int | None = None,
         ring_bytes: int | None = None,
+        fetch_timeout_ms: float | None = 60000.0,
     ) -> None:
         """Connects to the first node that answers.
 
@@ -69,6 +70,8 @@ class Driver:
             and gives any; the socket is used otherwise.
         ring_slots: requests that may be under way in it (1024).
         ring_bytes: bytes of each direction that may be under way in it (16777216, 16 MiB); larger frames go over the socket.
+        fetch_timeout_ms: how long a node may take to answer a request for data, of which each has 8 MiB at most; it is made again then,
+            within reconnect_timeout_ms from the first failure on. None: as long as the node lives.
 
         Raises UnreachableError when no node answers, DriverError when it makes no sense."""
     def create_topic(

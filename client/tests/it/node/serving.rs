@@ -240,6 +240,7 @@ fn answer(
                 return Outcome::Nothing;
             }
             Opcode::Fetch => match state.fetch(&FetchRequest::check(body).unwrap()) {
+                Ok(_) if state.fetches.len() > state.swallows_fetches_from => return Outcome::Nothing,
                 Ok(pieces) => {
                     let body_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
                     let first = FrameHeader::self_checked_response(&header, body_bytes);

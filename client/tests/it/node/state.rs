@@ -102,6 +102,8 @@ pub(crate) struct State {
     /// The same in the answers to these fetches, counted from 0.
     pub(crate) damaged_answers: Vec<usize>,
     pub(crate) fetch_bytes_max: u64,
+    /// Fetches from this one on are never answered, counted from 0.
+    pub(crate) swallows_fetches_from: usize,
     pub(crate) sequence_window: u32,
     /// No answers at all, to anything.
     pub(crate) is_deaf: bool,
@@ -143,6 +145,7 @@ impl State {
             damaged_fetches: Vec::new(),
             damaged_answers: Vec::new(),
             fetch_bytes_max: 1 << 20,
+            swallows_fetches_from: usize::MAX,
             sequence_window: 64,
             is_deaf: false,
             streams: HashMap::new(),
