@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::content::FileBytes;
+use super::names::{NameChange, Names};
+use super::outcome::{ENOENT, ENOSPC, Failure};
 use super::random::Random;
 
 /// Names and contents of files, as found after a crash.
@@ -54,13 +56,11 @@ enum Change {
     },
     Truncate {
         end: usize,
+        completed: bool,
         number: u64,
     },
     /// The file grows to `end`, with zeros; a crash may leave it anywhere up to there.
-    Reserve {
-        end: usize,
-        number: u64,
-    },
+    Reserve { end: usize, number: u64 },
 }
 
 impl Change {
@@ -73,7 +73,14 @@ impl Change {
     }
 
     fn completed(&self) -> bool {
-        matches!(self, Self::Truncate { .. } | Self::Write { completed: true, .. })
+        matches!(
+            self,
+            Self::Truncate { completed: true, .. } | Self::Write { completed: true, .. }
+        )
+    }
+
+    fn is_cut_under_way(&self) -> bool {
+        matches!(self, Self::Truncate { completed: false, .. })
     }
 
     fn apply(&self, to: &mut FileBytes) {
@@ -125,10 +132,17 @@ impl SimFile {
         BLOCK + self.allocated.max(self.seen.len()).next_multiple_of(BLOCK)
     }
 
-    /// Takes a write out of what is under way.
+    /// Takes a change out of what is under way.
+    fn take(&mut self, number: u64) -> Option<Change> {
+        let place = self
+            .unsynced
+            .iter()
+            .position(|change| change.number() == number)?;
+        Some(self.unsynced.remove(place))
+    }
+
     fn take_write(&mut self, write: u64) -> Option<(usize, Vec<u8>)> {
-        let place = self.unsynced.iter().position(|change| change.number() == write)?;
-        match self.unsynced.remove(place) {
+        match self.take(write)? {
             Change::Write { at, bytes, .. } => Some((at, bytes)),
             Change::Truncate { .. } | Change::Reserve { .. } => None,
         }
@@ -148,43 +162,11 @@ impl SimFile {
 
 const BLOCK: usize = 4096;
 
-#[derive(Clone, Debug)]
-enum NameChange {
-    Create { path: PathBuf, file: FileId },
-    Rename { from: PathBuf, to: PathBuf },
-    Remove { path: PathBuf },
-}
-
-impl NameChange {
-    fn directory(&self) -> Option<&Path> {
-        match self {
-            Self::Create { path, .. } | Self::Remove { path } => path.parent(),
-            Self::Rename { to, .. } => to.parent(),
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, FileId>) {
-        match self {
-            Self::Create { path, file } => {
-                names.insert(path.clone(), *file);
-            }
-            Self::Rename { from, to } => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
-            }
-            Self::Remove { path } => names.retain(|name, _| !name.starts_with(path)),
-        }
-    }
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     files: Vec<SimFile>,
-    names: BTreeMap<PathBuf, FileId>,
-    durable_names: BTreeMap<PathBuf, FileId>,
-    unsynced_names: Vec<NameChange>,
+    names: Names,
     next_number: u64,
     /// Bytes that all files together may take.
     capacity: Option<usize>,
@@ -194,7 +176,7 @@ impl Disk {
     pub(super) fn of_image(image: &Image) -> Self {
         let mut disk = Self::default();
         for (path, content) in image {
-            disk.names.insert(path.clone(), disk.files.len());
+            disk.names.insert_durable(path.clone(), disk.files.len());
             disk.files.push(SimFile {
                 durable: content.clone(),
                 seen: content.clone(),
@@ -202,26 +184,47 @@ impl Disk {
                 allocated: content.len(),
             });
         }
-        disk.durable_names.clone_from(&disk.names);
         disk
     }
 
     pub(super) fn find(&self, path: &Path) -> Option<FileId> {
-        self.names.get(path).copied()
+        self.names.find(path)
     }
 
-    /// An empty file; nothing when the disk is full.
-    pub(super) fn create(&mut self, path: &Path) -> Option<FileId> {
-        if self.room() < BLOCK {
-            return None;
-        }
+    /// An empty file is to be made. Its name is seen when [`Disk::complete_names`] is called.
+    pub(super) fn issue_create(&mut self, path: &Path) -> (FileId, u64) {
         let file = self.files.len();
         self.files.push(SimFile::default());
-        self.change_names(NameChange::Create {
-            path: path.to_path_buf(),
-            file,
-        });
-        Some(file)
+        let path = path.to_path_buf();
+        (file, self.issue_names(NameChange::Create { path, file }))
+    }
+
+    /// Names are to change. It may happen from now on, and is seen when [`Disk::complete_names`] is called.
+    pub(super) fn issue_names(&mut self, change: NameChange) -> u64 {
+        let number = self.number();
+        self.names.issue(number, change);
+        number
+    }
+
+    /// # Errors
+    /// That the disk is full, there is nothing to rename, or the directory is gone.
+    pub(super) fn complete_names(&mut self, number: u64) -> Result<(), Failure> {
+        let Some(change) = self.names.take(number) else {
+            return Ok(());
+        };
+        if !self.names.is_possible(&change) {
+            return Err(ENOENT);
+        }
+        if matches!(change, NameChange::Create { .. }) && self.room() < BLOCK {
+            return Err(ENOSPC);
+        }
+        self.names.change(number, change);
+        Ok(())
+    }
+
+    /// It fails, and nothing happened.
+    pub(super) fn drop_names(&mut self, number: u64) {
+        self.names.take(number);
     }
 
     /// Leaves room for just so many bytes more.
@@ -230,7 +233,7 @@ impl Disk {
     }
 
     fn used(&self) -> usize {
-        self.names.values().map(|file| self.files[*file].space()).sum()
+        self.names.files().map(|file| self.files[file].space()).sum()
     }
 
     fn room(&self) -> usize {
@@ -250,44 +253,32 @@ impl Disk {
         self.files[file].space() - BLOCK
     }
 
-    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> bool {
-        let known = self.names.contains_key(from);
-        if known {
-            self.change_names(NameChange::Rename {
-                from: from.to_path_buf(),
-                to: to.to_path_buf(),
-            });
+    /// Makes the directory, too.
+    pub(super) fn list(&mut self, dir: &Path) -> Vec<String> {
+        self.names.make_directory(dir);
+        self.names.list(dir)
+    }
+
+    /// What is to become of names, while it is in flight.
+    pub(super) fn names_in_flight(&self, number: u64) -> String {
+        self.names
+            .in_flight(number)
+            .map_or_else(String::new, ToString::to_string)
+    }
+
+    /// A sync of a directory is issued: returns what it covers.
+    pub(super) fn issue_sync_dir(&self, dir: &Path) -> Vec<u64> {
+        self.names.completed_in(dir)
+    }
+
+    /// # Errors
+    /// That the directory is gone.
+    pub(super) fn complete_sync_dir(&mut self, dir: &Path, covered: &[u64]) -> Result<(), Failure> {
+        if self.names.is_gone(dir) {
+            return Err(ENOENT);
         }
-        known
-    }
-
-    pub(super) fn remove(&mut self, path: &Path) {
-        self.change_names(NameChange::Remove {
-            path: path.to_path_buf(),
-        });
-    }
-
-    fn change_names(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
-        self.unsynced_names.push(change);
-    }
-
-    pub(super) fn list(&self, dir: &Path) -> Vec<String> {
-        let in_dir = self.names.keys().filter(|path| path.parent() == Some(dir));
-        in_dir
-            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
-            .collect()
-    }
-
-    pub(super) fn sync_dir(&mut self, dir: &Path) {
-        let (synced, rest): (Vec<_>, Vec<_>) = self
-            .unsynced_names
-            .drain(..)
-            .partition(|change| change.directory() == Some(dir));
-        for change in synced {
-            change.apply(&mut self.durable_names);
-        }
-        self.unsynced_names = rest;
+        self.names.synced(covered);
+        Ok(())
     }
 
     /// A write leaves for the device. It may land from now on, and is seen when [`Disk::complete_write`] is called.
@@ -340,7 +331,7 @@ impl Disk {
         let Some((at, bytes)) = self.files[file].take_write(write) else {
             return;
         };
-        let named: Vec<FileId> = self.names.values().copied().collect();
+        let named: Vec<FileId> = self.names.files().collect();
         let to = if random.chance(50) || named.is_empty() {
             file
         } else {
@@ -391,12 +382,33 @@ impl Disk {
         file.unsynced = rest;
     }
 
-    pub(super) fn truncate(&mut self, file: FileId, end: usize) {
+    /// A file is to be cut. It may happen from now on, and is seen when [`Disk::complete_truncate`] is called.
+    pub(super) fn issue_truncate(&mut self, file: FileId, end: usize) -> u64 {
         let number = self.number();
+        self.files[file].unsynced.push(Change::Truncate {
+            end,
+            completed: false,
+            number,
+        });
+        number
+    }
+
+    pub(super) fn complete_truncate(&mut self, file: FileId, number: u64) {
         let file = &mut self.files[file];
-        file.seen.resize(end, 0);
-        file.allocated = end;
-        file.unsynced.push(Change::Truncate { end, number });
+        if let Some(Change::Truncate { end, .. }) = file.take(number) {
+            file.seen.resize(end, 0);
+            file.allocated = end;
+            file.unsynced.push(Change::Truncate {
+                end,
+                completed: true,
+                number,
+            });
+        }
+    }
+
+    /// It fails, and nothing happened.
+    pub(super) fn drop_truncate(&mut self, file: FileId, number: u64) {
+        self.files[file].take(number);
     }
 
     pub(super) fn issue_reserve(&mut self, file: FileId, end: usize) {
@@ -416,13 +428,17 @@ impl Disk {
         file.seen.grow(end);
         // What was cut before is cut in the journal before.
         for change in &file.unsynced {
-            if let Change::Truncate { .. } = change {
+            if let Change::Truncate { completed: true, .. } = change {
                 change.apply(&mut file.durable);
             }
         }
         file.durable.grow(end);
-        file.unsynced
-            .retain(|change| !matches!(change, Change::Truncate { .. } | Change::Reserve { .. }));
+        file.unsynced.retain(|change| {
+            !matches!(
+                change,
+                Change::Truncate { completed: true, .. } | Change::Reserve { .. }
+            )
+        });
     }
 
     pub(super) fn read(&self, file: FileId, at: usize, bytes: usize) -> Vec<u8> {
@@ -442,17 +458,17 @@ impl Disk {
 
     /// One image that a crash at this moment can leave. `keep_percent` of what is not synced is there.
     pub(super) fn crash(&self, random: &mut Random, keep_percent: u64, sectors: Sectors) -> Image {
-        let mut names = self.durable_names.clone();
-        for change in &self.unsynced_names {
-            if random.chance(keep_percent) {
-                change.apply(&mut names);
-            }
-        }
+        let names = self.names.crash(random, keep_percent);
         let mut image = Image::new();
         for (path, id) in names {
             let file = &self.files[id];
             let mut content = file.durable.clone();
-            for change in &file.unsynced {
+            // What is being cut is cut before or after what was written meanwhile, and synced perhaps.
+            let (late, in_order): (Vec<_>, Vec<_>) = file
+                .unsynced
+                .iter()
+                .partition(|change| change.is_cut_under_way() && random.chance(50));
+            for change in in_order.into_iter().chain(late) {
                 change.apply_in_part(&mut content, random, keep_percent, sectors);
             }
             image.insert(path, content);
@@ -465,13 +481,14 @@ impl Disk {
         for file in &mut self.files {
             file.unsynced.retain(Change::completed);
         }
+        self.names.forget_in_flight();
     }
 
     /// What an orderly power-off leaves: everything completed.
     pub(super) fn settled(&self) -> Image {
         self.names
             .iter()
-            .map(|(path, id)| (path.clone(), self.files[*id].seen.clone()))
+            .map(|(path, id)| (path.clone(), self.files[id].seen.clone()))
             .collect()
     }
 }

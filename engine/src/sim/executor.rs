@@ -3,71 +3,40 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
 
-use bytes::Bytes;
-use mofka_log::FilePos;
-
-use super::disk::{Disk, FileId, Image, Sectors};
+use super::disk::{Disk, Image, Sectors};
 use super::faults::{Fault, FaultPlan, FaultRates, Operation};
-use super::outcome::{EIO, EMFILE, ENOSPC, Failure, all_of};
+use super::pending::{Op, Pending, Value};
 use super::random::Random;
-use crate::io::{FileWrite, Io, IoDir, IoFile, Pace, Step, StepError, Then};
+use crate::io::Io;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-enum Op {
-    Write {
-        file: FileId,
-        number: u64,
-        bytes: usize,
-        /// The disk had no room for the rest.
-        is_short: bool,
-    },
-    Sync {
-        file: FileId,
-        covered: Vec<u64>,
-    },
-    Reserve {
-        file: FileId,
-        from: usize,
-        end: usize,
-    },
-    SyncDir(PathBuf),
-    Sleep {
-        until_us: u64,
-    },
-}
-
-struct Pending {
-    op: Op,
-    done: Rc<Cell<Option<Result<(), Failure>>>>,
-}
-
-struct Sim {
-    disk: RefCell<Disk>,
-    random: RefCell<Random>,
-    pending: RefCell<Vec<Pending>>,
+pub(super) struct Sim {
+    pub(super) disk: RefCell<Disk>,
+    pub(super) random: RefCell<Random>,
+    pub(super) pending: RefCell<Vec<Pending>>,
     tasks: RefCell<Vec<Task>>,
-    spawned: RefCell<Vec<Task>>,
+    pub(super) spawned: RefCell<Vec<Task>>,
     /// The clock that sleeps go by.
-    now_us: Cell<u64>,
+    pub(super) now_us: Cell<u64>,
     /// How far the wall clock is from the one that sleeps go by.
-    skew_us: Cell<i64>,
+    pub(super) skew_us: Cell<i64>,
     /// Operations end at once: for looking at an image.
-    immediate: bool,
-    faults: RefCell<FaultPlan>,
+    pub(super) immediate: bool,
+    /// All but writes, syncs and reservations do.
+    is_quick: Cell<bool>,
+    pub(super) faults: RefCell<FaultPlan>,
 }
 
 /// A simulated machine. Cheap to clone.
 #[derive(Clone)]
-pub struct SimIo(Rc<Sim>);
+pub struct SimIo(pub(super) Rc<Sim>);
 
 struct Flag(AtomicBool);
 
@@ -98,8 +67,15 @@ impl SimIo {
             now_us: Cell::new(1_700_000_000_000_000),
             skew_us: Cell::new(0),
             immediate,
+            is_quick: Cell::new(false),
             faults: RefCell::new(FaultPlan::new(seed)),
         }))
+    }
+
+    /// From now on reading, opening, and changes of names and sizes take no time: nothing comes between. For histories whose steps a
+    /// test counts.
+    pub fn set_quick(&self) {
+        self.0.is_quick.set(true);
     }
 
     /// The process is killed and another one finds the machine: operations in flight happened or did not, and what was
@@ -109,19 +85,17 @@ impl SimIo {
         let pending = self.0.pending.take();
         let mut disk = self.0.disk.borrow_mut();
         for Pending { op, .. } in pending {
-            let happens = self.0.random.borrow_mut().chance(50);
-            match op {
-                Op::Write { file, number, .. } if happens => disk.complete_write(file, number),
-                Op::Sync { file, covered } if happens => disk.complete_sync(file, &covered),
-                Op::SyncDir(dir) if happens => disk.sync_dir(&dir),
-                _ => {}
+            if self.0.random.borrow_mut().chance(50) {
+                op.happens(&mut disk);
             }
         }
         let mut disk = std::mem::take(&mut *disk);
         self.shut_down();
         disk.forget_in_flight();
         disk.set_room(None);
-        Self::new(disk, seed, false)
+        let next = Self::new(disk, seed, false);
+        next.0.is_quick.set(self.0.is_quick.get());
+        next
     }
 
     /// The wall clock jumps to this time, forward or back.
@@ -165,7 +139,7 @@ impl SimIo {
         self.0.disk.borrow_mut().set_room(bytes);
     }
 
-    fn draw(&self, operation: Operation) -> Option<Fault> {
+    pub(super) fn draw(&self, operation: Operation) -> Option<Fault> {
         self.0.faults.borrow_mut().draw(operation)
     }
 
@@ -251,111 +225,42 @@ impl SimIo {
             .any(|pending| !matches!(pending.op, Op::Sleep { .. }))
     }
 
-    fn end(&self, pending: Pending) {
-        let outcome = match &pending.op {
-            Op::Write {
-                file,
-                number,
-                bytes,
-                is_short,
-            } => self.end_write(*file, *number, *bytes, *is_short),
-            Op::Sync { file, covered } => self.end_sync(*file, covered),
-            Op::SyncDir(dir) => self.end_sync_dir(dir),
-            Op::Sleep { until_us } => {
-                self.0.now_us.set((*until_us).max(self.0.now_us.get()));
-                Ok(())
-            }
-            Op::Reserve { file, from, end } => {
-                self.0.disk.borrow_mut().complete_reserve(*file, *from..*end);
-                Ok(())
-            }
-        };
-        pending.done.set(Some(outcome));
-    }
-
-    fn end_write(&self, file: FileId, number: u64, bytes: usize, is_short: bool) -> Result<(), Failure> {
-        let fault = self.draw(Operation::Write);
-        let mut disk = self.0.disk.borrow_mut();
-        let mut faults = self.0.faults.borrow_mut();
-        match fault {
-            Some(Fault::WriteError) => {
-                disk.complete_torn(file, number, faults.random());
-                return Err(EIO);
-            }
-            Some(Fault::ShortWrite) => {
-                let written = faults.random().place(bytes / 512) * 512;
-                disk.complete_short(file, number, written);
-                return Err(Failure::Short {
-                    written,
-                    wanted: bytes,
-                });
-            }
-            Some(Fault::LostWrite) => disk.lose_write(file, number),
-            Some(Fault::MisdirectedWrite) => disk.misdirect_write(file, number, faults.random()),
-            _ => disk.complete_write(file, number),
-        }
-        if is_short {
-            return Err(Failure::Short {
-                written: bytes,
-                wanted: bytes + 4096,
-            });
-        }
-        Ok(())
-    }
-
-    fn end_sync(&self, file: FileId, covered: &[u64]) -> Result<(), Failure> {
-        let fault = self.draw(Operation::Sync);
-        let mut disk = self.0.disk.borrow_mut();
-        if fault == Some(Fault::SyncError) {
-            disk.fail_sync(file, covered, self.0.faults.borrow_mut().random());
-            return Err(EIO);
-        }
-        disk.complete_sync(file, covered);
-        Ok(())
-    }
-
-    fn end_sync_dir(&self, dir: &Path) -> Result<(), Failure> {
-        match self.draw(Operation::SyncDir) {
-            Some(Fault::SyncDirError) => Err(EIO),
-            Some(Fault::LostSyncDir) => Ok(()),
-            _ => {
-                self.0.disk.borrow_mut().sync_dir(dir);
-                Ok(())
-            }
-        }
-    }
-
-    /// A truncation, a rename or a removal is about to be made.
-    fn changing(&self) -> io::Result<()> {
-        match self.draw(Operation::Change) {
-            Some(Fault::ChangeError) => Err(EIO.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn opening(&self) -> io::Result<()> {
-        match self.draw(Operation::Open) {
-            Some(Fault::OpenError) => Err(EMFILE.into()),
-            _ => Ok(()),
-        }
-    }
-
-    async fn op(&self, op: Op) -> io::Result<()> {
+    pub(super) async fn op(&self, op: Op) -> io::Result<Value> {
         let done = Rc::new(Cell::new(None));
+        let is_quick = self.0.immediate || (self.0.is_quick.get() && !op.always_takes_time());
         let pending = Pending {
             op,
             done: Rc::clone(&done),
         };
-        if self.0.immediate {
-            self.end(pending);
+        if is_quick {
+            let outcome = self.take_place(&pending.op);
+            pending.done.set(Some(outcome));
         } else {
             self.0.pending.borrow_mut().push(pending);
         }
-        std::future::poll_fn(move |_| match done.get() {
+        std::future::poll_fn(move |_| match done.take() {
             Some(outcome) => Poll::Ready(outcome.map_err(io::Error::from)),
             None => Poll::Pending,
         })
         .await
+    }
+
+    /// It takes place; whoever asked for it is told now or, where others may see what happened before that, perhaps later.
+    fn end(&self, pending: Pending) {
+        if let Op::Told(outcome) = pending.op {
+            pending.done.set(Some(outcome));
+            return;
+        }
+        let outcome = self.take_place(&pending.op);
+        if pending.op.is_told_late() && self.0.random.borrow_mut().chance(50) {
+            let told = Pending {
+                op: Op::Told(outcome),
+                ..pending
+            };
+            self.0.pending.borrow_mut().push(told);
+        } else {
+            pending.done.set(Some(outcome));
+        }
     }
 
     /// Runs `future` to its end, with everything that it starts.
@@ -376,222 +281,5 @@ impl SimIo {
             }
             assert!(self.step(), "the future waits for something that never happens");
         }
-    }
-}
-
-/// An open simulated file.
-pub struct SimFileHandle {
-    io: SimIo,
-    file: FileId,
-}
-
-fn place(at: FilePos) -> usize {
-    usize::try_from(at.get()).expect("simulated files fit memory")
-}
-
-impl SimFileHandle {
-    async fn write_at(&self, at: FilePos, buf: Vec<u8>) -> io::Result<()> {
-        assert_eq!(
-            (place(at) % 4096, buf.len() % 4096),
-            (0, 0),
-            "direct I/O wants aligned writes"
-        );
-        let (wanted, at) = (buf.len(), place(at));
-        let (number, bytes) = {
-            let mut disk = self.io.0.disk.borrow_mut();
-            let room = disk.allocate(self.file, at + wanted).saturating_sub(at);
-            if room == 0 {
-                return Err(ENOSPC.into());
-            }
-            let mut buf = buf;
-            buf.truncate(room);
-            let bytes = buf.len();
-            (disk.issue_write(self.file, at, buf), bytes)
-        };
-        self.io
-            .op(Op::Write {
-                file: self.file,
-                number,
-                bytes,
-                is_short: bytes < wanted,
-            })
-            .await
-    }
-
-    async fn sync(&self) -> io::Result<()> {
-        let covered = self.io.0.disk.borrow_mut().issue_sync(self.file);
-        self.io
-            .op(Op::Sync {
-                file: self.file,
-                covered,
-            })
-            .await
-    }
-
-    async fn write_then(write: FileWrite<Self, Vec<u8>>, then: Then) -> Result<(), StepError> {
-        let failed = |step: Step| move |source: io::Error| StepError { step, source };
-        let buf = write
-            .parts
-            .iter()
-            .map(AsRef::as_ref)
-            .collect::<Vec<&[u8]>>()
-            .concat();
-        write
-            .file
-            .write_at(write.at, buf)
-            .await
-            .map_err(failed(Step::Write))?;
-        match then {
-            Then::Sync => write.file.sync().await.map_err(failed(Step::Sync)),
-            Then::Nothing => Ok(()),
-        }
-    }
-}
-
-impl IoFile for SimFileHandle {
-    async fn read_at(self: &Rc<Self>, at: FilePos, bytes: usize) -> io::Result<Bytes> {
-        if self.io.draw(Operation::Read) == Some(Fault::ReadError) {
-            return Err(EIO.into());
-        }
-        Ok(Bytes::from(self.io.0.disk.borrow().read(
-            self.file,
-            place(at),
-            bytes,
-        )))
-    }
-
-    async fn reserve(self: &Rc<Self>, from: FilePos, end: FilePos, _pace: Pace) -> io::Result<()> {
-        let (file, from, end) = (self.file, place(from), place(end));
-        self.io.changing()?;
-        {
-            let mut disk = self.io.0.disk.borrow_mut();
-            let granted = disk.allocate(file, end);
-            if granted < end {
-                // As the kernel does: what was given before the room ended stays given.
-                disk.issue_reserve(file, granted);
-                disk.complete_reserve(file, from..granted);
-                return Err(ENOSPC.into());
-            }
-            disk.issue_reserve(file, end);
-        }
-        self.io.op(Op::Reserve { file, from, end }).await
-    }
-
-    async fn allocate(self: &Rc<Self>, _from: FilePos, end: FilePos) -> io::Result<()> {
-        self.io.changing()?;
-        match self.io.0.disk.borrow_mut().allocate(self.file, place(end)) {
-            granted if granted < place(end) => Err(ENOSPC.into()),
-            _ => Ok(()),
-        }
-    }
-
-    async fn truncate(self: &Rc<Self>, end: FilePos) -> io::Result<()> {
-        self.io.changing()?;
-        self.io.0.disk.borrow_mut().truncate(self.file, place(end));
-        Ok(())
-    }
-
-    async fn size_bytes(&self) -> io::Result<u64> {
-        u64::try_from(self.io.0.disk.borrow().size(self.file)).map_err(io::Error::other)
-    }
-}
-
-impl IoDir for SimIo {
-    type File = SimFileHandle;
-    type Buf = Vec<u8>;
-
-    fn alloc(&self, bytes: usize) -> Vec<u8> {
-        // Memory for writes comes as it is: whoever relies on zeros is found out.
-        vec![0xa5; bytes]
-    }
-
-    fn alloc_to_keep(&self, bytes: usize) -> Vec<u8> {
-        self.alloc(bytes)
-    }
-
-    async fn open(&self, path: &Path) -> io::Result<SimFileHandle> {
-        self.opening()?;
-        let file = self.0.disk.borrow().find(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SimFileHandle {
-            io: self.clone(),
-            file,
-        })
-    }
-
-    async fn create(&self, path: &Path) -> io::Result<SimFileHandle> {
-        self.opening()?;
-        let file = self.0.disk.borrow_mut().create(path).ok_or(ENOSPC)?;
-        Ok(SimFileHandle {
-            io: self.clone(),
-            file,
-        })
-    }
-
-    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.changing()?;
-        let renamed = self.0.disk.borrow_mut().rename(from, to);
-        if renamed {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        }
-    }
-
-    async fn remove(&self, path: &Path) -> io::Result<()> {
-        self.changing()?;
-        self.0.disk.borrow_mut().remove(path);
-        Ok(())
-    }
-
-    async fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        Ok(self.0.disk.borrow().list(dir))
-    }
-
-    async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.op(Op::SyncDir(dir.to_path_buf())).await
-    }
-}
-
-impl Io for SimIo {
-    async fn write(
-        &self,
-        writes: Vec<FileWrite<SimFileHandle, Vec<u8>>>,
-        then: Then,
-    ) -> Result<(), StepError> {
-        let all = writes
-            .into_iter()
-            .map(|write| SimFileHandle::write_then(write, then));
-        all_of(all.collect()).await
-    }
-
-    async fn sync(&self, files: Vec<Rc<SimFileHandle>>) -> io::Result<()> {
-        let all = files.into_iter().map(|file| async move { file.sync().await });
-        all_of(all.collect()).await
-    }
-
-    fn now_us(&self) -> u64 {
-        self.0.now_us.get().saturating_add_signed(self.0.skew_us.get())
-    }
-
-    fn monotonic_us(&self) -> u64 {
-        self.0.now_us.get()
-    }
-
-    fn random_u64(&self) -> u64 {
-        self.0.random.borrow_mut().number()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let until_us = self.0.now_us.get().saturating_add(us);
-        if self.0.immediate {
-            // Time stands still while an image is looked at.
-            std::future::pending::<()>().await;
-        }
-        self.op(Op::Sleep { until_us }).await.ok();
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.0.spawned.borrow_mut().push(Box::pin(task));
     }
 }

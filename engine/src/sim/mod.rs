@@ -1,13 +1,22 @@
 //! A simulated machine for tests: a disk that loses what was not synced, faults of the disk and of the clock, tasks in
 //! one thread. The log, the recovery and the partitions above it are the real ones.
 //!
+//! # What takes time
+//! Every operation: writing and syncing, and reading, opening, creating, listing, renaming, removing, cutting and making room as
+//! well. It ends at some step that the seed chooses, so anything else may run between, as it does on a real machine. What changes
+//! names or sizes, or finds a file by its name, may be over for everybody else before whoever asked is told. Only the size of an open file
+//! is told at once, as the kernel does. A test whose steps are counted can ask for a machine on which just writes, syncs and
+//! reservations take time ([`SimIo::set_quick`]).
+//!
 //! # What a power cut may do ([`SimIo::crash`])
 //! - Every write that no completed sync covers (a sync covers the writes that had completed when it was *issued*) is
 //!   cut into sectors of 512 or 4096 bytes, and each sector is there or not, independently: so writes are kept,
 //!   dropped, torn and reordered. A sector itself is never torn.
 //! - Every truncation and every change of a name without a completed sync (of the file, of its directory) happened or
 //!   did not, independently.
-//! - Operations in flight count as not synced.
+//! - Operations in flight count as not synced: a rename, a removal, a new name is there or not. A truncation in flight happened or
+//!   did not, and in the first case before or after what was written meanwhile, be that synced.
+//! - A sync of a directory covers the changes that had happened when it was issued.
 //!
 //! # What a kill of the process may do ([`SimIo::kill`])
 //! - Operations in flight happened or did not; what had completed is still read, and is still not durable.
@@ -34,7 +43,10 @@ mod content;
 mod disk;
 mod executor;
 mod faults;
+mod machine;
+mod names;
 mod outcome;
+mod pending;
 mod pipe;
 mod random;
 

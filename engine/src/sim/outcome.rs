@@ -23,6 +23,7 @@ impl From<Failure> for io::Error {
     }
 }
 
+pub(super) const ENOENT: Failure = Failure::Os(2);
 pub(super) const EIO: Failure = Failure::Os(5);
 pub(super) const EMFILE: Failure = Failure::Os(24);
 pub(super) const ENOSPC: Failure = Failure::Os(28);

@@ -215,9 +215,9 @@ impl History {
         let source = open(&io, self.source_spec()).unwrap();
         let derived = open(&io, derived_spec()).unwrap();
         let mut next = source.ends().appended_end.get();
-        for step in 0..220 {
+        for step in 0..400 {
             // Old events at first, which hold what comes after them; then newer ones, while those that referred before go.
-            let is_early = step < 70;
+            let is_early = step < 130;
             if self.random.chance(25) {
                 let count = 1 + self.random.below(3);
                 source.append(batch_of(next..next + count), None, Box::new(|_| ()));
@@ -237,7 +237,7 @@ impl History {
                 io.spawn(async move { looking.retain(0).await });
             }
             io.step();
-            if self.random.chance(30) {
+            if self.random.chance(16) {
                 self.crash_here(&io);
             }
         }

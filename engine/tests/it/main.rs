@@ -23,4 +23,5 @@ mod sources;
 mod states;
 mod streams;
 mod sweep;
+mod underway;
 mod world;

@@ -130,7 +130,7 @@ fn recovering(seed: u64) -> Result<u64, String> {
 
 #[test]
 fn a_crash_while_opening_changes_nothing() {
-    let sweep = Sweep::of("a_crash_while_opening_changes_nothing", 50);
+    let sweep = Sweep::of("a_crash_while_opening_changes_nothing", 20);
     let cases = sweep.run(recovering).iter().sum();
     sweep.report(cases, 5000, "crashes and kills while opening");
 }

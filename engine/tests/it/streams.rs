@@ -404,7 +404,7 @@ fn history(seed: u64) -> Result<Tally, String> {
         let io = SimIo::stepping(&image, seed * 1000 + life);
         let partition = open_log(&io);
         let mut units: Vec<Unit> = Vec::new();
-        for _ in 0..40 + random.below(60) {
+        for _ in 0..100 + random.below(150) {
             tag += 1;
             if random.chance(10) {
                 let events = random_events(&mut random, tag);
@@ -432,7 +432,8 @@ fn history(seed: u64) -> Result<Tally, String> {
                 });
             }
             io.step();
-            for keep_percent in [0, 50, 100] {
+            let is_judged = random.chance(40);
+            for keep_percent in [0, 50, 100].into_iter().filter(|_| is_judged) {
                 let sectors = any_sectors(&mut random);
                 let image = io.crash(&mut random, keep_percent, sectors);
                 check(&image, &settled, &units, &mut tally).map_err(|reason| {

@@ -1,7 +1,7 @@
 //! One partition through many lives, each with faults and each ended by a kill or a power cut, and what the outside
 //! knows of it. The lives go on from what the machine really kept.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mofka_engine::partition::Partition;
@@ -227,7 +227,7 @@ impl World {
 
     fn work(&mut self, io: &SimIo, partition: &Open, plan: &LifePlan) -> Result<(), String> {
         let mut cursor = CursorWatch::of(partition);
-        let steps = 20 + self.random.below(plan.batches * 12);
+        let steps = 20 + self.random.below(plan.batches * 18);
         let mut tried = 0;
         for _ in 0..steps {
             let is_stalled = self.sent.iter().any(is_refused);
@@ -249,7 +249,7 @@ impl World {
             if self.random.chance(plan.watch_percent) {
                 self.judge(io)?;
             }
-            self.take_back(partition, plan)?;
+            self.take_back(partition, plan.room.is_some())?;
             if partition.poison().is_some() {
                 return self.poisoned(io, partition, plan);
             }
@@ -259,10 +259,52 @@ impl World {
         }
         if self.random.chance(50) {
             self.drain(io, partition)?;
-            self.take_back(partition, plan)?;
+            self.take_back(partition, plan.room.is_some())?;
             self.cursor = cursor.bounds();
         }
+        if self.random.chance(30) {
+            self.stop(io, partition, plan, &mut cursor)?;
+        }
         Ok(())
+    }
+
+    /// The node begins to stop, and gets so far or to the end.
+    fn stop(
+        &mut self,
+        io: &SimIo,
+        partition: &Open,
+        plan: &LifePlan,
+        cursor: &mut CursorWatch,
+    ) -> Result<(), String> {
+        let stopped = Rc::new(Cell::new(false));
+        let (stopping, ended) = (Rc::clone(partition), Rc::clone(&stopped));
+        mofka_engine::io::Io::spawn(io, async move {
+            stopping.stop().await;
+            ended.set(true);
+        });
+        for _ in 0..self.random.below(80) {
+            if self.random.chance(20) {
+                cursor.move_to(partition, partition.visible_end().get());
+            }
+            let moved = io.step();
+            self.shown_end = self.shown_end.max(partition.visible_end().get());
+            self.cursor = cursor.bounds();
+            // Whoever waited for room is refused.
+            self.take_back(partition, true)?;
+            if self.random.chance(plan.watch_percent) {
+                self.judge(io)?;
+            }
+            if !moved || stopped.get() && self.random.chance(10) {
+                break;
+            }
+        }
+        match self.sent.iter().find(|batch| batch.outcome.borrow().is_none()) {
+            Some(batch) if stopped.get() => Err(format!(
+                "the partition has stopped, and batch {} is not answered",
+                batch.sequence
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn send(&mut self, partition: &Open, plan: &LifePlan) -> Result<(), String> {
@@ -270,12 +312,12 @@ impl World {
         let sent = send(partition, events, (PRODUCER, 0, self.next_sequence));
         self.sent.push(sent);
         self.next_sequence += 1;
-        self.take_back(partition, plan)
+        self.take_back(partition, plan.room.is_some())
     }
 
-    /// Batches that were refused for want of room have no ids: they are sent again later, with the same sequences. None
+    /// Batches that were refused, for want of room say, have no ids: they are sent again later, with the same sequences. None
     /// that was sent after them may be accepted.
-    fn take_back(&mut self, partition: &Open, plan: &LifePlan) -> Result<(), String> {
+    fn take_back(&mut self, partition: &Open, may_refuse: bool) -> Result<(), String> {
         let Some(first) = self.sent.iter().position(is_refused) else {
             return Ok(());
         };
@@ -283,7 +325,7 @@ impl World {
             return Ok(());
         }
         let refused = &self.sent[first..];
-        if plan.room.is_none() {
+        if !may_refuse {
             let reason = refused[0].outcome.borrow().clone();
             return Err(format!("a batch was refused without need: {reason:?}"));
         }
