@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use event_listener::Event;
 use mofka_log::{CursorRecord, Cursors, EventId, SegmentKind};
 use mofka_net::{ErrorCode, WireError};
 use uuid::Uuid;
@@ -46,6 +47,8 @@ struct State<I: Io> {
     /// The table holds positions that could not be stored: all of it is stored anew before anything is answered.
     unstored: bool,
     waiting: Vec<Waiting>,
+    /// It is not busy any more.
+    settled: Event,
 }
 
 enum Waiting {
@@ -306,8 +309,15 @@ impl<I: Io> PartitionCursors<I> {
         }
     }
 
-    /// Finishes what was accepted.
+    /// Finishes what was accepted, also what waits for the file to be made or rewritten.
     pub(crate) async fn stop(&self) {
+        loop {
+            let settled = self.state.borrow().settled.listen();
+            if !self.state.borrow().busy {
+                break;
+            }
+            settled.await;
+        }
         let log = self.state.borrow().log.clone();
         if let Some(log) = log {
             log.stop().await;
@@ -361,6 +371,7 @@ impl<I: Io> State<I> {
             busy: false,
             unstored: false,
             waiting: Vec::new(),
+            settled: Event::new(),
         }
     }
 }
@@ -415,6 +426,7 @@ async fn renew<I: Io>(io: I, spec: RecordLogSpec, state: Rc<RefCell<State<I>>>) 
             (_, None, None) => unreachable!("a renewed cursors file is open"),
         }
     }
+    state.borrow().settled.notify(usize::MAX);
 }
 
 fn append<I: Io>(state: &Rc<RefCell<State<I>>>, log: &RecordLog<I>, record: &CursorRecord, done: CursorDone) {

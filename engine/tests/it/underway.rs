@@ -154,6 +154,41 @@ fn what_is_acknowledged_while_space_is_given_back_stays() {
     );
 }
 
+#[test]
+fn acknowledgements_are_answered_when_the_partition_has_stopped() {
+    // Stops that began while the file of cursors was being replaced.
+    let mut replacing = 0;
+    let spec = spec(PartitionKind::Default, Durability::Synced);
+    for seed in 0..80 {
+        let (io, partition) = stopped_before(seed, &spec);
+        let mut random = Random::new(seed);
+        let mut positions = Vec::new();
+        let steps = 5 + random.below(60);
+        for _ in 0..steps {
+            if random.chance(60) {
+                acknowledge(&partition, &mut positions, 1);
+            }
+            io.step();
+        }
+        replacing += u64::from(is_under_way(&io, |line| line.contains("cursors.new")));
+        let stopped = stop(&io, &partition);
+        while !stopped.get() {
+            assert!(
+                io.step(),
+                "seed {seed}: stopping waits for something that never happens"
+            );
+        }
+        for (consumer, durable) in &positions {
+            assert!(
+                durable.get(),
+                "seed {seed}: the partition has stopped, and {consumer} waits for its answer"
+            );
+        }
+        io.shut_down();
+    }
+    assert!(replacing > 3, "{replacing} stops met a replacement");
+}
+
 /// Moments that the tests below are about.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moments {
