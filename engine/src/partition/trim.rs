@@ -108,7 +108,10 @@ impl<I: Io> Partition<I> {
                 break;
             }
             if let Err(error) = self.drop_segment(store, &oldest).await {
-                store.let_go();
+                // Poisoned, it may have no name any more, and what is stored stays readable: through the files that are open.
+                if self.poison().is_none() {
+                    store.let_go();
+                }
                 self.stays();
                 if !error.is_io() {
                     self.becomes_read_only(format!("damaged: {error}"));

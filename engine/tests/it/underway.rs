@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use mofka_engine::io::{Io, IoDir, IoFile};
 use mofka_engine::partition::{Partition, PartitionSpec, ReadLimits};
-use mofka_engine::sim::{Image, Random, Sectors, SimIo};
+use mofka_engine::sim::{Fault, Image, Random, Sectors, SimIo};
 use mofka_log::{Durability, FilePos, PartitionKind, Retention};
 use mofka_net::ErrorCode;
 
@@ -454,4 +454,39 @@ fn rolls_trims_and_readers_want_the_same_files_and_the_partition_stops() {
 fn a_topic_is_deleted_while_a_segment_begins_or_goes() {
     let all = sum(Ending::Delete, 100..140);
     assert!(all.ended_in_roll > 5 && all.ended_in_trim > 5, "{all:?}");
+}
+
+#[test]
+fn a_segment_of_which_nobody_knows_whether_it_went_is_read() {
+    let io = SimIo::stepping(&Image::new(), 3);
+    let mut spec = trimming_spec();
+    spec.topic.retention = Retention::default();
+    let partition = open(&io, spec).unwrap();
+    for n in 0..40 {
+        send(&partition, vec![content(n)], (1, 0, n));
+        settle(&io);
+    }
+    partition.set_retention(Retention {
+        bytes_max: Some(1),
+        ..Retention::default()
+    });
+    let (looking, now_us) = (Rc::clone(&partition), io.now_us());
+    io.spawn(async move { looking.retain(now_us).await });
+    io.run_tasks();
+    while !is_under_way(&io, |line| line.starts_with("remove /p/")) {
+        assert!(io.step(), "a segment goes");
+    }
+    io.place_fault(Fault::SyncDirError, 0);
+    settle(&io);
+    assert_eq!(io.faults_met(), [Fault::SyncDirError]);
+    assert!(partition.poison().is_some() && partition.trim_end() == id(0));
+    // In between, other segments' files take the place of its own.
+    let outcomes = Rc::default();
+    for n in (0..40).chain(0..5) {
+        io.block_on(read_one(Rc::clone(&partition), n, Rc::clone(&outcomes)));
+    }
+    for outcome in outcomes.take() {
+        assert_eq!(outcome, Ok(true));
+    }
+    io.shut_down();
 }
