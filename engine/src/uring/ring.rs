@@ -7,6 +7,7 @@
 mod attend;
 mod call;
 mod entries;
+mod links;
 mod op;
 mod operations;
 mod refusal;
@@ -31,6 +32,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use mofka_log::FilePos;
 
 use attend::Looker;
+use links::Links;
 use op::{Finished, Held, Kind, NOBODY, Op, Target, tag, untag};
 use operations::Operations;
 use spot::OnTheSpot;
@@ -85,6 +87,7 @@ struct Inner {
     is_urgent: bool,
     /// What was queued last are two writes of one operation.
     ends_with_pair: bool,
+    links: Links,
     /// Operations of which was heard at the same time last.
     ended_together: usize,
     /// Its task, while that sleeps and is to be woken; awake, it looks at the ring at every turn.
@@ -134,6 +137,7 @@ impl Ring {
             queued_at: None,
             is_urgent: false,
             ends_with_pair: false,
+            links: Links::default(),
             ended_together: 0,
             attendant: None,
             watches: watches.clone(),
@@ -246,6 +250,7 @@ impl Inner {
         let mut held = Held::default();
         let place = self.operations.place();
         let mut entries = Vec::with_capacity(2 * writes.len() + 1);
+        let queued = self.ring.submission().len();
         let device = match then {
             Then::Sync => {
                 let is_alone = self.operations.in_flight() == 0;
@@ -287,6 +292,7 @@ impl Inner {
             if by == Some(SyncBy::Link) {
                 let quiet = quiet_on.and_then(|device| self.quiet.of(device));
                 let synced = quiet.map_or(fd, AsRawFd::as_raw_fd);
+                self.links.queued(queued + entries.len());
                 entries.push(entries::sync(synced, Kind::Sync, place, number));
             }
             held.parts.extend(write.parts);
@@ -461,7 +467,7 @@ impl Inner {
         while self.operations.in_flight() > 0 {
             self.decide_syncs(&mut Vec::new());
             match self.ring.submit_and_wait(1) {
-                Ok(_) => {}
+                Ok(taken) => self.links.taken(taken),
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
                     // The kernel may still use memory that would be freed now.

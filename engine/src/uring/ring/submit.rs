@@ -45,12 +45,14 @@ impl Inner {
     }
 
     /// Tells the kernel what is queued, and says how much of it was taken. Where this fails, nothing was.
-    fn submit(&mut self) -> io::Result<usize> {
+    pub(super) fn submit(&mut self) -> io::Result<usize> {
         #[cfg(test)]
         if let Some(code) = self.refusals.pop() {
             return Err(io::Error::from_raw_os_error(code));
         }
-        self.ring.submit()
+        let taken = self.ring.submit()?;
+        self.links.taken(taken);
+        Ok(taken)
     }
 
     /// Queues what belongs to the submission that is about to be made: syncs that are due, and what makes the kernel hand two writes to

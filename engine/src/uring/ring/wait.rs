@@ -81,7 +81,8 @@ impl Inner {
             let time = types::Timespec::from(left);
             let arguments = types::SubmitArgs::new().timespec(&time);
             // That the time passed is as good as a completion: what is there is taken, and the next look takes the rest.
-            self.ring.submitter().submit_with_args(1, &arguments).ok();
+            let submitted = self.ring.submitter().submit_with_args(1, &arguments);
+            submitted.into_iter().for_each(|taken| self.links.taken(taken));
             self.spins.note(in_flight, begun.elapsed());
             woken = self.reap();
             left = until.saturating_duration_since(Instant::now());
@@ -94,7 +95,7 @@ impl Inner {
 
     /// Submits what is queued, and looks for as long as this whether anything comes.
     fn spin(&mut self, begun: Instant, window: Duration) {
-        if !self.ring.submission().is_empty() && self.ring.submit().is_err() {
+        if !self.ring.submission().is_empty() && self.submit().is_err() {
             // The wait submits, and tells.
             return;
         }
@@ -123,7 +124,7 @@ impl Inner {
                 .user_data(tag(Kind::Poll, NOBODY, 0)),
         };
         if self.ring.submission().is_full() {
-            self.ring.submit().ok();
+            self.submit().ok();
         }
         // SAFETY: a poll touches no memory, and holds the socket itself.
         let pushed = unsafe { self.ring.submission().push(&entry) };
