@@ -5,9 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use mofka_log::{
-    CatalogRecord, CursorRecord, Footer, FramePlace, KeptProducers, SeenFrame, SegmentHeader, SegmentKind,
-};
+use mofka_log::{CatalogRecord, CursorRecord, Footer, FramePlace, SeenFrame, SegmentHeader, SegmentKind};
 use serde_json::{Value, json};
 
 use super::durable::failed;
@@ -118,7 +116,7 @@ impl Inspector<'_> {
             .producers
             .as_deref()
             .and_then(|path| kept_producers::read(path, found.id).ok())
-            .map(KeptProducers::into_producers);
+            .map(mofka_log::KeptProducers::into_producers);
         self.sink.fields(|| {
             json!({
                 "id": found.id.map(|id| id.to_string()),
