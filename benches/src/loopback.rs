@@ -227,7 +227,7 @@ impl Turn<'_> {
                 std::thread::sleep(pause);
             }
             let one = Instant::now();
-            let pushed = producer.push(text, content.data.as_slice(), None);
+            let pushed = producer.push_slices(text, &[&content.data], None);
             let future = pushed.map_err(|e| e.to_string())?;
             future.wait().map_err(|e| e.to_string())?;
             latency_ns.saturating_record(u64::try_from(one.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -259,7 +259,7 @@ impl Turn<'_> {
                 break;
             }
             producer
-                .push(text, content.data.as_slice(), None)
+                .push_slices(text, &[&content.data], None)
                 .map_err(|e| e.to_string())?;
         }
         let report = producer.close().map_err(|e| e.to_string())?;

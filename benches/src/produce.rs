@@ -227,7 +227,7 @@ pub(crate) fn one_by_one(
     for text in content.metadata(events) {
         let one = Instant::now();
         let future = producer
-            .push(text, content.data.as_slice(), None)
+            .push_slices(text, &[&content.data], None)
             .map_err(|e| e.to_string())?;
         future.wait().map_err(|e| e.to_string())?;
         latency_us.saturating_record(u64::try_from(one.elapsed().as_micros()).unwrap_or(u64::MAX));
@@ -273,7 +273,7 @@ fn append(
     let started = Instant::now();
     for text in content.metadata(events) {
         producer
-            .push(text, content.data.as_slice(), None)
+            .push_slices(text, &[&content.data], None)
             .map_err(|e| e.to_string())?;
     }
     let report = producer.close().map_err(|e| e.to_string())?;

@@ -52,6 +52,17 @@ impl Data {
         Self::from(Bytes::from_owner(owner))
     }
 
+    /// A copy of these, one after the other.
+    pub(crate) fn copy_of(parts: &[&[u8]]) -> Self {
+        match parts {
+            [] => Self::empty(),
+            [one] => Self::from(*one),
+            many => Self {
+                segments: Segments::Copied(Bytes::from(many.concat())),
+            },
+        }
+    }
+
     /// The data of another event that this refers to, in place of bytes.
     pub fn reference(&self) -> Option<&DataRef> {
         match &self.segments {

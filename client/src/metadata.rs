@@ -83,11 +83,7 @@ impl Metadata {
         if self.checked {
             return Ok(());
         }
-        // Of what is not looked at, the parser would not see that.
-        let text = std::str::from_utf8(&self.raw).map_err(|error| error.to_string())?;
-        serde_json::from_str::<IgnoredAny>(text)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
+        verify(&self.raw)
     }
 
     /// The JSON text itself: nobody has to count who has it.
@@ -119,6 +115,18 @@ impl Metadata {
             reason: Arc::clone(reason),
         })
     }
+}
+
+/// Looks whether this is JSON, without building anything.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn verify(raw: &[u8]) -> Result<(), String> {
+    // Of what is not looked at, the parser would not see that.
+    let text = std::str::from_utf8(raw).map_err(|error| error.to_string())?;
+    serde_json::from_str::<IgnoredAny>(text)
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }
 
 impl fmt::Debug for Metadata {

@@ -310,6 +310,16 @@ impl TopicCore {
         Ok((index, stored.into()))
     }
 
+    /// Whether any of the components looks at events.
+    pub(crate) fn looks_at_events(&self) -> Result<bool, PushError> {
+        Ok(self.components()?.look_at_events())
+    }
+
+    /// The partition of an event at which no component looks.
+    pub(crate) fn select_unseen(&self, requested: Option<usize>) -> Result<usize, PushError> {
+        self.select(self.components()?, &Metadata::default(), requested)
+    }
+
     fn select(
         &self,
         components: &Components,

@@ -82,24 +82,10 @@ impl AsRef<[u8]> for Leased {
     }
 }
 
-/// All of it, copied.
-///
-/// # Safety
-/// `segments` leads to `count` slices of bytes, which live and stay as they are meanwhile.
-pub(crate) unsafe fn copied(segments: *const mofka_slice, count: usize) -> Result<Data, Failure> {
-    // SAFETY: as the caller says.
-    let parts = unsafe { parts(segments, count) }?;
-    Ok(match parts.as_slice() {
-        [] => Data::empty(),
-        [one] => Data::from(*one),
-        many => Data::from(many.concat()),
-    })
-}
-
 /// All of it where it is, until it is released.
 ///
 /// # Safety
-/// As [`copied`], and until `lease` is dropped for the last time.
+/// As [`parts`], and until `lease` is dropped for the last time.
 pub(crate) unsafe fn leased(
     segments: *const mofka_slice,
     count: usize,
@@ -120,8 +106,8 @@ pub(crate) unsafe fn leased(
 /// The segments that have bytes.
 ///
 /// # Safety
-/// As [`copied`].
-unsafe fn parts<'a>(segments: *const mofka_slice, count: usize) -> Result<Vec<&'a [u8]>, Failure> {
+/// `segments` leads to `count` slices of bytes, which live and stay as they are meanwhile.
+pub(crate) unsafe fn parts<'a>(segments: *const mofka_slice, count: usize) -> Result<Vec<&'a [u8]>, Failure> {
     // SAFETY: as the caller says.
     let segments = unsafe { array_of(segments, count, "segments") }?;
     let mut parts = Vec::with_capacity(segments.len());

@@ -5,10 +5,10 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mofka_client::{Data, Metadata, Producer};
+use mofka_client::{Data, Metadata, Producer, PushFuture};
 
 use crate::border::{Versioned, answer, bytes_of, free, give, give_json, handle_place, needed, options_of};
-use crate::data::{Lease, copied, leased, mofka_release, mofka_slice};
+use crate::data::{Lease, leased, mofka_release, mofka_slice, parts};
 use crate::fork::Owner;
 use crate::future::{Future, mofka_future};
 use crate::options::{mofka_producer_options, versioned};
@@ -125,10 +125,33 @@ pub(crate) fn push(
         text => Metadata::from(Bytes::copy_from_slice(text)),
     };
     let pushed = producer.push(metadata, data, self::partition(partition))?;
+    give_future(future, pushed, owner);
+    Ok(())
+}
+
+/// Takes an event of bytes that are copied.
+fn push_slices(
+    producer: Option<&mofka_producer>,
+    metadata: &[u8],
+    data: &[&[u8]],
+    partition: i64,
+    future: Option<&mut MaybeUninit<*mut mofka_future>>,
+) -> Result<(), Failure> {
+    let (producer, owner) = owned_producer(producer)?;
+    let metadata = match metadata {
+        [] => b"{}",
+        text => text,
+    };
+    let pushed = producer.push_slices(metadata, data, self::partition(partition))?;
+    give_future(future, pushed, owner);
+    Ok(())
+}
+
+/// What will become of an event, to whoever wants to know.
+fn give_future(future: Option<&mut MaybeUninit<*mut mofka_future>>, pushed: PushFuture, owner: Owner) {
     if let Some(future) = future {
         give(future, mofka_future(Future::Push(pushed), owner));
     }
-    Ok(())
 }
 
 /// Takes an event, with a copy of its data: nothing has to be kept.
@@ -157,8 +180,8 @@ pub unsafe extern "C" fn mofka_producer_push(
         // SAFETY: so many bytes, as the caller promises.
         let metadata = unsafe { bytes_of(metadata.cast(), metadata_bytes, "metadata") }?;
         // SAFETY: so many segments, which stay as they are during the call, as the caller promises.
-        let data = unsafe { copied(segments, segment_count) }?;
-        push(producer, metadata, data, partition, future)
+        let data = unsafe { parts(segments, segment_count) }?;
+        push_slices(producer, metadata, &data, partition, future)
     })
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Components {
     /// `None` takes everything.
     pub(crate) validator: Option<Arc<dyn Validator>>,
     pub(crate) selector: Arc<dyn PartitionSelector>,
+    /// The selector is the default one, which does not look at events.
+    selects_unseen: bool,
     /// `None` leaves the JSON text as it is.
     pub(crate) serializer: Option<Arc<dyn Serializer>>,
 }
@@ -77,13 +79,21 @@ impl Components {
         serializer: &Value,
         libraries: &LibraryPolicy,
     ) -> Result<Self, ComponentError> {
+        let validator = registry::VALIDATORS.make(validator, libraries)?;
+        let selector = registry::SELECTORS.make(selector, libraries)?;
         Ok(Self {
-            validator: registry::VALIDATORS.make(validator, libraries)?,
-            selector: registry::SELECTORS
-                .make(selector, libraries)?
-                .unwrap_or_else(|| Arc::new(selector::InTurn::default())),
+            validator,
+            selects_unseen: selector.is_none(),
+            selector: selector.unwrap_or_else(|| Arc::new(selector::InTurn::default())),
             serializer: registry::SERIALIZERS.make(serializer, libraries)?,
         })
+    }
+}
+
+impl Components {
+    /// Whether any of them looks at events.
+    pub(crate) fn look_at_events(&self) -> bool {
+        self.validator.is_some() || self.serializer.is_some() || !self.selects_unseen
     }
 }
 

@@ -15,9 +15,9 @@ use mofka_net::{
 };
 use uuid::Uuid;
 
+use super::payload::Payload;
 use super::queue::Queue;
 use super::sequence::{Places, Sequence};
-use crate::data::Data;
 use crate::error::{DeliveryError, PushError};
 use crate::link::{Connection, Kept, LentFrame};
 use crate::promise::{Deadline, Promise};
@@ -169,9 +169,8 @@ impl Bounds {
 }
 
 /// Bytes that an event adds to a batch at most: table entry, checksums, metadata, data.
-pub(super) fn event_bytes(metadata: &[u8], data: &Data) -> u64 {
-    let reference_bytes = data.reference().map_or(0, |to| to.stored().len() as u64);
-    reference_bytes + data_event_bytes(metadata.len(), data.bytes())
+pub(super) fn event_bytes(metadata: &[u8], data: Payload<'_>) -> u64 {
+    data.reference_bytes() + data_event_bytes(metadata.len(), data.bytes())
 }
 
 /// The same without a reference. Of data that no memory has, whose bytes are only asked for, too many.
@@ -217,15 +216,22 @@ impl Gathering {
         self.event_count() >= bounds.events_max || self.builder.bytes() >= bounds.batch_bytes_max
     }
 
-    /// Adds an event; returns its place in the batch. Segments of its data from `shared_bytes_min` bytes on are kept, the others
-    /// copied.
+    /// Adds an event; returns its place in the batch. Segments of data that is owned are kept from `shared_bytes_min` bytes on, all
+    /// else is copied.
     pub(super) fn push(
         &mut self,
         metadata: &[u8],
-        data: &Data,
+        data: Payload<'_>,
         shared_bytes_min: usize,
     ) -> Result<u32, BatchError> {
         let index = self.event_count();
+        let data = match data {
+            Payload::Owned(data) => data,
+            Payload::Lent(parts) => {
+                self.builder.push(metadata, parts.iter().copied())?;
+                return Ok(index);
+            }
+        };
         if let Some(to) = data.reference() {
             let reference =
                 Reference::check(to.stored()).map_err(|reason| BatchError::Reference { index, reason })?;

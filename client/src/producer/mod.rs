@@ -10,9 +10,11 @@ mod futures;
 mod in_place;
 mod loose;
 mod patience;
+mod payload;
 mod queue;
 mod report;
 mod sequence;
+mod slices;
 mod sourced;
 mod spares;
 mod writer;
@@ -36,6 +38,7 @@ use uuid::Uuid;
 use self::batch::{BatchPromise, Content};
 use self::loose::{Loose, Ticket};
 use self::patience::Patience;
+use self::payload::Payload;
 use self::queue::{Parked, Queue};
 use self::report::Counters;
 use self::spares::Spares;
@@ -216,7 +219,9 @@ impl Producer {
             return core.push_loosely(loose, metadata, data, partition, patience);
         }
         let (index, stored) = core.topic.prepare(metadata, &data, partition)?;
-        let placed = core.queue(index)?.push(&stored, &data, None, patience)?;
+        let placed = core
+            .queue(index)?
+            .push(&stored, Payload::Owned(&data), None, patience)?;
         Ok(PushFuture::known(placed))
     }
 

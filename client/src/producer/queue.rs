@@ -37,6 +37,7 @@ use super::Shared;
 use super::batch::{BatchPromise, Bounds, Content, Gathering, Outgoing, event_bytes, random_producer};
 use super::loose::{Placed, Ticket};
 use super::patience::Patience;
+use super::payload::Payload;
 use super::sequence::Sequence;
 use super::spares::AtHand;
 use crate::data::Data;
@@ -154,7 +155,7 @@ impl Queue {
     pub(super) fn push(
         &self,
         metadata: &[u8],
-        data: &Data,
+        data: Payload<'_>,
         place: Option<u64>,
         patience: Patience<'_>,
     ) -> Result<Placed, PushError> {
@@ -188,7 +189,7 @@ impl Queue {
         &self,
         state: &mut State,
         metadata: &[u8],
-        data: &Data,
+        data: Payload<'_>,
         pushed: Option<Instant>,
     ) -> Result<Placed, PushError> {
         let bytes = event_bytes(metadata, data);
@@ -229,7 +230,7 @@ impl Queue {
     /// Brings parked events into batches, as far as there is room.
     fn gather_parked(&self, state: &mut State, settled: &mut Settled) {
         while let Some(event) = state.parked.front() {
-            let bytes = event_bytes(&event.metadata, &event.data);
+            let bytes = event_bytes(&event.metadata, Payload::Owned(&event.data));
             if !state.make_room(bytes, &self.shared.options) {
                 return;
             }
@@ -237,7 +238,7 @@ impl Queue {
                 return;
             };
             let pushed = event.ticket.pushed();
-            let placed = self.gather(state, &event.metadata, &event.data, pushed);
+            let placed = self.gather(state, &event.metadata, Payload::Owned(&event.data), pushed);
             if let Some(gathering) = &mut state.gathering {
                 gathering.wanted |= event.ticket.is_flushed();
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mofka_log::EventId;
 
 use super::patience::Patience;
+use super::payload::Payload;
 use super::{Core, DataWriter, Producer, PushFuture};
 use crate::data::Data;
 use crate::error::{PushError, StreamError};
@@ -52,7 +53,9 @@ impl Producer {
             .map_err(|reason| PushError::InvalidMetadata { reason })?;
         let (index, stored) = core.topic.prepare(metadata, &data, partition)?;
         let patience = Patience::while_it(&goes_on);
-        let placed = core.queue(index)?.push(&stored, &data, Some(place), patience)?;
+        let placed = core
+            .queue(index)?
+            .push(&stored, Payload::Owned(&data), Some(place), patience)?;
         Ok(PushFuture::known(placed))
     }
 

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use mofka_client::{BatchSize, Data, ErrorCode, Producer, ProducerOptions};
+use mofka_client::{
+    BatchSize, Data, ErrorCode, Ordering as Order, Producer, ProducerOptions, PushError, TopicOptions,
+};
 use mofka_log::Batch;
 use serde_json::json;
 
@@ -328,4 +330,97 @@ fn an_owner_may_push_and_wait_where_it_is_dropped() {
     node.change(|_| ());
     assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)).unwrap(), 1);
     assert_eq!(first.wait().unwrap().get(), 0);
+}
+
+#[test]
+fn slices_of_the_caller_arrive_as_what_is_pushed_does_and_are_his_again_at_once() {
+    let node = Node::start();
+    let seen = watch(&node, || Action::Accept);
+    let topic = node.topic(1);
+    for batch_size in [BatchSize::fixed(1), BatchSize::fixed(3), BatchSize::Adaptive] {
+        let producer = topic.producer(ProducerOptions {
+            batch_size,
+            ..Default::default()
+        });
+        let mut metadata = *b"{\"n\":1}";
+        let mut data = vec![7; LONG];
+        let first = producer
+            .push_slices(metadata, &[&data, b"", &data[..5]], None)
+            .unwrap();
+        metadata.fill(b'!');
+        data.fill(8);
+        producer.push(json!({"n": 2}), data.as_slice(), None).unwrap();
+        let last = producer.push_slices("{\"n\": 3}", &[], None).unwrap();
+        assert!(matches!(
+            producer.push_slices(metadata, &[], None),
+            Err(PushError::InvalidMetadata { .. })
+        ));
+        assert!(matches!(
+            producer.push_slices([b'"', 0xff, b'"'], &[], None),
+            Err(PushError::InvalidMetadata { .. })
+        ));
+        assert_eq!(last.wait().unwrap().get(), first.wait().unwrap().get() + 2);
+        assert_eq!(producer.close().unwrap().acknowledged, 3);
+        let expected = [vec![7; LONG + 5], vec![8; LONG], Vec::new()];
+        assert_eq!(std::mem::take(&mut *seen.lock().unwrap()), expected);
+        let stored = node.stored(&topic, 0);
+        assert_eq!(
+            stored[stored.len() - 3..],
+            ["{\"n\":1}", "{\"n\":2}", "{\"n\": 3}"]
+        );
+    }
+}
+
+#[test]
+fn slices_take_turns_and_go_where_they_are_asked_to() {
+    let node = Node::start();
+    let topic = node.topic(3);
+    let producer = topic.producer(ProducerOptions::default());
+    for n in 0..6 {
+        producer.push_slices(n.to_string(), &[b"x"], None).unwrap();
+    }
+    producer.push_slices("6", &[], Some(4)).unwrap();
+    producer.close().unwrap();
+    let stored = |partition| node.stored(&topic, partition);
+    assert_eq!(
+        [stored(0), stored(1), stored(2)],
+        [vec!["0", "3"], vec!["1", "4", "6"], vec!["2", "5"]]
+    );
+}
+
+#[test]
+fn who_looks_at_events_sees_slices_too() {
+    let node = Node::start();
+    let topic = |name: &str, validator, partition_selector| {
+        let mut options = TopicOptions::new(name).partitions(4);
+        (options.validator, options.partition_selector) = (validator, partition_selector);
+        node.driver().create_topic(options).unwrap()
+    };
+    let schema = json!({"type": "schema", "schema": {"required": ["n"]}});
+    let checked = topic("checked", Some(schema), None);
+    let keyed = topic("keyed", None, Some(json!({"type": "key_hash", "key": "n"})));
+    let refused = checked
+        .producer(ProducerOptions::default())
+        .push_slices("{}", &[b"x"], None);
+    assert!(matches!(refused, Err(PushError::Rejected { .. })));
+    for topic in [&checked, &keyed] {
+        for ordering in [Order::Strict, Order::Loose] {
+            let producer = topic.producer(ProducerOptions {
+                ordering,
+                ..Default::default()
+            });
+            for n in 0..20 {
+                producer
+                    .push_slices(format!("{{\"n\":{}}}", n % 2), &[b"x", b"y"], None)
+                    .unwrap();
+            }
+            assert_eq!(producer.close().unwrap().acknowledged, 20);
+        }
+    }
+    // Two keys: two partitions, with one of them each.
+    let partitions = (0..4).map(|partition| node.stored(&keyed, partition));
+    let mut kinds: Vec<_> = partitions.filter(|stored| !stored.is_empty()).collect();
+    kinds.iter_mut().for_each(Vec::dedup);
+    kinds.sort();
+    assert_eq!(kinds, [["{\"n\":0}"], ["{\"n\":1}"]]);
 }
