@@ -87,17 +87,13 @@ impl<I: Io> Partition<I> {
     }
 
     /// Takes what a batch will keep of the memory that all memory partitions of the node share. If there is not enough, what
-    /// the topic's retention lets go makes room, as when the batch were there already.
+    /// the topic's retention lets go makes room.
     fn take_memory(&self, batch: &Batch) -> Result<(), WireError> {
         if self.store.is_some() {
             return Ok(());
         }
         let bytes = cost_bytes(batch);
-        if self.memory.take_of_node(bytes) {
-            return Ok(());
-        }
-        self.trim_memory(bytes);
-        if self.memory.take_of_node(bytes) {
+        if self.memory.take_of_node(bytes) || self.makes_way(bytes) {
             return Ok(());
         }
         let max = self.memory.node_bytes_max();

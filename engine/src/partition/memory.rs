@@ -119,6 +119,11 @@ impl ShardMemory {
         self.node.take(bytes, self.node_bytes_max.get())
     }
 
+    /// The same where this much of it is let go for that: not before there is room.
+    pub(super) fn exchange_of_node(&self, freed_bytes: u64, bytes: u64) -> bool {
+        self.node.exchange(freed_bytes, bytes, self.node_bytes_max.get())
+    }
+
     /// Gives back what was taken so.
     pub(super) fn give_back_to_node(&self, bytes: u64) {
         self.node.give_back(bytes);

@@ -59,12 +59,17 @@ impl NodeMemory {
 
     /// Takes so much, unless more than `bytes_max` would be taken then. In one step: shards do it at the same time.
     pub(crate) fn take(&self, bytes: u64, bytes_max: Option<u64>) -> bool {
+        self.exchange(0, bytes, bytes_max)
+    }
+
+    /// The same, giving back so much that was taken.
+    pub(crate) fn exchange(&self, freed_bytes: u64, bytes: u64, bytes_max: Option<u64>) -> bool {
         // The sum alone is shared, and nothing else is to be seen in its order.
         let taken = self
             .0
             .used_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used_bytes| {
-                let all_bytes = used_bytes.checked_add(bytes)?;
+                let all_bytes = used_bytes.checked_sub(freed_bytes)?.checked_add(bytes)?;
                 bytes_max
                     .is_none_or(|bytes_max| all_bytes <= bytes_max)
                     .then_some(all_bytes)

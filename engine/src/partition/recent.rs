@@ -101,17 +101,34 @@ impl Recent {
     /// Drops the oldest until at most `bytes_max` are held, but nothing at or after `keep_from`: what is not on the
     /// device yet can only be read here.
     pub(crate) fn evict(&mut self, bytes_max: u64, keep_from: EventId) {
+        let freed_bytes = self.drop_oldest(bytes_max, keep_from);
+        self.note_less(freed_bytes);
+    }
+
+    /// The same, and says how much went: it still counts.
+    fn drop_oldest(&mut self, bytes_max: u64, keep_from: EventId) -> u64 {
+        let before = self.bytes;
         while self.bytes > bytes_max {
             match self.held.front() {
                 Some(Held { batch, .. }) if batch.end_event_id() <= keep_from => {
-                    let cost = cost_bytes(batch);
-                    self.bytes -= cost;
+                    self.bytes -= cost_bytes(batch);
                     self.held.pop_front();
-                    self.note_less(cost);
                 }
-                _ => return,
+                _ => break,
             }
         }
+        before - self.bytes
+    }
+
+    /// What the batches take whose events are all before `end`.
+    pub(crate) fn cost_before(&self, end: EventId) -> u64 {
+        let before = self.costs().take_while(|(batch, _)| batch.end_event_id() <= end);
+        before.map(|(_, cost)| cost).sum()
+    }
+
+    /// Drops them, when their room was taken for something else already ([`ShardMemory::exchange_of_node`]).
+    pub(crate) fn drop_exchanged(&mut self, end: EventId) {
+        self.drop_oldest(0, end);
     }
 
     /// The batches, the oldest first, and what each of them takes.

@@ -26,10 +26,39 @@ impl<I: Io> Partition<I> {
 
     /// Lets go what the topic's retention says, as if there were `more_bytes` more.
     pub(super) fn trim_memory(&self, more_bytes: u64) {
-        self.look_anew();
-        let going_end = self.memory_going_end(more_bytes);
-        let free_end = self.unreferred_end(going_end);
+        let free_end = self.memory_free_end(more_bytes);
         self.recent.borrow_mut().drop_before(free_end);
+        self.note_tried();
+    }
+
+    /// Makes room for a batch where the node's memory is full, and takes it. A topic that bounds its bytes is a window, which goes on with
+    /// what it has: its oldest events go for the new ones, and nobody else can take their room in between. Nothing of that goes when it would
+    /// not be enough. False when there is no room.
+    pub(super) fn makes_way(&self, bytes: u64) -> bool {
+        // What counts whatever comes.
+        self.trim_memory(0);
+        if self.memory.take_of_node(bytes) {
+            return true;
+        }
+        let bytes_max = self.leaving.retention().bytes_max;
+        let below_bytes = bytes_max.map_or(0, |max| max.saturating_sub(self.recent.borrow().bytes()));
+        let free_end = self.memory_free_end(bytes.saturating_add(below_bytes));
+        let freed_bytes = self.recent.borrow().cost_before(free_end);
+        let is_enough = self.memory.exchange_of_node(freed_bytes, bytes);
+        if is_enough {
+            self.recent.borrow_mut().drop_exchanged(free_end);
+            self.note_tried();
+        }
+        is_enough
+    }
+
+    /// Where the events end that are to go, and may.
+    fn memory_free_end(&self, more_bytes: u64) -> EventId {
+        self.look_anew();
+        self.unreferred_end(self.memory_going_end(more_bytes))
+    }
+
+    fn note_tried(&self) {
         // What has to stay is not gone through again for every batch.
         let bytes = self.recent.borrow().bytes();
         let bytes_max = self.leaving.retention().bytes_max;
@@ -53,7 +82,7 @@ impl<I: Io> Partition<I> {
         let own = self.spec.record.id;
         let others = self.pins(None).into_iter().filter(|pin| pin.by != own);
         let held_from = others.map(|pin| pin.first).min();
-        let mut bytes = recent.bytes() + more_bytes;
+        let mut bytes = recent.bytes().saturating_add(more_bytes);
         for (batch, cost_bytes) in recent.costs() {
             let end_event_id = batch.end_event_id();
             let oldest = SealedFacts {

@@ -22,11 +22,15 @@ fn limits(node_bytes: u64) -> EngineLimits {
 
 /// Two partitions on two shards of one node.
 fn partitions(io: &SimIo, retention: &Retention) -> [Rc<Partition<SimIo>>; 2] {
+    partitions_within(NODE_BYTES, io, retention)
+}
+
+fn partitions_within(node_bytes: u64, io: &SimIo, retention: &Retention) -> [Rc<Partition<SimIo>>; 2] {
     let node = NodeMemory::default();
     [(); 2].map(|()| {
         let mut spec = spec(PartitionKind::Memory, Durability::Buffered);
         spec.topic.retention = retention.clone();
-        let memory = ShardMemory::of_node(&limits(NODE_BYTES), node.clone());
+        let memory = ShardMemory::of_node(&limits(node_bytes), node.clone());
         let machine = io.clone();
         io.block_on(async move { Partition::open_within(machine, spec, memory).await.unwrap() })
     })
@@ -34,7 +38,11 @@ fn partitions(io: &SimIo, retention: &Retention) -> [Rc<Partition<SimIo>>; 2] {
 
 /// One event of 1000 bytes.
 fn push(partition: &Rc<Partition<SimIo>>, n: u64) -> Sent {
-    let content: Content = (format!("{{\"n\":{n}}}").into_bytes(), vec![7; 1000]);
+    push_bytes(partition, n, 1000)
+}
+
+fn push_bytes(partition: &Rc<Partition<SimIo>>, n: u64, bytes: usize) -> Sent {
+    let content: Content = (format!("{{\"n\":{n}}}").into_bytes(), vec![7; bytes]);
     send(partition, vec![content], (0xabc, 0, n))
 }
 
@@ -129,4 +137,57 @@ fn a_window_on_the_last_events_goes_on_when_all_are_full() {
         let sent = push(&first, n);
         assert!(sent.acknowledged().is_some(), "event {n}: {:?}", refusal(&sent));
     }
+}
+
+#[test]
+fn a_window_keeps_its_room_wherever_it_is_filled_to_and_whoever_wants_it() {
+    const WINDOW_BYTES: u64 = 300_000;
+    let io = SimIo::stepping(&Image::new(), 1);
+    let window = Retention {
+        bytes_max: Some(WINDOW_BYTES),
+        ..Retention::default()
+    };
+    let [first, second] = partitions_within(400_000, &io, &window);
+    second.set_retention(Retention::default());
+    // Some events go at a time: it is filled least right after that.
+    let mut n = 0;
+    while first.trim_end() == id(0) {
+        assert!(push_bytes(&first, n, 10).acknowledged().is_some());
+        n += 1;
+    }
+    let least = first.used_bytes();
+    assert!(least + 3000 < WINDOW_BYTES, "{least} is not far below");
+    let (mut others, _) = fill(&second);
+    for bytes in [10, 2000, 10, 500].into_iter().cycle().take(2000) {
+        let sent = push_bytes(&first, n, bytes);
+        assert!(sent.acknowledged().is_some(), "event {n}: {:?}", refusal(&sent));
+        n += 1;
+        others += u64::from(refusal(&push(&second, others)).is_none());
+    }
+    assert!(
+        first.used_bytes() + 5000 > least,
+        "{} are left of {least}",
+        first.used_bytes()
+    );
+}
+
+#[test]
+fn nothing_goes_for_a_batch_that_is_refused_all_the_same() {
+    let io = SimIo::stepping(&Image::new(), 1);
+    let window = Retention {
+        bytes_max: Some(20_000),
+        ..Retention::default()
+    };
+    let [first, second] = partitions(&io, &window);
+    second.set_retention(Retention::default());
+    for n in 0..10 {
+        assert!(push(&first, n).acknowledged().is_some());
+    }
+    fill(&second);
+    let reason = refusal(&push_bytes(&first, 10, 30_000)).unwrap();
+    assert!(reason.contains("limits.memory_bytes_max"), "{reason}");
+    assert_eq!(first.trim_end(), id(0));
+    // What the window has is enough for this one.
+    assert!(push_bytes(&first, 10, 5000).acknowledged().is_some());
+    assert!((id(1)..id(9)).contains(&first.trim_end()));
 }
