@@ -26,21 +26,30 @@ type Answer = Box<dyn FnOnce(Result<Bytes, WireError>)>;
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Errands {
-    waiting: RefCell<VecDeque<(ShardCall, Answer)>>,
+    waiting: RefCell<VecDeque<(ShardCall, u64, Answer)>>,
+    waiting_bytes: Cell<u64>,
     workers: Cell<usize>,
 }
 
 impl Errands {
-    /// Asks the shard with the catalog when it is this one's turn. Also when the client is gone by then: what it wanted changed is
+    /// What those take that are not begun.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.get()
+    }
+
+    /// Asks the shard with the catalog when it is this one's turn. `bytes`: what it takes. Also when the client is gone by then: what it wanted changed is
     /// changed.
     pub(crate) fn add<I: Io, P: Peers>(
         self: &Rc<Self>,
         shard: &Rc<Shard<I, P>>,
         outbox: &Rc<Outbox>,
-        call: ShardCall,
+        (call, bytes): (ShardCall, u64),
         answer: impl FnOnce(Result<Bytes, WireError>) + 'static,
     ) {
-        self.waiting.borrow_mut().push_back((call, Box::new(answer)));
+        self.waiting_bytes.set(self.waiting_bytes.get() + bytes);
+        self.waiting
+            .borrow_mut()
+            .push_back((call, bytes, Box::new(answer)));
         if self.workers.get() >= WORKED_ON_MAX {
             return;
         }
@@ -56,7 +65,8 @@ impl Errands {
         loop {
             outbox.room().await;
             let next = self.waiting.borrow_mut().pop_front();
-            let Some((call, answer)) = next else { return };
+            let Some((call, bytes, answer)) = next else { return };
+            self.waiting_bytes.set(self.waiting_bytes.get() - bytes);
             answer(ask_home(shard, call).await);
         }
     }

@@ -96,7 +96,10 @@ pub(crate) async fn handle<I: Io, P: Peers>(session: &Session<I, P>, request: Re
         _ => {
             let call = ShardCall::Control(opcode, request.body.to_vec());
             let answer = answer_later(session, header);
-            session.errands.add(&session.shard, &session.outbox, call, answer);
+            let errand = (call, unanswered_bytes(&header));
+            session
+                .errands
+                .add(&session.shard, &session.outbox, errand, answer);
         }
     }
 }
@@ -241,12 +244,17 @@ fn flush<I: Io, P: Peers>(session: &Session<I, P>, request: &Request) {
     partition.barrier(Box::new(move |outcome| answer(outcome.map(|_| Bytes::new()))));
 }
 
+/// What a request takes until it is answered.
+fn unanswered_bytes(header: &FrameHeader) -> u64 {
+    header.body_bytes() + REQUEST_BYTES
+}
+
 /// Answers a request when it is called. Until then what the request takes counts as unanswered.
 fn answer_later<I: Io, P: Peers>(
     session: &Session<I, P>,
     header: FrameHeader,
 ) -> impl FnOnce(Result<Bytes, WireError>) + use<I, P> {
-    let bytes = header.body_bytes() + REQUEST_BYTES;
+    let bytes = unanswered_bytes(&header);
     session.begin(bytes);
     let weak = session.me.clone();
     move |outcome| {

@@ -23,7 +23,9 @@ impl<I: Io, P: Peers> Session<I, P> {
                 self.shard.io().sleep(heartbeat).await;
                 self.show_life();
             }
-            if !self.heard.get() && self.inflight_bytes.get() == 0 {
+            // What is not begun waits for the client, and not the client for it.
+            let is_worked_for = self.inflight_bytes.get() > self.errands.waiting_bytes();
+            if !self.heard.get() && !is_worked_for {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "nothing heard for three heartbeats",

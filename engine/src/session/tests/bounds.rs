@@ -179,7 +179,9 @@ fn a_change_that_waits_for_a_client_is_made_when_that_is_gone() {
     let outbox = Rc::new(Outbox::new(10));
     outbox.push([Bytes::from_static(&[0; 100])]);
     let create = ShardCall::Control(Opcode::TopicCreate, br#"{"name":"behind"}"#.to_vec());
-    Rc::<Errands>::default().add(&node.shard, &outbox, create, |outcome| drop(outcome.unwrap()));
+    Rc::<Errands>::default().add(&node.shard, &outbox, (create, 0), |outcome| {
+        drop(outcome.unwrap())
+    });
     node.settle();
     assert!(!is_there(10), "nothing is begun for a client that takes nothing");
     outbox.close();

@@ -100,3 +100,22 @@ fn a_frame_that_takes_long_to_arrive_is_no_silence() {
     assert!(client.ended.get());
     assert!(signs_of_life(&client) <= signs + 1);
 }
+
+#[test]
+fn a_silent_client_is_let_go_also_with_questions_that_wait_for_it_to_take_answers() {
+    let node = Node::open(|limits| limits.connection_outbox_bytes_max = 1 << 20);
+    let client = Client::connect(&node);
+    let document = "x".repeat(200_000);
+    let create = format!(r#"{{"name":"large","validator":{{"type":"elsewhere","schema":"{document}"}}}}"#);
+    client.ask(Opcode::TopicCreate, 10, create.as_bytes());
+    node.settle();
+    client.answer(10).unwrap();
+    client.pipe.take_nothing(true);
+    for id in 100..150 {
+        client.ask(Opcode::TopicDescribe, id, br#"{"name":"large"}"#);
+    }
+    node.settle();
+    assert!(node.unanswered_bytes() > 0 && !client.ended.get());
+    pass(&node, 7);
+    assert!(client.ended.get());
+}

@@ -39,7 +39,7 @@ impl Inner {
                 return Ok(());
             }
             if self.submit()? == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
+                return Err(io::Error::from_raw_os_error(libc::EAGAIN));
             }
         }
     }
