@@ -25,7 +25,7 @@ use crate::error::{DriverError, ThreadPoolError};
 use crate::link::{Answer, Connection, Links, Nearness};
 use crate::options::{DriverOptions, PartitionOptions, TopicOptions};
 use crate::pool::{THREADS_MAX, ThreadPool};
-use crate::promise::{Deadline, Promise, lock};
+use crate::promise::{Deadline, lock};
 use crate::retry::Retry;
 use crate::topic::TopicHandle;
 
@@ -56,6 +56,11 @@ impl Driver {
     /// # Errors
     /// When there is no such file, it is not a group file, or no node answers. It is not waited for.
     pub fn connect(options: DriverOptions) -> Result<Self, DriverError> {
+        if options.fetch_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            let reason =
+                "fetch_timeout is 0, in which no answer can come: leave it out, or say how long one may take";
+            return Err(DriverError::Invalid(reason.to_owned()));
+        }
         let links = Links::new(
             options.client_name.clone(),
             options.connect_timeout,
@@ -279,18 +284,9 @@ impl DriverCore {
         self.options.reconnect_timeout
     }
 
-    /// Waits for the answer to a request for data, which was sent already.
-    ///
-    /// # Errors
-    /// When it does not come in time, in words.
-    pub(crate) fn await_data<'a>(&self, answer: &'a Promise<Answer>) -> Result<&'a Answer, String> {
-        let timeout = self.options.fetch_timeout;
-        answer
-            .wait(timeout.map_or(Deadline::Never, Deadline::after))
-            .ok_or_else(|| {
-                let timeout = timeout.unwrap_or_default();
-                format!("a request for data was not answered within {timeout:.1?} (fetch_timeout)")
-            })
+    /// How long a request for data may take.
+    pub(crate) fn fetch_timeout(&self) -> Option<Duration> {
+        self.options.fetch_timeout
     }
 
     /// Bounds of the nodes, as one of them told.

@@ -24,9 +24,10 @@ pub struct DriverOptions {
     pub connect_timeout: Duration,
     /// How long a lost node is looked for before events, pulls and requests fail. Default: 60 s.
     pub reconnect_timeout: Duration,
-    /// How long a node may take to answer a request for data, of which each has 8 MiB at most: it may live, and answer all else, while
-    /// its device does not. The request is made again then, within `reconnect_timeout` from the first failure on; after that pulls and reads
-    /// fail. `None`: as long as the node lives. Default: 60 s.
+    /// How long a node may take to answer a request for data, of which each has 8 MiB at most, while no other data comes over its
+    /// connection: it may live, and answer all else, while its device does not. The connection ends then, and over a new one what was not
+    /// delivered is asked for again, as after any loss: within `reconnect_timeout` from the first failure on, and so twice at least. After
+    /// that pulls and reads fail. Not zero. `None`: as long as the node lives. Default: 60 s.
     pub fetch_timeout: Option<Duration>,
     /// Which shared libraries may be loaded for the components of topics, whose documents name them: a topic's document comes
     /// from whoever created it. What is loaded is known in the whole process, for all of its drivers. Default: what

@@ -687,8 +687,9 @@ typedef struct {
      */
     int64_t reconnect_timeout_ms;
     /**
-     * How long a node may take to answer a request for data, of which each has 8 MiB at most. It is made again then, within
-     * `reconnect_timeout_ms` from the first failure on. 0: 60000. Negative: as long as the node lives.
+     * How long a node may take to answer a request for data, of which each has 8 MiB at most, while no other data comes over its
+     * connection, which ends then: what was not delivered is asked for again over a new one, within `reconnect_timeout_ms` from the
+     * first failure on, and so twice at least. 0: 60000. Negative: as long as the node lives.
      */
     int64_t fetch_timeout_ms;
 } mofka_driver_options;

@@ -69,8 +69,9 @@ pub struct mofka_driver_options {
     pub connect_timeout_ms: i64,
     /// How long a lost node is looked for before events, pulls and requests fail. 0: 60000. Negative: it is not looked for.
     pub reconnect_timeout_ms: i64,
-    /// How long a node may take to answer a request for data, of which each has 8 MiB at most. It is made again then, within
-    /// `reconnect_timeout_ms` from the first failure on. 0: 60000. Negative: as long as the node lives.
+    /// How long a node may take to answer a request for data, of which each has 8 MiB at most, while no other data comes over its
+    /// connection, which ends then: what was not delivered is asked for again over a new one, within `reconnect_timeout_ms` from the
+    /// first failure on, and so twice at least. 0: 60000. Negative: as long as the node lives.
     pub fetch_timeout_ms: i64,
 }
 

@@ -1,15 +1,14 @@
 //! Brings the data of many events with few requests.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use mofka_net::{DataDescriptor, ErrorCode, FetchItemError, FetchRequest, FetchResponse, Opcode};
+use mofka_net::{DataDescriptor, ErrorCode, FetchItemError, FetchRequest, FetchResponse};
 
 use super::Core;
+use super::asking::Asking;
 use super::preparing::Prepared;
 use super::worker::Incoming;
 use crate::link::Answer;
-use crate::promise::Promise;
 
 /// Data in one request: enough to make the round trip cheap, little enough for events to flow meanwhile.
 const REQUEST_BYTES: u64 = 8 << 20;
@@ -43,7 +42,7 @@ pub(super) fn fetch(
         .fetch_bytes_max
         .clamp(1, REQUEST_BYTES);
     let mut requests = plan(prepared, bytes_max).into_iter();
-    let mut in_flight: VecDeque<(Vec<Want>, Arc<Promise<Answer>>)> = VecDeque::new();
+    let mut in_flight: VecDeque<(Vec<Want>, Asking)> = VecDeque::new();
     let mut done = 0;
     loop {
         while in_flight.len() < REQUESTS_IN_FLIGHT
@@ -56,7 +55,7 @@ pub(super) fn fetch(
             break;
         };
         // From when the one before was answered on: these may have to share the way.
-        let answer = core.driver.await_data(&answer).map_err(Abandoned)?;
+        let answer = answer.wait(core.driver.fetch_timeout()).map_err(Abandoned)?;
         if let Answer::Response(body) = answer {
             core.counters.fetched(body.len());
         }
@@ -108,20 +107,14 @@ fn plan(prepared: &VecDeque<Prepared>, bytes_max: u64) -> Vec<Vec<Want>> {
     requests
 }
 
-fn send(incoming: &Incoming, wants: &[Want]) -> Result<Arc<Promise<Answer>>, Abandoned> {
+fn send(incoming: &Incoming, wants: &[Want]) -> Result<Asking, Abandoned> {
     let items = wants.iter().map(|want| want.part.clone()).collect();
     let request = FetchRequest {
         partition: incoming.source.partition(),
         items,
     };
     let body = request.encode().map_err(|error| Abandoned(error.to_string()))?;
-    let promise = Arc::new(Promise::new());
-    let setter = Arc::clone(&promise);
-    incoming
-        .connection
-        .request(Opcode::Fetch, body, move |answer| setter.set(answer))
-        .map_err(|lost| Abandoned(lost.to_string()))?;
-    Ok(promise)
+    Asking::send(&incoming.connection, body).map_err(|lost| Abandoned(lost.to_string()))
 }
 
 /// Why a part does not come.

@@ -6,6 +6,7 @@
 //! several are at work at once. A feed's credit goes back when its last event was pulled.
 
 mod acknowledge;
+mod asking;
 mod assignment;
 mod delivery;
 mod event;

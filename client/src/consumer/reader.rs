@@ -6,10 +6,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use mofka_net::{DataDescriptor, ErrorCode, FetchItemError, FetchRequest, FetchResponse, Opcode};
+use mofka_net::{DataDescriptor, ErrorCode, FetchItemError, FetchRequest, FetchResponse};
 
+use super::asking::Asking;
 use crate::link::{Answer, Connection};
-use crate::promise::Promise;
 use crate::retry::Retry;
 use crate::route::{Route, RouteError};
 
@@ -34,7 +34,7 @@ pub struct DataReader {
     current: Bytes,
     in_flight: VecDeque<Asked>,
     /// Requests whose answers are not wanted any more. They count: their answers come into memory.
-    stale: VecDeque<Arc<Promise<Answer>>>,
+    stale: VecDeque<Asking>,
     /// The last piece came right before this place: the next is asked for ahead.
     is_reading_on: bool,
 }
@@ -45,7 +45,7 @@ struct Asked {
     /// Where it begins and ends in what is wanted.
     start: u64,
     end: u64,
-    answer: Arc<Promise<Answer>>,
+    answer: Asking,
 }
 
 /// Why a piece did not come.
@@ -116,7 +116,7 @@ impl DataReader {
         let Some(asked) = self.in_flight.pop_front() else {
             unreachable!("a piece was asked for")
         };
-        let answer = self.route.driver().await_data(&asked.answer);
+        let answer = asked.answer.wait(self.route.driver().fetch_timeout());
         let answer = answer.map_err(Trouble::Passing)?;
         let piece = self.check(&asked, answer)?;
         if asked.start != self.position {
@@ -145,12 +145,12 @@ impl DataReader {
             if start >= self.data_bytes() {
                 break;
             }
-            self.stale.retain(|unwanted| unwanted.get().is_none());
+            self.stale.retain(|unwanted| !unwanted.is_over());
             while self.in_flight.len() + self.stale.len() >= PIECES_MAX
                 && let Some(unwanted) = self.stale.pop_front()
             {
-                // One that does not come in time does not count any more: a node that lost a request would not answer any other.
-                self.route.driver().await_data(&unwanted).ok();
+                // One that does not come in time goes with its connection.
+                unwanted.wait(self.route.driver().fetch_timeout()).ok();
             }
             let asked = self.send(&connection, start, bytes_max)?;
             self.in_flight.push_back(asked);
@@ -171,13 +171,10 @@ impl DataReader {
         let body = request.encode().map_err(|error| {
             Trouble::Lasting(io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
         })?;
-        let answer = Arc::new(Promise::new());
-        let setter = Arc::clone(&answer);
-        let sent = connection.request(Opcode::Fetch, body, move |answer| setter.set(answer));
-        if let Err(lost) = sent {
+        let answer = Asking::send(connection, body).map_err(|lost| {
             self.route.lost();
-            return Err(Trouble::Passing(lost.to_string()));
-        }
+            Trouble::Passing(lost.to_string())
+        })?;
         let end = start + part.bytes();
         Ok(Asked {
             part,

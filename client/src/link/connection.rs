@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     hello: HelloResponse,
     calls: Mutex<Calls>,
     next_id: AtomicU64,
+    /// Answers to requests for data that came.
+    data_count: Arc<AtomicU64>,
     /// Whether anything was sent since the last heartbeat.
     sent: AtomicBool,
     /// The socket is shared with forked children, which must not touch it.
@@ -109,6 +111,7 @@ impl Connection {
             hello,
             calls: Mutex::default(),
             next_id: AtomicU64::new(2),
+            data_count: Arc::default(),
             sent: AtomicBool::new(false),
             pid: this_process(),
         });
@@ -256,6 +259,18 @@ impl Connection {
             return None;
         }
         self.outbox.keep(bytes)
+    }
+
+    /// How many requests for data were answered: counted by who asks for some.
+    pub(crate) fn data_count(&self) -> &Arc<AtomicU64> {
+        &self.data_count
+    }
+
+    /// Ends the connection, from whatever thread and under whatever lock: the reader thread notices, and tells everybody.
+    pub(crate) fn abandon(&self) {
+        if this_process() == self.pid {
+            self.stream.shutdown();
+        }
     }
 
     fn sent_by(self: &Arc<Self>, send: impl FnOnce() -> io::Result<()>) -> Result<(), Lost> {

@@ -78,6 +78,42 @@ fn data_that_does_not_come_is_asked_for_again_and_then_told() {
 }
 
 #[test]
+fn no_request_for_data_piles_up_at_a_node_that_does_not_answer_it() {
+    let node = Node::start();
+    let topic = impatient(&node);
+    push(&topic, 5, |_| vec![7; 100]);
+    {
+        let mut state = node.state();
+        state.spare_data = true;
+        state.swallows_fetches_from = 0;
+    }
+    let options = ConsumerOptions {
+        data_selector: DataSelector::all(),
+        ..Default::default()
+    };
+    let before = node.state().opened_connections;
+    let consumer = topic.consumer("c", options).unwrap();
+    consumer.pull().wait_timeout(Duration::from_secs(10)).unwrap_err();
+    let state = node.state();
+    let (asked, opened) = (state.fetches.len(), state.opened_connections - before);
+    assert!(
+        opened + 1 >= asked,
+        "{asked} requests over {opened} new connections"
+    );
+}
+
+#[test]
+fn no_time_at_all_for_data_is_refused() {
+    let node = Node::start();
+    let options = DriverOptions {
+        fetch_timeout: Some(Duration::ZERO),
+        ..node.options()
+    };
+    let error = Driver::connect(options).err().unwrap();
+    assert!(error.to_string().contains("fetch_timeout is 0"), "{error}");
+}
+
+#[test]
 fn data_that_came_too_late_once_comes_the_next_time() {
     let node = Node::start();
     let topic = impatient(&node);

@@ -70,8 +70,9 @@ class Driver:
             and gives any; the socket is used otherwise.
         ring_slots: requests that may be under way in it (1024).
         ring_bytes: bytes of each direction that may be under way in it (16777216, 16 MiB); larger frames go over the socket.
-        fetch_timeout_ms: how long a node may take to answer a request for data, of which each has 8 MiB at most; it is made again then,
-            within reconnect_timeout_ms from the first failure on. None: as long as the node lives.
+        fetch_timeout_ms: how long a node may take to answer a request for data, of which each has 8 MiB at most, while no other data
+            comes over its connection, which ends then: what was not delivered is asked for again over a new one, within
+            reconnect_timeout_ms from the first failure on, and so twice at least. Not 0. None: as long as the node lives.
 
         Raises UnreachableError when no node answers, DriverError when it makes no sense."""
     def create_topic(

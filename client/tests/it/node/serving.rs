@@ -37,6 +37,7 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &TcpListener, stop: &Atomic
         let (shared, stream) = (Arc::clone(shared), stream.unwrap());
         stream.set_nodelay(true).unwrap();
         let connection = NEXT_CONNECTION.fetch_add(1, Ordering::SeqCst);
+        shared.state.lock().unwrap().opened_connections += 1;
         shared
             .connections
             .lock()

@@ -104,6 +104,8 @@ pub(crate) struct State {
     pub(crate) fetch_bytes_max: u64,
     /// Fetches from this one on are never answered, counted from 0.
     pub(crate) swallows_fetches_from: usize,
+    /// Connections that ever came.
+    pub(crate) opened_connections: usize,
     pub(crate) sequence_window: u32,
     /// No answers at all, to anything.
     pub(crate) is_deaf: bool,
@@ -146,6 +148,7 @@ impl State {
             damaged_answers: Vec::new(),
             fetch_bytes_max: 1 << 20,
             swallows_fetches_from: usize::MAX,
+            opened_connections: 0,
             sequence_window: 64,
             is_deaf: false,
             streams: HashMap::new(),
