@@ -49,7 +49,7 @@ use crate::retry::Retry;
 use crate::route::Route;
 
 /// What is kept takes memory beside its bytes, which nothing counts: so it has to be worth it.
-const SHARED_BYTES_FLOOR: usize = 4 << 10;
+pub(super) const SHARED_BYTES_FLOOR: usize = 4 << 10;
 /// Of batches.
 const ONE_EVENT: NonZeroU32 = NonZeroU32::MIN;
 

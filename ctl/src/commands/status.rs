@@ -46,7 +46,9 @@ fn text(status: &NodeStatus) -> String {
         ));
     }
     let of_memory = |p: &PartitionStatus| p.info.kind == PartitionKind::Memory;
-    if status.partitions().any(of_memory) {
+    // Older nodes do not say.
+    let is_told = status.memory.max_bytes.is_some() || status.memory.used_bytes > 0;
+    if is_told && status.partitions().any(of_memory) {
         let max = status
             .memory
             .max_bytes
