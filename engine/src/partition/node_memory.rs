@@ -62,7 +62,8 @@ impl NodeMemory {
         self.exchange(0, bytes, bytes_max)
     }
 
-    /// The same, giving back so much that was taken.
+    /// The same, giving back so much that was taken. When that is as much, there is room, also where the bound was lowered below what is
+    /// taken.
     pub(crate) fn exchange(&self, freed_bytes: u64, bytes: u64, bytes_max: Option<u64>) -> bool {
         // The sum alone is shared, and nothing else is to be seen in its order.
         let taken = self
@@ -71,7 +72,7 @@ impl NodeMemory {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used_bytes| {
                 let all_bytes = used_bytes.checked_sub(freed_bytes)?.checked_add(bytes)?;
                 bytes_max
-                    .is_none_or(|bytes_max| all_bytes <= bytes_max)
+                    .is_none_or(|bytes_max| all_bytes <= bytes_max.max(used_bytes))
                     .then_some(all_bytes)
             });
         taken.is_ok()
@@ -117,6 +118,7 @@ mod tests {
         assert_eq!(memory.used_bytes(), 99_999);
         assert!(memory.take(1, Some(100_000)) && !memory.take(1, Some(100_000)));
         assert!(!memory.take(u64::MAX, None), "no sum");
+        assert!(memory.exchange(10, 10, Some(5)) && !memory.exchange(10, 11, Some(5)));
         memory.give_back(100_000);
         assert_eq!(memory.used_bytes(), 0);
     }
