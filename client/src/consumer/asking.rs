@@ -57,11 +57,11 @@ impl Asking {
                 return Ok(answer);
             }
             if count.load(Ordering::Relaxed) == before {
-                self.connection.abandon();
                 let timeout = timeout.unwrap_or_default();
-                return Err(format!(
-                    "a request for data was not answered within {timeout:.1?} (fetch_timeout)"
-                ));
+                let reason =
+                    format!("a request for data was not answered within {timeout:.1?} (fetch_timeout)");
+                self.connection.abandon(reason.clone());
+                return Err(reason);
             }
         }
     }

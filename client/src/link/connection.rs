@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     next_id: AtomicU64,
     /// Answers to requests for data that came.
     data_count: Arc<AtomicU64>,
+    /// Why this side ended it.
+    abandoned: OnceLock<String>,
     /// Whether anything was sent since the last heartbeat.
     sent: AtomicBool,
     /// The socket is shared with forked children, which must not touch it.
@@ -112,6 +114,7 @@ impl Connection {
             calls: Mutex::default(),
             next_id: AtomicU64::new(2),
             data_count: Arc::default(),
+            abandoned: OnceLock::new(),
             sent: AtomicBool::new(false),
             pid: this_process(),
         });
@@ -266,9 +269,10 @@ impl Connection {
         &self.data_count
     }
 
-    /// Ends the connection, from whatever thread and under whatever lock: the reader thread notices, and tells everybody.
-    pub(crate) fn abandon(&self) {
+    /// Ends the connection, from whatever thread and under whatever lock: the reader thread notices, and tells everybody why.
+    pub(crate) fn abandon(&self, reason: String) {
         if this_process() == self.pid {
+            self.abandoned.set(reason).ok();
             self.stream.shutdown();
         }
     }
@@ -286,7 +290,10 @@ impl Connection {
             ring.asked();
         }
         sent.map_err(|error| {
-            let reason: Arc<str> = format!("sending to {} failed: {error}", self.address).into();
+            let reason: Arc<str> = match self.abandoned.get() {
+                Some(reason) => format!("{}: {reason}", self.address).into(),
+                None => format!("sending to {} failed: {error}", self.address).into(),
+            };
             // The reader thread notices, and tells everybody; here a lock of the caller may be held.
             self.stream.shutdown();
             Lost { reason }
@@ -333,6 +340,8 @@ impl Connection {
         if this_process() != self.pid {
             return;
         }
+        // What was noticed is only what that led to.
+        let reason = self.abandoned.get().map_or(reason, String::as_str);
         let lost = Lost {
             reason: format!("{}: {reason}", self.address).into(),
         };
