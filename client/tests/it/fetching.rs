@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mofka_client::{
-    BatchSize, ConsumerOptions, DataAllocator, DataSegment, DataSelector, Driver, DriverOptions,
+    BatchSize, Consumer, ConsumerOptions, DataAllocator, DataSegment, DataSelector, Driver, DriverOptions,
     ProducerOptions, PullError, Segment, TopicHandle,
 };
 use serde_json::json;
@@ -54,10 +54,9 @@ fn impatient(node: &Node) -> TopicHandle {
     Driver::connect(options).unwrap().open_topic(&name).unwrap()
 }
 
-#[test]
-fn data_that_does_not_come_is_asked_for_again_and_then_told() {
-    let node = Node::start();
-    let topic = impatient(&node);
+/// Wants the data of five events, of a node that does not answer requests for it.
+fn unanswered(node: &Node) -> Consumer {
+    let topic = impatient(node);
     push(&topic, 5, |_| vec![7; 100]);
     {
         let mut state = node.state();
@@ -68,7 +67,13 @@ fn data_that_does_not_come_is_asked_for_again_and_then_told() {
         data_selector: DataSelector::all(),
         ..Default::default()
     };
-    let consumer = topic.consumer("c", options).unwrap();
+    topic.consumer("c", options).unwrap()
+}
+
+#[test]
+fn data_that_does_not_come_is_asked_for_again_and_then_told() {
+    let node = Node::start();
+    let consumer = unanswered(&node);
     let error = consumer.pull().wait_timeout(Duration::from_secs(10)).unwrap_err();
     assert!(
         matches!(&error, PullError::Partition { reason, .. } if reason.contains("fetch_timeout")),
@@ -80,19 +85,8 @@ fn data_that_does_not_come_is_asked_for_again_and_then_told() {
 #[test]
 fn no_request_for_data_piles_up_at_a_node_that_does_not_answer_it() {
     let node = Node::start();
-    let topic = impatient(&node);
-    push(&topic, 5, |_| vec![7; 100]);
-    {
-        let mut state = node.state();
-        state.spare_data = true;
-        state.swallows_fetches_from = 0;
-    }
-    let options = ConsumerOptions {
-        data_selector: DataSelector::all(),
-        ..Default::default()
-    };
+    let consumer = unanswered(&node);
     let before = node.state().opened_connections;
-    let consumer = topic.consumer("c", options).unwrap();
     consumer.pull().wait_timeout(Duration::from_secs(10)).unwrap_err();
     let state = node.state();
     let (asked, opened) = (state.fetches.len(), state.opened_connections - before);
@@ -116,18 +110,7 @@ fn no_time_at_all_for_data_is_refused() {
 #[test]
 fn data_that_came_too_late_once_comes_the_next_time() {
     let node = Node::start();
-    let topic = impatient(&node);
-    push(&topic, 5, |_| vec![7; 100]);
-    {
-        let mut state = node.state();
-        state.spare_data = true;
-        state.swallows_fetches_from = 0;
-    }
-    let options = ConsumerOptions {
-        data_selector: DataSelector::all(),
-        ..Default::default()
-    };
-    let consumer = topic.consumer("c", options).unwrap();
+    let consumer = unanswered(&node);
     eventually("it is asked for", || !node.state().fetches.is_empty());
     node.state().swallows_fetches_from = usize::MAX;
     for n in 0..5 {
