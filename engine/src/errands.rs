@@ -37,8 +37,8 @@ impl Errands {
         self.waiting_bytes.get()
     }
 
-    /// Asks the shard with the catalog when it is this one's turn. `bytes`: what it takes. Also when the client is gone by then: what it wanted changed is
-    /// changed.
+    /// Asks the shard with the catalog when it is this one's turn, also when the client is gone by then: what it wanted changed is
+    /// changed. `bytes`: what the request takes until then.
     pub(crate) fn add<I: Io, P: Peers>(
         self: &Rc<Self>,
         shard: &Rc<Shard<I, P>>,

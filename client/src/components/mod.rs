@@ -88,9 +88,7 @@ impl Components {
             serializer: registry::SERIALIZERS.make(serializer, libraries)?,
         })
     }
-}
 
-impl Components {
     /// Whether any of them looks at events.
     pub(crate) fn look_at_events(&self) -> bool {
         self.validator.is_some() || self.serializer.is_some() || !self.selects_unseen

@@ -11,7 +11,6 @@ use crate::io::Io;
 
 /// Batches in the order of their ids, without gaps. Within the shard's budget for log partitions; a memory partition's
 /// whole content.
-#[derive(Default)]
 pub(crate) struct Recent {
     held: VecDeque<Held>,
     bytes: u64,
@@ -19,11 +18,7 @@ pub(crate) struct Recent {
 }
 
 /// What the memory is counted in.
-#[derive(Default)]
 enum Budget {
-    /// Nothing.
-    #[default]
-    None,
     /// The shard's, for log partitions.
     Recent(Rc<ShardMemory>),
     /// The node's, for memory partitions. It is taken before a batch enters, so that one without room is refused.
@@ -64,7 +59,6 @@ impl Recent {
 
     fn note_less(&self, bytes: u64) {
         match &self.budget {
-            Budget::None => {}
             Budget::Recent(memory) => memory.sub(bytes),
             Budget::Node(memory) => memory.give_back_to_node(bytes),
         }
@@ -189,6 +183,7 @@ pub(super) fn cost_bytes(batch: &Batch) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::EngineLimits;
     use bytes::Bytes;
     use mofka_log::{BatchBuilder, Stamp};
 
@@ -213,7 +208,7 @@ mod tests {
 
     #[test]
     fn finds_the_batch_that_holds_an_id() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::within(&ShardMemory::new(&EngineLimits::default()));
         recent.push(batch(10, 5));
         recent.push(batch(15, 1));
         recent.push(batch(16, 4));
@@ -237,7 +232,7 @@ mod tests {
 
     #[test]
     fn evicts_the_oldest_but_never_what_is_not_written() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::within(&ShardMemory::new(&EngineLimits::default()));
         for base in 0..4 {
             recent.push(batch(base, 1));
         }
@@ -252,6 +247,7 @@ mod tests {
         assert_eq!(recent.first_event_id(), Some(EventId::new(2)));
         assert_eq!(recent.bytes(), 2 * each);
     }
+
     /// A clock that goes on, and jumps back now and then.
     fn times(count: u64) -> Vec<u64> {
         let mut now = 1000;
@@ -268,7 +264,7 @@ mod tests {
     #[test]
     fn the_place_of_a_time_is_the_first_batch_that_is_not_before_it() {
         let times = times(200);
-        let mut recent = Recent::default();
+        let mut recent = Recent::within(&ShardMemory::new(&EngineLimits::default()));
         for (base, time) in (0..).zip(&times) {
             recent.push(batch_at(base, 1, *time));
         }

@@ -116,9 +116,7 @@ impl Op {
             | Self::Told(_) => {}
         }
     }
-}
 
-impl Op {
     /// For tests that wait until something is under way.
     fn describe(&self, disk: &Disk) -> String {
         match self {

@@ -36,6 +36,16 @@ fn partitions_within(node_bytes: u64, io: &SimIo, retention: &Retention) -> [Rc<
     })
 }
 
+/// The first is a window of so many bytes, the second keeps all.
+fn window_beside_all(node_bytes: u64, io: &SimIo, window_bytes: u64) -> [Rc<Partition<SimIo>>; 2] {
+    let both = partitions_within(node_bytes, io, &Retention::default());
+    both[0].set_retention(Retention {
+        bytes_max: Some(window_bytes),
+        ..Retention::default()
+    });
+    both
+}
+
 /// One event of 1000 bytes.
 fn push(partition: &Rc<Partition<SimIo>>, n: u64) -> Sent {
     push_bytes(partition, n, 1000)
@@ -122,12 +132,7 @@ fn there_is_room_again_when_events_or_a_topic_went() {
 #[test]
 fn a_window_on_the_last_events_goes_on_when_all_are_full() {
     let io = SimIo::stepping(&Image::new(), 1);
-    let window = Retention {
-        bytes_max: Some(20_000),
-        ..Retention::default()
-    };
-    let [first, second] = partitions(&io, &window);
-    second.set_retention(Retention::default());
+    let [first, second] = window_beside_all(NODE_BYTES, &io, 20_000);
     for n in 0..30 {
         assert!(push(&first, n).acknowledged().is_some());
     }
@@ -143,12 +148,7 @@ fn a_window_on_the_last_events_goes_on_when_all_are_full() {
 fn a_window_keeps_its_room_wherever_it_is_filled_to_and_whoever_wants_it() {
     const WINDOW_BYTES: u64 = 300_000;
     let io = SimIo::stepping(&Image::new(), 1);
-    let window = Retention {
-        bytes_max: Some(WINDOW_BYTES),
-        ..Retention::default()
-    };
-    let [first, second] = partitions_within(400_000, &io, &window);
-    second.set_retention(Retention::default());
+    let [first, second] = window_beside_all(400_000, &io, WINDOW_BYTES);
     // Some events go at a time: it is filled least right after that.
     let mut n = 0;
     while first.trim_end() == id(0) {
@@ -174,12 +174,7 @@ fn a_window_keeps_its_room_wherever_it_is_filled_to_and_whoever_wants_it() {
 #[test]
 fn nothing_goes_for_a_batch_that_is_refused_all_the_same() {
     let io = SimIo::stepping(&Image::new(), 1);
-    let window = Retention {
-        bytes_max: Some(20_000),
-        ..Retention::default()
-    };
-    let [first, second] = partitions(&io, &window);
-    second.set_retention(Retention::default());
+    let [first, second] = window_beside_all(NODE_BYTES, &io, 20_000);
     for n in 0..10 {
         assert!(push(&first, n).acknowledged().is_some());
     }

@@ -194,14 +194,7 @@ fn the_name_of_a_file_of_something_else_testifies_nothing() {
 
 /// Writes what a partition keeps of producers whose segments were trimmed.
 fn write_kept_producers(stored: &Stored, base: u64) {
-    let id = stored
-        .partition()
-        .file_name()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let id = stored.partition_id();
     let mut producers = ProducerTable::default();
     producers.note((ProducerId::new(0xabc), 3, 41).into(), EventId::new(7), 2);
     let bytes = KeptProducers::encode(id, EventId::new(base), producers, 0x5a17, 1);
@@ -295,14 +288,7 @@ fn what_was_kept_of_producers_before_segments_that_are_gone_is_not_enough() {
 
 /// Makes a file with this name ready for the segment from `base` on, as a start does.
 fn prepare(stored: &Stored, name: u64, kind: SegmentKind, base: u64) -> PathBuf {
-    let id = stored
-        .partition()
-        .file_name()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let id = stored.partition_id();
     // Files that were made ready together have one salt.
     let header = SegmentHeader::new(kind, id, EventId::new(base), base, 1, 1);
     let mut bytes = header.to_block().to_vec();

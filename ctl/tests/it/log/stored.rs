@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::run::{Bench, Ran};
 
@@ -102,6 +103,12 @@ impl Stored {
             .collect();
         assert_eq!(dirs.len(), 1, "{dirs:?}");
         dirs.remove(0)
+    }
+
+    /// Whose directory that is.
+    pub(super) fn partition_id(&self) -> Uuid {
+        let dir = self.partition();
+        dir.file_name().unwrap().to_str().unwrap().parse().unwrap()
     }
 
     /// Files of the partition with this ending, in order.
